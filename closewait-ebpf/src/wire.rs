@@ -1,0 +1,370 @@
+//! Records, map values and counters. Units: times are CLOCK_MONOTONIC
+//! nanoseconds, ports are host order, addresses are network-order bytes.
+
+/// The kernel's TASK_COMM_LEN.
+pub const COMM_LEN: usize = 16;
+
+/// Declares a record: a `repr(C)` struct without padding and, off BPF, a reader.
+macro_rules! wire {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)+ }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $ty,)+ }
+
+        // Padding would send uninitialised kernel stack to userspace, and the
+        // verifier refuses it besides.
+        const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$ty>())+);
+
+        impl $name {
+            /// Bytes of this record on the wire.
+            pub const SIZE: usize = size_of::<Self>();
+
+            /// Reads the record from `buf`; an error says how many bytes were missing.
+            #[cfg(not(target_arch = "bpf"))]
+            pub fn read(buf: &mut impl bytes::Buf) -> Result<Self, bytes::TryGetError> {
+                Ok(Self { $($field: <$ty as Field>::read(buf)?,)+ })
+            }
+
+            /// Appends the record to `buf` as the kernel would lay it out.
+            #[cfg(not(target_arch = "bpf"))]
+            pub fn write(&self, buf: &mut impl bytes::BufMut) {
+                $(Field::write(&self.$field, buf);)+
+            }
+        }
+
+        #[cfg(not(target_arch = "bpf"))]
+        impl Field for $name {
+            fn read(buf: &mut impl bytes::Buf) -> Result<Self, bytes::TryGetError> { Self::read(buf) }
+            fn write(&self, buf: &mut impl bytes::BufMut) { self.write(buf); }
+        }
+    };
+}
+
+/// Record kinds: the first four bytes of every ring buffer record.
+pub mod kind {
+    /// [`super::Edge`]: a socket entered CLOSE_WAIT (no task: see FACTS in `Edge`).
+    pub const ENTER: u32 = 1;
+    /// [`super::TaskEdge`]: a socket left CLOSE_WAIT, or closed with a file on it.
+    pub const LEAVE: u32 = 2;
+    /// [`super::Destroy`]: the end of a socket that had been reported by `LEAVE`.
+    pub const DESTROY: u32 = 3;
+    /// [`super::Path`]: a process opened a socket by a call path not seen before.
+    pub const PATH: u32 = 4;
+}
+
+wire! {
+    /// One edge of `inet_sock_set_state`.
+    ///
+    /// There is no task in it: at the edge into CLOSE_WAIT `current` is whatever
+    /// ran when the FIN arrived, which on loopback is the peer.
+    pub struct Edge {
+        /// One of [`kind`].
+        pub kind: u32,
+        /// State before.
+        pub oldstate: u8,
+        /// State after.
+        pub newstate: u8,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u16,
+        /// When, by `bpf_ktime_get_ns` (CLOCK_MONOTONIC).
+        pub at_ns: u64,
+        /// Address of the `struct sock`; reused by the kernel, so never an identity by itself.
+        pub skaddr: u64,
+        /// Inode number of the network namespace, 0 when the kernel has none.
+        pub netns: u32,
+        /// Local port, host order.
+        pub sport: u16,
+        /// Remote port, host order.
+        pub dport: u16,
+        /// Local address; IPv4 in the first four bytes.
+        pub saddr: [u8; 16],
+        /// Remote address; IPv4 in the first four bytes.
+        pub daddr: [u8; 16],
+        /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
+        pub protocol: u16,
+        /// [`edge_flags`].
+        pub flags: u16,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+/// Bits of [`Edge::flags`].
+pub mod edge_flags {
+    /// `sk->sk_socket` was set: a file may still refer to the socket.
+    pub const HAS_SOCKET: u16 = 1;
+}
+
+wire! {
+    /// The task that ran, where the edge is known to happen in process context.
+    pub struct Task {
+        /// Process id (the kernel's tgid).
+        pub tgid: u32,
+        /// Thread id (the kernel's pid).
+        pub tid: u32,
+        /// Thread name, NUL padded, any bytes.
+        pub comm: [u8; COMM_LEN],
+    }
+}
+
+wire! {
+    /// An edge with the task and the user stack that made it.
+    pub struct TaskEdge {
+        /// The edge.
+        pub edge: Edge,
+        /// Who ran: the closer when the edge is to LAST_ACK; at CLOSE_WAIT -> CLOSE
+        /// it may be anybody (a RST is handled in softirq).
+        pub task: Task,
+        /// Id in the stack map, or a negative errno from `bpf_get_stackid`.
+        pub stack_id: i32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+wire! {
+    /// `tcp_destroy_sock` of a socket that had closed while a file was on it.
+    pub struct Destroy {
+        /// [`kind::DESTROY`].
+        pub kind: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// When.
+        pub at_ns: u64,
+        /// Address of the `struct sock`.
+        pub skaddr: u64,
+    }
+}
+
+wire! {
+    /// The first time a process opened a socket by this call path: userspace
+    /// reads its maps now, because the process may be gone when they are needed.
+    pub struct Path {
+        /// [`kind::PATH`].
+        pub kind: u32,
+        /// Id in the stack map.
+        pub stack_id: i32,
+        /// When.
+        pub at_ns: u64,
+        /// Who opened.
+        pub task: Task,
+    }
+}
+
+wire! {
+    /// Value of the `SOCKETS` map: who opened the socket at this address.
+    ///
+    /// Written at accept or connect, deleted at `tcp_destroy_sock`. The ports
+    /// are repeated so that a stale entry (a missed destroy, then a missed open)
+    /// cannot lend its owner to a later socket at the same address.
+    pub struct Opened {
+        /// When it was opened; 0 when the open was not seen.
+        pub at_ns: u64,
+        /// Who opened it.
+        pub task: Task,
+        /// File descriptor, or -1 where the hook cannot know it.
+        pub fd: i32,
+        /// Id in the stack map, or a negative errno.
+        pub stack_id: i32,
+        /// Local port, host order.
+        pub sport: u16,
+        /// Remote port, host order.
+        pub dport: u16,
+        /// One of [`via`].
+        pub via: u8,
+        /// [`opened_flags`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: u16,
+    }
+}
+
+/// How a socket was opened, and by which hook we know.
+pub mod via {
+    /// Not seen.
+    pub const NONE: u8 = 0;
+    /// CLOSE -> SYN_SENT in process context.
+    pub const CONNECT: u8 = 1;
+    /// Return of `inet_csk_accept`, by trampoline.
+    pub const ACCEPT_FEXIT: u8 = 2;
+    /// Return of `inet_csk_accept`, by kretprobe.
+    pub const ACCEPT_KRETPROBE: u8 = 3;
+    /// Return of accept/accept4 and a walk to the new file.
+    pub const ACCEPT_SYSCALL: u8 = 4;
+    /// Completion of an io_uring accept request and a walk to the new file.
+    pub const ACCEPT_IO_URING: u8 = 5;
+}
+
+/// Bits of [`Opened::flags`].
+pub mod opened_flags {
+    /// The socket closed while a file was on it: its destroy is worth a record.
+    pub const CLOSED_WITH_FILE: u8 = 1;
+}
+
+/// Slots of the per-CPU `COUNTERS` array. All count since load.
+pub mod counter {
+    /// `ENTER` records that found the ring full.
+    pub const LOST_ENTER: u32 = 0;
+    /// `LEAVE` records that found the ring full.
+    pub const LOST_LEAVE: u32 = 1;
+    /// `DESTROY` records that found the ring full.
+    pub const LOST_DESTROY: u32 = 2;
+    /// `PATH` records that found the ring full.
+    pub const LOST_PATH: u32 = 3;
+    /// Openers that found the `SOCKETS` map full.
+    pub const LOST_OPENER: u32 = 4;
+    /// User stacks the kernel could not give (collision, fault, no memory).
+    pub const LOST_STACK: u32 = 5;
+    /// `ENTER` records sent.
+    pub const SENT_ENTER: u32 = 6;
+    /// `LEAVE` records sent.
+    pub const SENT_LEAVE: u32 = 7;
+    /// Openers remembered.
+    pub const OPENERS: u32 = 8;
+    /// Accepted files whose socket could not be reached (closed at once by another thread, or not TCP).
+    pub const ACCEPT_MISSED: u32 = 9;
+    /// Number of slots.
+    pub const COUNT: u32 = 10;
+}
+
+wire! {
+    /// Offsets into kernel structures in bytes, from the running kernel's BTF;
+    /// [`ABSENT`] where this kernel has no such member.
+    ///
+    /// Set once before load as a read-only global, so that the verifier sees
+    /// constants and drops the branches this kernel does not need.
+    pub struct Offsets {
+        /// `sock_common.skc_daddr`
+        pub skc_daddr: u16,
+        /// `sock_common.skc_rcv_saddr`
+        pub skc_rcv_saddr: u16,
+        /// `sock_common.skc_dport`
+        pub skc_dport: u16,
+        /// `sock_common.skc_num`
+        pub skc_num: u16,
+        /// `sock_common.skc_family`
+        pub skc_family: u16,
+        /// `sock_common.skc_net.net`; absent without CONFIG_NET_NS
+        pub skc_net: u16,
+        /// `sock_common.skc_v6_daddr`; absent without IPv6
+        pub skc_v6_daddr: u16,
+        /// `sock_common.skc_v6_rcv_saddr`; absent without IPv6
+        pub skc_v6_rcv_saddr: u16,
+        /// `sock.sk_protocol`
+        pub sk_protocol: u16,
+        /// `sock.sk_socket`
+        pub sk_socket: u16,
+        /// `net.ns.inum`
+        pub net_inum: u16,
+        /// `task_struct.files`
+        pub task_files: u16,
+        /// `files_struct.fdt`
+        pub files_fdt: u16,
+        /// `fdtable.max_fds`
+        pub fdt_max_fds: u16,
+        /// `fdtable.fd`
+        pub fdt_fd: u16,
+        /// `file.private_data`
+        pub file_private_data: u16,
+        /// `socket.file`
+        pub socket_file: u16,
+        /// `socket.sk`
+        pub socket_sk: u16,
+        /// `io_kiocb.opcode`
+        pub req_opcode: u16,
+        /// Index of the return value of `inet_csk_accept` among a trampoline's arguments.
+        pub accept_ret_index: u16,
+        /// Field offsets of the classic tracepoint records, from their `format` files.
+        pub tp_skaddr: u16,
+        /// `oldstate` of sock:inet_sock_set_state
+        pub tp_oldstate: u16,
+        /// `newstate` of sock:inet_sock_set_state
+        pub tp_newstate: u16,
+        /// `skaddr` of tcp:tcp_destroy_sock
+        pub tp_destroy_skaddr: u16,
+        /// `ret` of syscalls:sys_exit_accept4
+        pub tp_accept_ret: u16,
+        /// Width in bytes of `sk_protocol`: 2 since 5.6, else absent (a bit field).
+        pub sk_protocol_size: u16,
+    }
+}
+
+/// "This kernel has no such member", in [`Offsets`].
+pub const ABSENT: u16 = u16::MAX;
+
+/// What a record field must do: be read and written in the machine's own byte order.
+#[cfg(not(target_arch = "bpf"))]
+trait Field: Sized {
+    fn read(buf: &mut impl bytes::Buf) -> Result<Self, bytes::TryGetError>;
+    fn write(&self, buf: &mut impl bytes::BufMut);
+}
+
+#[cfg(not(target_arch = "bpf"))]
+mod host {
+    use super::Field;
+    use bytes::{Buf, BufMut, TryGetError};
+
+    macro_rules! field {
+        ($($ty:ty: $get:ident $put:ident,)+) => {$(
+            impl Field for $ty {
+                fn read(buf: &mut impl Buf) -> Result<Self, TryGetError> { buf.$get() }
+                fn write(&self, buf: &mut impl BufMut) { buf.$put(*self); }
+            }
+        )+};
+    }
+    field! {
+        u8: try_get_u8 put_u8,
+        u16: try_get_u16_ne put_u16_ne,
+        u32: try_get_u32_ne put_u32_ne,
+        u64: try_get_u64_ne put_u64_ne,
+        i32: try_get_i32_ne put_i32_ne,
+    }
+
+    impl Field for [u8; 16] {
+        fn read(buf: &mut impl Buf) -> Result<Self, TryGetError> {
+            let mut bytes = [0; 16];
+            buf.try_copy_to_slice(&mut bytes)?;
+            Ok(bytes)
+        }
+        fn write(&self, buf: &mut impl BufMut) {
+            buf.put_slice(self);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_wire_and_a_short_one_is_refused_at_every_length() {
+        let record = TaskEdge {
+            edge: Edge {
+                kind: kind::LEAVE,
+                oldstate: 8,
+                newstate: 9,
+                family: 2,
+                at_ns: u64::MAX - 1,
+                skaddr: 0xffff_8881_0000_4711,
+                netns: 4_026_531_840,
+                sport: 8080,
+                dport: 51_334,
+                saddr: *b"0123456789abcdef",
+                daddr: *b"fedcba9876543210",
+                protocol: 262,
+                flags: edge_flags::HAS_SOCKET,
+                reserved: 0,
+            },
+            task: Task { tgid: 7, tid: 8, comm: *b"server\0\0\0\0\0\0\0\0\0\0" },
+            stack_id: -17,
+            reserved: 0,
+        };
+        let mut wire = [0_u8; TaskEdge::SIZE];
+        record.write(&mut &mut wire[..]);
+        assert_eq!(TaskEdge::read(&mut &wire[..]), Ok(record));
+        for len in 0..TaskEdge::SIZE {
+            assert!(TaskEdge::read(&mut &wire[..len]).is_err(), "length {len}");
+        }
+    }
+}

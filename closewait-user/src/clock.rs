@@ -1,0 +1,73 @@
+//! Time. [`MonoNs`] is the only time the pipeline knows: CLOCK_MONOTONIC
+//! nanoseconds, as `bpf_ktime_get_ns` stamps them. Wall time is added by a sink
+//! through [`Clock`], the only place that reads a clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::{Duration, SystemTime};
+
+/// Nanoseconds of CLOCK_MONOTONIC: since boot, not counting suspend.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MonoNs(pub u64);
+
+impl MonoNs {
+    /// Time from `earlier` to `self`; zero when `earlier` is the later one.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for MonoNs {
+    type Output = Self;
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for MonoNs {
+    type Output = Self;
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl fmt::Debug for MonoNs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+/// Maps monotonic time to wall time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    mono: MonoNs,
+    wall: SystemTime,
+}
+
+impl Clock {
+    /// A clock that says monotonic `mono` was wall time `wall`.
+    pub const fn fixed(mono: MonoNs, wall: SystemTime) -> Self {
+        Self { mono, wall }
+    }
+
+    /// Reads both clocks now, so that a stepped wall clock is followed.
+    #[expect(clippy::disallowed_methods, reason = "the one room that reads clocks")]
+    pub fn read() -> Self {
+        Self { mono: Self::mono_now(), wall: SystemTime::now() }
+    }
+
+    /// CLOCK_MONOTONIC, now.
+    pub fn mono_now() -> MonoNs {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let sec = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nsec = u64::try_from(now.tv_nsec).unwrap_or(0);
+        MonoNs(sec * 1_000_000_000 + nsec)
+    }
+
+    /// The wall time of a monotonic time, by this pair of readings.
+    pub fn wall(&self, at: MonoNs) -> SystemTime {
+        let back = self.mono.since(at);
+        let ahead = at.since(self.mono);
+        self.wall.checked_sub(back).and_then(|t| t.checked_add(ahead)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}

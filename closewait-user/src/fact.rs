@@ -1,0 +1,34 @@
+//! Unknown is not zero: a value is either known, or it is missing for a reason
+//! that reaches the reader.
+
+/// A value, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// The value.
+    Known(T),
+    /// Why it is not known: a short clause that can follow "unknown: ".
+    Unknown(String),
+}
+
+impl<T> Fact<T> {
+    /// An unknown value, because `reason`.
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        Self::Unknown(reason.into())
+    }
+
+    /// The value, if known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// The reason, if unknown.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(reason) => Some(reason),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! [`Item`]: the one stream that every source produces and the tracker consumes.
+//! Live rings, snapshots and recordings all speak it; nothing else enters.
+
+use std::fmt;
+
+use crate::clock::MonoNs;
+use crate::tcp::{State, Tuple};
+
+/// Address of a `struct sock`. The kernel reuses it at once, so it names a
+/// socket only together with a generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SkAddr(pub u64);
+
+impl fmt::Debug for SkAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sk:{:x}", self.0)
+    }
+}
+
+/// Inode number of a network namespace, as in `/proc/PID/ns/net`; 0 on a kernel
+/// without namespaces.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Netns(pub u32);
+
+/// A task, at the moment it did something.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Task {
+    /// Process id (the kernel's tgid).
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Thread name; the kernel gives any bytes, these are made UTF-8 lossily.
+    pub comm: String,
+}
+
+/// Id of a user stack in the kernel's stack map, valid with the process it was taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StackId(pub u32);
+
+/// A user stack id, or the errno for which the kernel gave none.
+pub type StackRef = Result<StackId, i32>;
+
+/// Something learned about sockets.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Item {
+    /// A socket changed state.
+    Transition(Transition),
+    /// A socket that had closed with a file on it is gone: the file was closed.
+    Destroyed(Destroyed),
+    /// A process opened a socket by a call path not seen before.
+    Path(Path),
+    /// Records were lost.
+    Gap(Gap),
+    /// What one network namespace looked like at one moment.
+    Snapshot(Snapshot),
+}
+
+/// One edge of `inet_sock_set_state`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Transition {
+    /// When, by the kernel.
+    pub at: MonoNs,
+    /// The socket's address.
+    pub sk: SkAddr,
+    /// State before.
+    pub from: State,
+    /// State after.
+    pub to: State,
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// An MPTCP socket (not one of its subflows).
+    pub mptcp: bool,
+    /// Whether a file could still refer to the socket.
+    pub has_socket: bool,
+    /// Who did it and from where. `None` at the edge into CLOSE_WAIT, where
+    /// whoever happened to be running says nothing.
+    pub by: Option<By>,
+}
+
+/// The task that made an edge, and its user stack.
+#[derive(Clone, PartialEq, Debug)]
+pub struct By {
+    /// The task.
+    pub task: Task,
+    /// Its user stack.
+    pub stack: StackRef,
+}
+
+/// `tcp_destroy_sock`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Destroyed {
+    /// When.
+    pub at: MonoNs,
+    /// The socket's address.
+    pub sk: SkAddr,
+}
+
+/// First sight of a call path of a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// When.
+    pub at: MonoNs,
+    /// The task.
+    pub task: Task,
+    /// The stack's id.
+    pub stack: StackId,
+    /// Its addresses, innermost first.
+    pub addrs: Vec<u64>,
+}
+
+/// Records that were lost between two moments. All counts are records, not sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gap {
+    /// Nothing was known to be lost before this.
+    pub from: MonoNs,
+    /// The losses had happened by now.
+    pub to: MonoNs,
+    /// Entries into CLOSE_WAIT (ring full).
+    pub enter: u64,
+    /// Exits from CLOSE_WAIT (ring full).
+    pub leave: u64,
+    /// Ends of life (ring full).
+    pub destroy: u64,
+    /// First sights of a path (ring full).
+    pub path: u64,
+    /// Openers not remembered (map full).
+    pub opener: u64,
+    /// Runs of a program that the kernel skipped because it was already running on that CPU.
+    pub recursion: u64,
+    /// Records that could not be parsed.
+    pub malformed: u64,
+}
+
+impl Gap {
+    /// All records lost, of any kind.
+    pub fn total(&self) -> u64 {
+        self.enter + self.leave + self.destroy + self.path + self.opener + self.recursion + self.malformed
+    }
+}
+
+/// The sockets of one network namespace that a dump found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// The dump began at; a socket that changed after this may be shown either way.
+    pub began: MonoNs,
+    /// The dump ended at.
+    pub ended: MonoNs,
+    /// Which namespace.
+    pub netns: Netns,
+    /// Whether the dump is known to be whole (an interrupted dump proves presence, not absence).
+    pub complete: bool,
+    /// The sockets in CLOSE_WAIT.
+    pub sockets: Vec<DiagSocket>,
+}
+
+/// What inet_diag (or /proc/net/tcp) says of one socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DiagSocket {
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Its state.
+    pub state: State,
+    /// Inode number; 0 when no file was ever made for it (not accepted) or it is gone.
+    pub inode: u64,
+    /// The kernel's socket cookie, when the source gives one.
+    pub cookie: Option<u64>,
+    /// Owner's user id.
+    pub uid: u32,
+    /// Unread bytes, the FIN counting one; for a listener the accept queue's length.
+    pub recv_q: u32,
+    /// Unsent or unacknowledged bytes; for a listener the accept queue's limit.
+    pub send_q: u32,
+    /// Which timer runs.
+    pub timer: Timer,
+    /// Retransmissions or probes unanswered so far.
+    pub retrans: u8,
+    /// The parts of `tcp_info` used here, when the source gives them.
+    pub tcp: Option<TcpInfo>,
+}
+
+/// `idiag_timer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Timer {
+    /// None.
+    #[default]
+    Off,
+    /// Retransmission (also early retransmit and loss probe).
+    On,
+    /// Keepalive.
+    Keepalive,
+    /// TIME_WAIT.
+    TimeWait,
+    /// Zero window probe.
+    Persist,
+    /// A number this tool does not know.
+    Other(u8),
+}
+
+/// The parts of `struct tcp_info` that verdicts rest on; a member is `None`
+/// where the kernel's structure is too short to have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpInfo {
+    /// Since data was last sent, ms.
+    pub last_data_sent_ms: Option<u32>,
+    /// Since data was last received, ms.
+    pub last_data_recv_ms: Option<u32>,
+    /// Since an ACK was last received, ms.
+    pub last_ack_recv_ms: Option<u32>,
+    /// Bytes acknowledged by the peer.
+    pub bytes_acked: Option<u64>,
+    /// Bytes received.
+    pub bytes_received: Option<u64>,
+    /// Bytes sent, retransmissions included.
+    pub bytes_sent: Option<u64>,
+    /// Bytes retransmitted.
+    pub bytes_retrans: Option<u64>,
+    /// Segments retransmitted in total.
+    pub total_retrans: Option<u32>,
+    /// The peer's advertised window.
+    pub snd_wnd: Option<u32>,
+    /// Not yet sent.
+    pub notsent_bytes: Option<u32>,
+    /// Unanswered probes.
+    pub probes: Option<u8>,
+}

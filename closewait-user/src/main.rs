@@ -1,0 +1,3 @@
+//! The `closewait-trace` binary: parse, run, exit code.
+
+fn main() {}

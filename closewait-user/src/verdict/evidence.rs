@@ -1,0 +1,185 @@
+//! What is known about a suspect when the verdict is made.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::item::{DiagSocket, Task};
+
+/// Everything gathered about one suspect.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Evidence {
+    /// The socket as the kernel showed it, one or two looks, oldest first;
+    /// empty with a reason in `look_failed` when it could not be looked at.
+    pub looks: Vec<Look>,
+    /// Why there is no look, or no second one.
+    pub look_failed: Option<String>,
+    /// Who accepted or connected it.
+    pub opener: Fact<Opener>,
+    /// Who has a file descriptor on it. Known and empty: scanned, nobody found.
+    pub holders: Fact<Vec<Holder>>,
+    /// The listener it waits in; known only for a socket nobody accepted.
+    pub listener: Fact<Listener>,
+    /// Whether we accepted it or connected it.
+    pub role: Fact<Role>,
+}
+
+/// One look at the socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Look {
+    /// When.
+    pub at: MonoNs,
+    /// What inet_diag said.
+    pub socket: DiagSocket,
+}
+
+/// Which side of the connection this socket is.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It was accepted, or waits to be.
+    Server,
+    /// It was connected.
+    Client,
+}
+
+/// The task that accepted or connected the socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Opener {
+    /// The task.
+    pub task: Task,
+    /// `accept` or `connect`.
+    pub via: OpenedVia,
+    /// When.
+    pub at: MonoNs,
+    /// The descriptor it got, where the hook can know it.
+    pub fd: Option<u32>,
+    /// Its user stack, innermost frame first.
+    pub stack: Fact<Vec<Frame>>,
+}
+
+/// How a socket was opened.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words are the documentation")]
+pub enum OpenedVia {
+    Accept,
+    Connect,
+}
+
+/// A process with a file descriptor on the socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Process name (of its main thread).
+    pub comm: String,
+    /// Path of its executable.
+    pub exe: Fact<String>,
+    /// Its command line, arguments joined by spaces.
+    pub cmdline: Fact<String>,
+    /// Its real user id.
+    pub uid: Fact<u32>,
+    /// The descriptor; the lowest, when it has several.
+    pub fd: u32,
+    /// Whether the descriptor is closed on exec.
+    pub cloexec: Fact<bool>,
+    /// Container or unit, when it is in one.
+    pub container: Option<String>,
+    /// Descriptors in use and the soft limit.
+    pub nofile: Fact<Nofile>,
+}
+
+/// Descriptors in use against the limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nofile {
+    /// In use.
+    pub used: u64,
+    /// Soft limit.
+    pub soft: u64,
+}
+
+/// A listening socket whose queue a socket waits in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Who listens.
+    pub holder: Option<Holder>,
+    /// Connections waiting to be accepted.
+    pub queue: u32,
+    /// Most that may wait.
+    pub limit: u32,
+}
+
+/// One frame of a user stack.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Frame {
+    /// Address in the process.
+    pub addr: u64,
+    /// Function, demangled.
+    pub symbol: Option<String>,
+    /// Path of the module.
+    pub module: Option<String>,
+    /// Offset into the function; into the module when there is no symbol.
+    pub offset: u64,
+    /// Source file.
+    pub file: Option<String>,
+    /// Source line.
+    pub line: Option<u32>,
+    /// This frame was inlined into the next one.
+    pub inlined: bool,
+    /// How the frame was found.
+    pub how: How,
+}
+
+/// How a frame was found.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// By unwind tables.
+    Dwarf,
+    /// By frame pointers.
+    Fp,
+    /// By scanning the stack for return addresses.
+    Scan,
+    /// It is where the kernel was entered.
+    Kernel,
+}
+
+/// What the verdict may assume beyond the evidence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Least time between two looks for "constant" or "growing" to mean something.
+    pub two_looks: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { two_looks: Duration::from_millis(400) }
+    }
+}
