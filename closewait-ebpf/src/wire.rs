@@ -43,7 +43,7 @@ macro_rules! wire {
 
 /// Record kinds: the first four bytes of every ring buffer record.
 pub mod kind {
-    /// [`super::Edge`]: a socket entered CLOSE_WAIT (no task: see FACTS in `Edge`).
+    /// [`super::Edge`]: a socket entered CLOSE_WAIT (no task in it: see [`super::Edge`]).
     pub const ENTER: u32 = 1;
     /// [`super::TaskEdge`]: a socket left CLOSE_WAIT, or closed with a file on it.
     pub const LEAVE: u32 = 2;
@@ -116,7 +116,7 @@ wire! {
         /// Who ran: the closer when the edge is to LAST_ACK; at CLOSE_WAIT -> CLOSE
         /// it may be anybody (a RST is handled in softirq).
         pub task: Task,
-        /// Id in the stack map, or a negative errno from `bpf_get_stackid`.
+        /// Id in the stack map, a negative errno from `bpf_get_stackid`, or [`NO_STACK`].
         pub stack_id: i32,
         /// Zero.
         pub reserved: u32,
@@ -165,9 +165,9 @@ wire! {
         pub task: Task,
         /// File descriptor, or -1 where the hook cannot know it.
         pub fd: i32,
-        /// Id in the stack map, or a negative errno.
+        /// Id in the stack map, a negative errno, or [`NO_STACK`].
         pub stack_id: i32,
-        /// Local port, host order.
+        /// Local port, host order; 0 when it was not bound yet (connect).
         pub sport: u16,
         /// Remote port, host order.
         pub dport: u16,
@@ -196,8 +196,13 @@ pub mod via {
     pub const ACCEPT_IO_URING: u8 = 5;
 }
 
+/// No stack was asked for.
+pub const NO_STACK: i32 = i32::MIN;
+
 /// Bits of [`Opened::flags`].
 pub mod opened_flags {
+    /// Userspace has seen it stuck: who ends it, and from where, is worth a stack.
+    pub const STUCK: u8 = 2;
     /// The socket closed while a file was on it: its destroy is worth a record.
     pub const CLOSED_WITH_FILE: u8 = 1;
 }
@@ -241,8 +246,9 @@ wire! {
         pub skc_rcv_saddr: u16,
         /// `sock_common.skc_dport`
         pub skc_dport: u16,
-        /// `sock_common.skc_num`
-        pub skc_num: u16,
+        /// `inet_sock.inet_sport`: the local port in network order. Not `skc_num`, which
+        /// `tcp_set_state` has already cleared when it reports an edge to CLOSE.
+        pub inet_sport: u16,
         /// `sock_common.skc_family`
         pub skc_family: u16,
         /// `sock_common.skc_net.net`; absent without CONFIG_NET_NS
@@ -251,7 +257,7 @@ wire! {
         pub skc_v6_daddr: u16,
         /// `sock_common.skc_v6_rcv_saddr`; absent without IPv6
         pub skc_v6_rcv_saddr: u16,
-        /// `sock.sk_protocol`
+        /// `sock.sk_protocol`; absent where it is a bit field (before 5.6)
         pub sk_protocol: u16,
         /// `sock.sk_socket`
         pub sk_socket: u16,
@@ -285,8 +291,10 @@ wire! {
         pub tp_destroy_skaddr: u16,
         /// `ret` of syscalls:sys_exit_accept4
         pub tp_accept_ret: u16,
-        /// Width in bytes of `sk_protocol`: 2 since 5.6, else absent (a bit field).
-        pub sk_protocol_size: u16,
+        /// `req` of io_uring:io_uring_complete; absent before it carried one
+        pub tp_uring_req: u16,
+        /// `res` of io_uring:io_uring_complete
+        pub tp_uring_res: u16,
     }
 }
 

@@ -1,0 +1,45 @@
+//! The maps. Each says who writes, who reads and who deletes.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
+};
+use closewait_ebpf::{Opened, counter};
+
+/// Records to userspace. Written by all programs, read by `source::ring`. Its size
+/// is set by the loader.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// What could not be sent or remembered, by [`counter`]. Written by all programs,
+/// read by `kernel::counters`, never reset.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Who opened the socket at an address. Written at accept and connect (and by
+/// userspace, which sets STUCK), read by userspace for suspects only, deleted at
+/// `tcp_destroy_sock`. A full map is counted, never evicted from: a silently
+/// forgotten owner would be worse than an unknown one. Its size is set by the loader.
+#[map]
+pub(crate) static SOCKETS: HashMap<u64, Opened> = HashMap::with_max_entries(131_072, 0);
+
+/// User stacks by id. Written by `bpf_get_stackid`, read by userspace when a PATH
+/// record names the id, never deleted: an id must not change its meaning.
+#[map]
+pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(8192, 0);
+
+/// Call paths already announced, keyed by process and stack id. Written and read by
+/// the openers, evicted by the kernel: an evicted path is announced again, no more.
+#[map]
+pub(crate) static PATHS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(slot: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: the map hands out this CPU's own slot; a program of the same kind
+        // does not nest on a CPU, and a lost increment by another kind is not possible
+        // because each slot belongs to one program kind.
+        unsafe { *value += 1 };
+    }
+}

@@ -1,0 +1,182 @@
+//! Who opened a socket: the task that connected or accepted it, remembered in the
+//! `SOCKETS` map. Nothing is sent, except the first time a call path is seen.
+//!
+//! Connect is an edge of `inet_sock_set_state`. Accept has four hooks; the loader
+//! attaches the cheapest this kernel allows:
+//! the return of `inet_csk_accept` by trampoline or by kretprobe, which gives the
+//! socket; or the return of the syscall, which gives a descriptor, from which the
+//! file and the socket are reached. An accept by io_uring is no syscall; its
+//! completion event is one more hook beside the last.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
+    macros::{fexit, kretprobe, tracepoint},
+    programs::{FExitContext, RetProbeContext, TracePointContext},
+};
+use aya_log_ebpf::debug;
+use closewait_ebpf::{
+    Opened, Path, counter, kind,
+    tcp_state::{IPPROTO_MPTCP, IPPROTO_TCP},
+    via,
+};
+
+use crate::{
+    maps::{self, PATHS, SOCKETS},
+    memory::read,
+    ring::send,
+    transitions::{dport, netns, protocol, sport},
+    tunables::{ONLY_NETNS, offset},
+    user_stack,
+};
+
+/// `IORING_OP_ACCEPT` (include/uapi/linux/io_uring.h).
+const IORING_OP_ACCEPT: u8 = 13;
+
+#[fexit(function = "inet_csk_accept")]
+fn accept_fexit(ctx: FExitContext) -> i32 {
+    // `(sk, flags, err, kern)` until 6.9, `(sk, arg)` since; the return value follows.
+    // The verifier drops the branch that this kernel does not have.
+    let sk: u64 = if offset!(accept_ret_index) == 2 { ctx.arg(2) } else { ctx.arg(4) };
+    accepted(&ctx, sk, via::ACCEPT_FEXIT)
+}
+
+#[kretprobe]
+fn accept_kretprobe(ctx: RetProbeContext) -> i32 {
+    accepted(&ctx, ctx.ret(), via::ACCEPT_KRETPROBE)
+}
+
+/// On `syscalls:sys_exit_accept` and `sys_exit_accept4`.
+#[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
+fn accept_syscall(ctx: TracePointContext) -> i32 {
+    // SAFETY: an integer.
+    let ret: i64 = unsafe { read(ctx.as_ptr() as u64 + u64::from(offset!(tp_accept_ret))) };
+    if ret < 0 {
+        return 0;
+    }
+    installed(&ctx, ret as u32, via::ACCEPT_SYSCALL)
+}
+
+#[tracepoint(category = "io_uring", name = "io_uring_complete")]
+fn accept_uring(ctx: TracePointContext) -> i32 {
+    let record = ctx.as_ptr() as u64;
+    // SAFETY: integers; a null request reads as opcode 0.
+    let (opcode, fd) = unsafe {
+        let req: u64 = read(record + u64::from(offset!(tp_uring_req)));
+        (
+            read::<u8>(req + u64::from(offset!(req_opcode))),
+            read::<i32>(record + u64::from(offset!(tp_uring_res))),
+        )
+    };
+    if opcode != IORING_OP_ACCEPT || fd < 0 {
+        return 0;
+    }
+    installed(&ctx, fd as u32, via::ACCEPT_IO_URING)
+}
+
+/// `inet_csk_accept` returned `sk` (null when it failed).
+#[inline(always)]
+fn accepted(ctx: &impl EbpfContext, sk: u64, via: u8) -> i32 {
+    if sk == 0 {
+        return 0;
+    }
+    // An MPTCP listener accepts its first subflow through the same function; the
+    // socket that the application holds is another one and has no opener then.
+    opened_if_ours(ctx, sk, via, -1)
+}
+
+/// The running task got descriptor `fd` from an accept: walk to its socket.
+#[inline(always)]
+fn installed(ctx: &impl EbpfContext, fd: u32, via: u8) -> i32 {
+    // SAFETY: integers; a pointer that cannot be read reads as zero, and zero reads as zero.
+    let (file, sock) = unsafe {
+        let task = bpf_get_current_task();
+        let files: u64 = read(task + u64::from(offset!(task_files)));
+        let fdt: u64 = read(files + u64::from(offset!(files_fdt)));
+        if fd >= read::<u32>(fdt + u64::from(offset!(fdt_max_fds))) {
+            maps::count(counter::ACCEPT_MISSED);
+            return 0;
+        }
+        let array: u64 = read(fdt + u64::from(offset!(fdt_fd)));
+        let file: u64 = read(array + u64::from(fd) * 8);
+        (file, read::<u64>(file + u64::from(offset!(file_private_data))))
+    };
+    // SAFETY: as above.
+    let back: u64 = unsafe { read(sock + u64::from(offset!(socket_file))) };
+    if file == 0 || back != file {
+        // Another thread has closed or replaced the descriptor already.
+        maps::count(counter::ACCEPT_MISSED);
+        return 0;
+    }
+    // SAFETY: as above.
+    let sk: u64 = unsafe { read(sock + u64::from(offset!(socket_sk))) };
+    opened_if_ours(ctx, sk, via, fd as i32)
+}
+
+#[inline(always)]
+fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    // SAFETY: an integer.
+    let family: u16 = unsafe { read(sk + u64::from(offset!(skc_family))) };
+    let protocol = protocol(sk);
+    if (family != AF_INET && family != AF_INET6) || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
+        return 0;
+    }
+    let only = ONLY_NETNS.load();
+    if only != 0 && only != netns(sk) {
+        return 0;
+    }
+    opened(ctx, sk, via, fd)
+}
+
+/// Remembers the running task as the opener of `sk`.
+#[inline(always)]
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
+    let stack_id = user_stack::take(ctx);
+    let task = user_stack::task();
+    let opened = Opened {
+        // SAFETY: no precondition.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        task,
+        fd,
+        stack_id,
+        // At connect the port is chosen after the edge: 0, or that of an earlier life.
+        sport: if via == via::CONNECT { 0 } else { sport(sk) },
+        dport: dport(sk),
+        via,
+        flags: 0,
+        reserved: 0,
+    };
+    if SOCKETS.insert(sk, opened, 0).is_err() {
+        maps::count(counter::LOST_OPENER);
+        return 0;
+    }
+    maps::count(counter::OPENERS);
+    debug!(ctx, "sk {:x} opened by pid {} via {}", sk, task.tgid, via);
+    if stack_id >= 0 {
+        announce(&opened);
+    }
+    0
+}
+
+/// Tells userspace of a call path it has not seen, while the process still runs.
+#[inline(always)]
+fn announce(opened: &Opened) {
+    let key = (u64::from(opened.task.tgid) << 32) | u64::from(opened.stack_id as u32);
+    if PATHS.get_ptr(key).is_some() {
+        return;
+    }
+    let sent = send::<Path>(counter::LOST_PATH, |record| {
+        // SAFETY: room for a Path; every member is written.
+        unsafe {
+            (*record).kind = kind::PATH;
+            (*record).stack_id = opened.stack_id;
+            (*record).at_ns = opened.at_ns;
+            (*record).task = opened.task;
+        }
+    });
+    if sent {
+        let _ = PATHS.insert(key, 1_u8, 0);
+    }
+}

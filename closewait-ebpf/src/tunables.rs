@@ -1,0 +1,61 @@
+//! Read-only globals, set by the loader before load. The verifier sees them as
+//! constants and drops what they switch off.
+
+use aya_ebpf::Global;
+use closewait_ebpf::{ABSENT, Offsets};
+
+/// Offsets of this kernel. Read one member at a time through [`offset!`]: a load
+/// of a constant that the verifier folds.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets {
+    skc_daddr: ABSENT,
+    skc_rcv_saddr: ABSENT,
+    skc_dport: ABSENT,
+    inet_sport: ABSENT,
+    skc_family: ABSENT,
+    skc_net: ABSENT,
+    skc_v6_daddr: ABSENT,
+    skc_v6_rcv_saddr: ABSENT,
+    sk_protocol: ABSENT,
+    sk_socket: ABSENT,
+    net_inum: ABSENT,
+    task_files: ABSENT,
+    files_fdt: ABSENT,
+    fdt_max_fds: ABSENT,
+    fdt_fd: ABSENT,
+    file_private_data: ABSENT,
+    socket_file: ABSENT,
+    socket_sk: ABSENT,
+    req_opcode: ABSENT,
+    accept_ret_index: ABSENT,
+    tp_skaddr: ABSENT,
+    tp_oldstate: ABSENT,
+    tp_newstate: ABSENT,
+    tp_destroy_skaddr: ABSENT,
+    tp_accept_ret: ABSENT,
+    tp_uring_req: ABSENT,
+    tp_uring_res: ABSENT,
+};
+
+/// Whether user stacks are taken (0 or 1).
+#[unsafe(no_mangle)]
+pub(crate) static STACKS_ON: Global<u8> = Global::new(1);
+
+/// Unread bytes in the ring at which the reader is woken; below that it comes by itself, by timer.
+#[unsafe(no_mangle)]
+pub(crate) static WAKE_AT: Global<u64> = Global::new(1 << 20);
+
+/// Only this network namespace (inode number); 0 for all.
+#[unsafe(no_mangle)]
+pub(crate) static ONLY_NETNS: Global<u32> = Global::new(0);
+
+/// One member of [`OFFSETS`], volatile so that the compiler does not fold its initial value.
+macro_rules! offset {
+    ($member:ident) => {{
+        #[allow(unused_unsafe, reason = "some callers are inside an unsafe block already")]
+        // SAFETY: a reference to a live static is valid for reads.
+        let offset = unsafe { core::ptr::read_volatile(&raw const $crate::tunables::OFFSETS.$member) };
+        offset
+    }};
+}
+pub(crate) use offset;
