@@ -1,0 +1,24 @@
+#!/bin/sh
+# Compiles every scenario program: build.sh OUTDIR [CC_FLAG...]
+# x.c becomes OUTDIR/x, y.go becomes OUTDIR/go_y. Each replaces its predecessor
+# in one step, so that test processes may build and run at the same time.
+# For a machine without a C library add -static; the Go programs always are.
+set -eu
+out=${1:?usage: build.sh OUTDIR [CC_FLAG...]}
+shift
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$(dirname "$0")"
+
+for source in *.c; do
+	program=$out/${source%.c}
+	# Frames and names stay as they are written, so that a walk by frame pointers finds them.
+	${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -fno-omit-frame-pointer \
+		-fno-optimize-sibling-calls "$@" -o "$program.$$" "$source"
+	mv "$program.$$" "$program"
+done
+for source in *.go; do
+	program=$out/go_${source%.go}
+	GO111MODULE=off GOFLAGS= CGO_ENABLED=0 go build -o "$program.$$" "$source"
+	mv "$program.$$" "$program"
+done

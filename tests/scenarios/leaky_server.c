@@ -1,0 +1,158 @@
+/* A TCP server that forgets to close some of the connections it accepts.
+ *
+ *   leaky_server [--bind IP] [--port N] [--backlog N] [--cpu N] [--cloexec]
+ *                [--leak N] [--close N] [--read none|peek|some|once|eof]
+ *                [--fork] [--first] [--never-accept]
+ *
+ * It accepts leak + close connections, one after the other. Those that leak
+ * are read as --read says and then forgotten; the others are closed as soon as
+ * the client has closed, or at once with --first (the client must send nothing).
+ * --fork: a child keeps the leaked socket, the server closes its own fd.
+ */
+#include "scenario.h"
+
+static struct {
+	const char *bind, *read;
+	int port, backlog, cpu;
+	unsigned leak, close;
+	bool cloexec, fork, first, never_accept;
+} opt = {.bind = "127.0.0.1", .read = "eof", .backlog = 128, .cpu = -1};
+
+/* The only caller of accept(). A walk by frame pointers loses the direct caller
+ * of a libc wrapper; the names that tests ask for are the callers of this one. */
+NAMED static int take(int listener)
+{
+	int fd = opt.cloexec ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : accept(listener, NULL, NULL);
+	if (fd < 0)
+		die("accept");
+	return fd;
+}
+
+NAMED static void wait_for_fin(int fd)
+{
+	struct pollfd poller = {.fd = fd, .events = POLLRDHUP};
+	if (poll(&poller, 1, -1) != 1)
+		die("poll");
+}
+
+NAMED static void read_as_told(int fd)
+{
+	char buf[65536];
+	ssize_t n = 0;
+
+	if (!strcmp(opt.read, "none"))
+		return;
+	if (!strcmp(opt.read, "eof")) {
+		read_to_eof(fd);
+		return;
+	}
+	if (!strcmp(opt.read, "peek")) {
+		n = recv(fd, buf, sizeof(buf), MSG_PEEK);
+	} else if (!strcmp(opt.read, "some")) {
+		n = recv(fd, buf, 1, 0);
+	} else if (!strcmp(opt.read, "once")) {
+		/* With the FIN there already, one recv takes it along with the last bytes. */
+		wait_for_fin(fd);
+		n = recv(fd, buf, sizeof(buf), 0);
+	} else {
+		usage("--read", opt.read);
+	}
+	if (n < 0)
+		die("recv");
+}
+
+/* Returns the child that now keeps the socket. */
+NAMED static pid_t leave_to_child(int fd)
+{
+	pid_t child = fork();
+	if (child < 0)
+		die("fork");
+	if (child == 0) {
+		begin();
+		for (;;)
+			pause();
+	}
+	close(fd);
+	return child;
+}
+
+NAMED static void accept_and_forget(int listener)
+{
+	int fd = take(listener);
+	int port = remote_port(fd);
+	pid_t child = 0;
+
+	read_as_told(fd);
+	if (opt.fork)
+		child = leave_to_child(fd);
+	keep(fd, child);
+	say("leak pid=%d fd=%d port=%d", child ? child : getpid(), fd, port);
+}
+
+NAMED static void accept_and_close(int listener)
+{
+	int fd = take(listener);
+	if (!opt.first)
+		read_to_eof(fd);
+	close(fd);
+}
+
+NAMED static void handle_client(int listener, bool leak)
+{
+	if (leak)
+		accept_and_forget(listener);
+	else
+		accept_and_close(listener);
+}
+
+NAMED static void serve(int listener)
+{
+	for (unsigned i = 0; i < opt.leak + opt.close; i++)
+		handle_client(listener, leaks(i, opt.leak, opt.close));
+}
+
+int main(int argc, char **argv)
+{
+	begin();
+	for (int i = 1; i < argc; i++) {
+		const char *name = argv[i];
+		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (!strcmp(name, "--cloexec"))
+			opt.cloexec = true;
+		else if (!strcmp(name, "--fork"))
+			opt.fork = true;
+		else if (!strcmp(name, "--first"))
+			opt.first = true;
+		else if (!strcmp(name, "--never-accept"))
+			opt.never_accept = true;
+		else if (!value)
+			usage(name, NULL);
+		else if (i++, !strcmp(name, "--bind"))
+			opt.bind = value;
+		else if (!strcmp(name, "--port"))
+			opt.port = atoi(value);
+		else if (!strcmp(name, "--backlog"))
+			opt.backlog = atoi(value);
+		else if (!strcmp(name, "--cpu"))
+			opt.cpu = atoi(value);
+		else if (!strcmp(name, "--leak"))
+			opt.leak = atoi(value);
+		else if (!strcmp(name, "--close"))
+			opt.close = atoi(value);
+		else if (!strcmp(name, "--read"))
+			opt.read = value;
+		else
+			usage(name, value);
+	}
+	if (opt.cpu >= 0)
+		run_on_cpu(opt.cpu);
+
+	int listener = listen_on(opt.bind, opt.port, opt.backlog);
+	say("ready port=%d pid=%d", local_port(listener), getpid());
+	if (!opt.never_accept) {
+		serve(listener);
+		say("done leaked=%u closed=%u", opt.leak, opt.close);
+	}
+	return obey();
+}
