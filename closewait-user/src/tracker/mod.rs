@@ -21,7 +21,22 @@ pub enum Since {
     NoLaterThan(MonoNs),
 }
 
-/// A socket that has been in CLOSE_WAIT for at least the threshold.
+/// What a suspect is suspected of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SuspectKind {
+    /// It sits in CLOSE_WAIT.
+    Stuck,
+    /// Its connection ended while a file referred to it: `ss` shows nothing any
+    /// more, the descriptor may still be held.
+    Ghost {
+        /// When it went to CLOSE; the threshold counts from here.
+        closed: MonoNs,
+        /// From where: CLOSE_WAIT (reset, timeout, destroyed) or LAST_ACK (shut down, never closed).
+        from: State,
+    },
+}
+
+/// A socket that has been in CLOSE_WAIT, or a ghost, for at least the threshold.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Suspect {
     /// Which life of which socket.
@@ -32,8 +47,12 @@ pub struct Suspect {
     pub netns: Netns,
     /// Both ends.
     pub tuple: Tuple,
+    /// Stuck, or a ghost.
+    pub kind: SuspectKind,
     /// When it entered CLOSE_WAIT.
     pub since: Since,
+    /// It cannot have entered before this; `None` when nothing bounds its age.
+    pub not_before: Option<MonoNs>,
     /// An MPTCP socket.
     pub mptcp: bool,
     /// Records were lost since it entered: it may have left already, and must be
