@@ -160,6 +160,8 @@ pub struct Snapshot {
 pub struct DiagSocket {
     /// Both ends.
     pub tuple: Tuple,
+    /// An MPTCP socket; its subflows are sockets of their own, with the same tuple.
+    pub mptcp: bool,
     /// Its state.
     pub state: State,
     /// Inode number; 0 when no file was ever made for it (not accepted) or it is gone.
@@ -178,6 +180,18 @@ pub struct DiagSocket {
     pub retrans: u8,
     /// The parts of `tcp_info` used here, when the source gives them.
     pub tcp: Option<TcpInfo>,
+}
+
+impl DiagSocket {
+    /// Whether `later` shows the same life of the same socket, and not a new
+    /// connection between the same ports. The cookie decides; a source without
+    /// cookies leaves the inode, which is 0 until the socket is accepted.
+    pub fn same_life(&self, later: &Self) -> bool {
+        match (self.cookie, later.cookie) {
+            (Some(before), Some(after)) => before == after,
+            _ => self.inode == later.inode || self.inode == 0,
+        }
+    }
 }
 
 /// `idiag_timer`.

@@ -12,6 +12,14 @@ pub struct SocketId {
     pub(crate) generation: u32,
 }
 
+impl SocketId {
+    /// An id from its parts, for suspects that no tracker made (tests).
+    /// Ids of different trackers say nothing about each other.
+    pub const fn from_parts(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+}
+
 /// When a socket entered CLOSE_WAIT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Since {
