@@ -46,6 +46,36 @@ pub enum Code {
     GhostDestroyed,
 }
 
+impl Code {
+    /// As it is printed, and as the contract spells it: `EOF_IGNORED`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotAccepted => "NOT_ACCEPTED",
+            Self::PeerGone => "PEER_GONE",
+            Self::Sending => "SENDING",
+            Self::SendBlocked => "SEND_BLOCKED",
+            Self::Unheld => "UNHELD",
+            Self::Inherited => "INHERITED",
+            Self::EofIgnored => "EOF_IGNORED",
+            Self::SlowReader => "SLOW_READER",
+            Self::IdlePool => "IDLE_POOL",
+            Self::NotReading => "NOT_READING",
+            Self::EofConsumed => "EOF_CONSUMED",
+            Self::Unknown => "UNKNOWN",
+            Self::GhostReset => "GHOST_RESET",
+            Self::GhostShutdown => "GHOST_SHUTDOWN",
+            Self::GhostTimeout => "GHOST_TIMEOUT",
+            Self::GhostDestroyed => "GHOST_DESTROYED",
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// How sure a verdict is.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, schemars::JsonSchema,
