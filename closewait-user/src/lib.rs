@@ -30,6 +30,7 @@
 //! that is off, and why.
 
 pub mod clock;
+pub mod enrich;
 pub mod fact;
 pub mod item;
 pub mod tcp;

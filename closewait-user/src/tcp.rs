@@ -80,6 +80,16 @@ pub struct Tuple {
     pub remote: Endpoint,
 }
 
+impl Tuple {
+    /// The same ends with IPv4-mapped addresses as IPv4: one name for each pair
+    /// of ends, whichever family a source shows them in.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        let plain = |end: Endpoint| Endpoint { ip: end.ip.to_canonical(), port: end.port };
+        Self { local: plain(self.local), remote: plain(self.remote) }
+    }
+}
+
 /// An address and a port. Unlike [`SocketAddr`] it has no flow label or scope,
 /// which are no part of a socket's identity and cost 8 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

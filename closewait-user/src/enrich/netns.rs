@@ -1,0 +1,420 @@
+//! Network namespaces of the host: which there are and how to get into one.
+//!
+//! In: /proc/PID/ns/net of every process, nsfs bind mounts, the `--netns` option.
+//! Out: [`NetnsRef`]s that can be opened and are checked by inode when they are.
+//! It never holds a namespace open: that would keep a dead container's alive.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::item::Netns;
+
+/// Why a network namespace could not be found or entered.
+#[derive(thiserror::Error, Debug)]
+pub enum NetnsError {
+    /// Its file cannot be opened; a process or mount that ended gives this too.
+    #[error("cannot open the network namespace at {path}: {source}")]
+    Open {
+        /// Where it was.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there but is another namespace, or none.
+    #[error("{path} is not network namespace {wanted} any more")]
+    Other {
+        /// Where it was.
+        path: PathBuf,
+        /// The inode number it had.
+        wanted: u32,
+    },
+    /// The file is not a network namespace.
+    #[error("{path} is not a network namespace")]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `setns` was refused (it needs CAP_SYS_ADMIN).
+    #[error("cannot enter the network namespace at {path}: {source}")]
+    Enter {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No thread to enter it with.
+    #[error("cannot start a thread to enter a network namespace: {0}")]
+    Thread(io::Error),
+    /// /proc cannot be listed.
+    #[error("cannot list /proc: {0}")]
+    Proc(io::Error),
+}
+
+/// A network namespace and a file by which it can be entered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetnsRef {
+    netns: Netns,
+    path: PathBuf,
+    own: bool,
+}
+
+/// The calling thread's own namespace.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+impl NetnsRef {
+    /// The caller's own namespace; number 0 on a kernel built without namespaces.
+    pub fn own() -> Result<Self, NetnsError> {
+        match std::fs::read_link(OWN) {
+            Ok(link) => {
+                let path = PathBuf::from(OWN);
+                let netns = from_link(link.as_os_str().as_bytes())
+                    .ok_or_else(|| NetnsError::NotOne { path: path.clone() })?;
+                Ok(Self { netns, path, own: true })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Ok(Self { netns: Netns(0), path: OWN.into(), own: true })
+            }
+            Err(source) => Err(NetnsError::Open { path: OWN.into(), source }),
+        }
+    }
+
+    /// The namespace of process `pid`.
+    pub fn of_pid(pid: u32) -> Result<Self, NetnsError> {
+        let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+        let link =
+            std::fs::read_link(&path).map_err(|source| NetnsError::Open { path: path.clone(), source })?;
+        let netns = from_link(link.as_os_str().as_bytes())
+            .ok_or_else(|| NetnsError::NotOne { path: path.clone() })?;
+        Ok(Self { netns, path, own: netns == Self::own()?.netns })
+    }
+
+    /// The namespace that the file at `path` is (a bind mount, or a /proc link).
+    pub fn at(path: &Path) -> Result<Self, NetnsError> {
+        let fd = open(path)?;
+        // Only an open nsfs file tells by its link what kind of namespace it is.
+        let link = rustix::fs::readlinkat(CWD, proc_fd(&fd), Vec::new())
+            .map_err(|e| NetnsError::Open { path: path.into(), source: e.into() })?;
+        let netns = from_link(link.as_bytes()).ok_or_else(|| NetnsError::NotOne { path: path.into() })?;
+        Ok(Self { netns, path: path.into(), own: netns == Self::own()?.netns })
+    }
+
+    /// Its inode number.
+    pub const fn netns(&self) -> Netns {
+        self.netns
+    }
+
+    /// The file by which it is entered.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it was the caller's own when this reference was made.
+    pub const fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Runs `work` inside the namespace: at once in the caller's own, else on a
+    /// thread of its own, because a thread that did `setns` must not be reused.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        if self.own {
+            return Ok(work());
+        }
+        let fd = self.open()?;
+        let enter_and_work = || {
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&fd), Some(LinkNameSpaceType::Network))
+                .map_err(|e| NetnsError::Enter { path: self.path.clone(), source: e.into() })?;
+            Ok(work())
+        };
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, enter_and_work)
+                .map_err(NetnsError::Thread)?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Opens it, and checks that the path still leads to the same namespace.
+    fn open(&self) -> Result<OwnedFd, NetnsError> {
+        let fd = open(&self.path)?;
+        let link = rustix::fs::readlinkat(CWD, proc_fd(&fd), Vec::new())
+            .map_err(|e| NetnsError::Open { path: self.path.clone(), source: e.into() })?;
+        if from_link(link.as_bytes()) == Some(self.netns) {
+            Ok(fd)
+        } else {
+            Err(NetnsError::Other { path: self.path.clone(), wanted: self.netns.0 })
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .map_err(|e| NetnsError::Open { path: path.into(), source: e.into() })
+}
+
+fn proc_fd(fd: &OwnedFd) -> String {
+    format!("/proc/thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd))
+}
+
+/// The namespaces there were at one moment.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    by_inode: BTreeMap<Netns, NetnsRef>,
+    /// Processes whose namespace could not be read (no right to).
+    pub unreadable: u32,
+}
+
+impl Namespaces {
+    /// Lists them: one `readlink` per process, and the mount tables of this
+    /// process and of process 1. A namespace kept by nothing but an open file, or
+    /// by a thread that left its process' namespace, is not among them: see
+    /// [`find_by_thread`].
+    pub fn list() -> Result<Self, NetnsError> {
+        let own = NetnsRef::own()?;
+        let own_netns = own.netns;
+        let mut all = Self { by_inode: BTreeMap::from([(own_netns, own)]), unreadable: 0 };
+        // Mounts first: they outlive the processes.
+        all.add_mounts("/proc/self/mountinfo", Path::new("/"));
+        let mount_table = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        if mount_table("1") != mount_table("self") {
+            all.add_mounts("/proc/1/mountinfo", Path::new("/proc/1/root"));
+        }
+        for entry in std::fs::read_dir("/proc").map_err(NetnsError::Proc)? {
+            let name = entry.map_err(NetnsError::Proc)?.file_name();
+            if !name.as_bytes().iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            let path = Path::new("/proc").join(name).join("ns/net");
+            match std::fs::read_link(&path) {
+                Ok(link) => {
+                    if let Some(netns) = from_link(link.as_os_str().as_bytes()) {
+                        all.add(netns, || path);
+                    }
+                }
+                // The process ended: not a loss.
+                Err(e) if is_gone(&e) => {}
+                Err(_) => all.unreadable += 1,
+            }
+        }
+        Ok(all)
+    }
+
+    /// The namespace with this inode number.
+    pub fn find(&self, netns: Netns) -> Option<&NetnsRef> {
+        self.by_inode.get(&netns)
+    }
+
+    /// All of them, by inode number.
+    pub fn iter(&self) -> impl Iterator<Item = &NetnsRef> {
+        self.by_inode.values()
+    }
+
+    fn add(&mut self, netns: Netns, path: impl FnOnce() -> PathBuf) {
+        self.by_inode.entry(netns).or_insert_with(|| NetnsRef { netns, path: path(), own: false });
+    }
+
+    /// Adds what a mount table shows; a table that cannot be read adds nothing,
+    /// since every namespace with a process in it is found without.
+    fn add_mounts(&mut self, table: &str, root: &Path) {
+        for (netns, at) in nsfs_mounts(&std::fs::read(table).unwrap_or_default()) {
+            self.add(netns, || root.join(at.strip_prefix("/").unwrap_or(&at)));
+        }
+    }
+}
+
+/// Looks for a namespace among all threads of all processes: for one that only a
+/// thread is in, as runtimes of containers do. Slow (a `readlink` per thread).
+pub fn find_by_thread(netns: Netns) -> Option<NetnsRef> {
+    let numbered = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .filter(|e| e.file_name().as_bytes().iter().all(u8::is_ascii_digit))
+            .map(|e| e.path())
+    };
+    let own = NetnsRef::own().ok()?.netns;
+    numbered(Path::new("/proc"))
+        .flat_map(|process| numbered(&process.join("task")))
+        .map(|thread| thread.join("ns/net"))
+        .find(|path| {
+            std::fs::read_link(path).is_ok_and(|l| from_link(l.as_os_str().as_bytes()) == Some(netns))
+        })
+        .map(|path| NetnsRef { netns, path, own: netns == own })
+}
+
+/// The process ended while we looked.
+pub(super) fn is_gone(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+/// `net:[4026531840]`, as nsfs links read.
+fn from_link(link: &[u8]) -> Option<Netns> {
+    let digits = link.strip_prefix(b"net:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok().map(Netns)
+}
+
+/// The network namespaces that a mount table (proc_pid_mountinfo(5)) shows, with their mount points.
+fn nsfs_mounts(table: &[u8]) -> impl Iterator<Item = (Netns, PathBuf)> {
+    table.split(|&b| b == b'\n').filter_map(|line| {
+        // id parent major:minor root mount-point ...
+        let mut words = line.split(|&b| b == b' ').skip(3);
+        let netns = from_link(words.next()?)?;
+        Some((netns, PathBuf::from(OsStr::from_bytes(&unescape(words.next()?)))))
+    })
+}
+
+/// Undoes the octal escapes of a mount table (space, tab, newline, backslash).
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|d| first == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        let byte = octal
+            .map(|d| d.iter().fold(0_u32, |n, b| n * 8 + u32::from(b - b'0')))
+            .and_then(|n| u8::try_from(n).ok());
+        if let Some(byte) = byte {
+            plain.push(byte);
+            rest = tail.get(3..).unwrap_or_default();
+        } else {
+            plain.push(first);
+            rest = tail;
+        }
+    }
+    plain
+}
+
+/// What `--netns` was given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NetnsArg {
+    /// `all`
+    All,
+    /// `self`
+    Own,
+    /// The namespace of a process.
+    Pid(u32),
+    /// The namespace at a path, such as /run/netns/NAME.
+    Path(PathBuf),
+}
+
+impl FromStr for NetnsArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Ok(match (word, word.parse()) {
+            ("all", _) => Self::All,
+            ("self", _) => Self::Own,
+            (_, Ok(pid)) => Self::Pid(pid),
+            (path, Err(_)) => Self::Path(path.into()),
+        })
+    }
+}
+
+/// Which namespaces are wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum NetnsFilter {
+    /// Every one of the host, also those that come to be later.
+    #[default]
+    All,
+    /// These.
+    Only(BTreeMap<Netns, NetnsRef>),
+}
+
+impl NetnsFilter {
+    /// Resolves `--netns` options; none given means all. An error names the one
+    /// that could not be found.
+    pub fn resolve(args: &[NetnsArg]) -> Result<Self, NetnsError> {
+        if args.is_empty() {
+            return Ok(Self::All);
+        }
+        let mut only = BTreeMap::new();
+        for arg in args {
+            let found = match arg {
+                NetnsArg::All => return Ok(Self::All),
+                NetnsArg::Own => NetnsRef::own()?,
+                NetnsArg::Pid(pid) => NetnsRef::of_pid(*pid)?,
+                NetnsArg::Path(path) => NetnsRef::at(path)?,
+            };
+            only.insert(found.netns, found);
+        }
+        Ok(Self::Only(only))
+    }
+
+    /// Whether sockets of this namespace are wanted.
+    pub fn allows(&self, netns: Netns) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only.contains_key(&netns),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_arguments() {
+        assert_eq!(from_link(b"net:[4026531840]"), Some(Netns(4_026_531_840)));
+        for not in ["mnt:[4026531840]", "net:[]", "net:[1", "net:[99999999999]", "/run/netns/a", ""] {
+            assert_eq!(from_link(not.as_bytes()), None, "{not}");
+        }
+        for (word, arg) in [
+            ("all", NetnsArg::All),
+            ("self", NetnsArg::Own),
+            ("4711", NetnsArg::Pid(4711)),
+            ("/run/netns/4711", NetnsArg::Path("/run/netns/4711".into())),
+            ("99999999999", NetnsArg::Path("99999999999".into())),
+        ] {
+            assert_eq!(word.parse(), Ok(arg), "{word}");
+        }
+    }
+
+    #[test]
+    fn mount_tables_give_network_namespaces_only_and_unescaped_paths() {
+        let table = b"\
+22 28 0:21 / /proc rw,nosuid shared:13 - proc proc rw\n\
+99 28 0:4 net:[4026532242] /run/netns/blue rw shared:31 - nsfs nsfs rw\n\
+98 28 0:4 mnt:[4026532240] /run/snapd/ns/x rw - nsfs nsfs rw\n\
+97 28 0:4 net:[4026532243] /run/docker/netns/a\\040b\\134c rw - nsfs nsfs rw\n\
+96 28 0:4 net:[\n\n";
+        assert_eq!(
+            nsfs_mounts(table).collect::<Vec<_>>(),
+            [
+                (Netns(4_026_532_242), PathBuf::from("/run/netns/blue")),
+                (Netns(4_026_532_243), PathBuf::from("/run/docker/netns/a b\\c")),
+            ]
+        );
+        assert_eq!(unescape(b"\\9\\777\\04"), b"\\9\\777\\04");
+    }
+
+    #[test]
+    fn the_own_namespace_is_listed_and_needs_no_rights_to_enter() {
+        let own = NetnsRef::own().unwrap();
+        let listed = Namespaces::list().unwrap();
+        assert!(listed.find(own.netns()).unwrap().is_own());
+        assert_eq!(NetnsRef::of_pid(std::process::id()).unwrap().netns(), own.netns());
+        assert_eq!(NetnsRef::at(Path::new("/proc/self/ns/net")).unwrap().netns(), own.netns());
+        assert_eq!(own.run(|| 7).unwrap(), 7);
+        let only = NetnsFilter::resolve(&[NetnsArg::Own]).unwrap();
+        assert!(only.allows(own.netns()) && !only.allows(Netns(1)));
+        assert_eq!(NetnsFilter::resolve(&[NetnsArg::Own, NetnsArg::All]).unwrap(), NetnsFilter::All);
+    }
+
+    #[test]
+    fn what_is_no_network_namespace_is_refused_by_name() {
+        let not_one = NetnsRef::at(Path::new("/proc/self/ns/mnt")).unwrap_err();
+        assert_eq!(not_one.to_string(), "/proc/self/ns/mnt is not a network namespace");
+        let absent = NetnsFilter::resolve(&[NetnsArg::Path("/nowhere".into())]).unwrap_err();
+        assert!(absent.to_string().starts_with("cannot open the network namespace at /nowhere"));
+    }
+}

@@ -1,0 +1,285 @@
+//! Sockets by NETLINK_SOCK_DIAG.
+//!
+//! In: a network namespace, states or a tuple. Out: [`DiagSocket`]s, and whether
+//! they are all there were. A [`SockDiag`] stays bound to the namespace it was
+//! opened in **and keeps that namespace alive**: whoever caches one drops it when
+//! nothing else refers to the namespace. It never blocks for longer than `PATIENCE`.
+
+pub mod wire;
+
+use std::io;
+use std::time::Duration;
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+
+use super::netns::{NetnsError, NetnsRef};
+use crate::clock::{Clock, MonoNs};
+use crate::item::DiagSocket;
+use crate::tcp::{State, Tuple};
+use wire::{Malformed, Message, Messages, Request};
+
+/// The kernel answers within the call that asks, unless it first loads a module.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The kernel fills at most 32 KiB at a time (netlink_recvmsg).
+const RECV_BUFFER: usize = 64 << 10;
+/// Room for answers not yet read.
+const SOCKET_BUFFER: usize = 1 << 20;
+
+/// Why sockets could not be listed.
+#[derive(thiserror::Error, Debug)]
+pub enum DiagError {
+    /// The kernel has no inet_diag or no tcp_diag, and could not load them. Read /proc/net/tcp instead.
+    #[error("this kernel has no inet_diag for TCP here ({0}); load it with: modprobe tcp_diag")]
+    Unavailable(io::Error),
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The kernel refused the question.
+    #[error("inet_diag: {0}")]
+    Refused(io::Error),
+    /// The netlink socket failed.
+    #[error("netlink, {step}: {source}")]
+    Netlink {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The answer is not what the kernel's headers promise.
+    #[error("inet_diag: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+fn netlink(step: &'static str) -> impl FnOnce(io::Error) -> DiagError {
+    move |source| DiagError::Netlink { step, source }
+}
+
+/// Why a dump may lack sockets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hole {
+    /// The kernel says so (NLM_F_DUMP_INTR).
+    Interrupted,
+    /// Answers came faster than they were read (ENOBUFS).
+    Overrun,
+    /// An answer was longer than the receive buffer.
+    Truncated,
+    /// An answer could not be parsed.
+    Malformed,
+    /// The end of the dump did not come in time.
+    Silent,
+}
+
+/// The sockets that a dump found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Dump {
+    /// Just before the kernel was asked.
+    pub began: MonoNs,
+    /// Just after its last answer.
+    pub ended: MonoNs,
+    /// What it showed.
+    pub sockets: Vec<DiagSocket>,
+    /// Why some may be missing. The kernel walks its hash chain by chain without a
+    /// lock over all: even without a hole, a socket whose chain changed meanwhile
+    /// may be shown twice or not at all. Absence is proved by [`SockDiag::one`].
+    pub holes: Vec<Hole>,
+}
+
+impl Dump {
+    /// Whether no answer is known to be missing.
+    pub fn complete(&self) -> bool {
+        self.holes.is_empty()
+    }
+
+    fn hole(&mut self, hole: Hole) {
+        if !self.holes.contains(&hole) {
+            self.holes.push(hole);
+        }
+    }
+}
+
+/// A netlink socket that asks one network namespace about its sockets.
+pub struct SockDiag {
+    socket: Socket,
+    seq: u32,
+    buf: Vec<u8>,
+    /// Whether this kernel dumps MPTCP sockets.
+    mptcp: bool,
+}
+
+impl SockDiag {
+    /// Opens one in `netns`, and finds out whether the kernel answers there at
+    /// all: later, "no such module" and "no such socket" are the same errno.
+    pub fn open_in(netns: &NetnsRef) -> Result<Self, DiagError> {
+        let socket = netns.run(connect)??;
+        let mut diag = Self { socket, seq: 0, buf: Vec::with_capacity(RECV_BUFFER), mptcp: true };
+        // No state matches, so the kernel walks nothing.
+        diag.walk(Request::Tcp(&[]), &mut Dump::begin()).map_err(|e| match e {
+            DiagError::Refused(e) if is_absent(&e) => DiagError::Unavailable(e),
+            e => e,
+        })?;
+        match diag.walk(Request::Mptcp4(&[]), &mut Dump::begin()) {
+            Ok(()) => {}
+            Err(DiagError::Refused(_)) => diag.mptcp = false,
+            Err(e) => return Err(e),
+        }
+        Ok(diag)
+    }
+
+    /// Whether dumps include MPTCP sockets.
+    pub const fn has_mptcp(&self) -> bool {
+        self.mptcp
+    }
+
+    /// All TCP and MPTCP sockets of the namespace in one of `states`, IPv4 and
+    /// IPv6. Cost: a walk over the sockets of the whole host, whose hash all
+    /// namespaces share.
+    pub fn dump(&mut self, states: &[State]) -> Result<Dump, DiagError> {
+        let mut dump = Dump::begin();
+        self.walk(Request::Tcp(states), &mut dump)?;
+        if self.mptcp {
+            self.walk(Request::Mptcp4(states), &mut dump)?;
+            self.walk(Request::Mptcp6(states), &mut dump)?;
+        }
+        dump.ended = Clock::mono_now();
+        Ok(dump)
+    }
+
+    /// The TCP socket with these ends, in any state; `None` when the kernel's
+    /// lookup finds none. The lookup does not see sockets bound to an interface
+    /// (among them all link-local ones); a dump does.
+    pub fn one(&mut self, tuple: Tuple) -> Result<Option<DiagSocket>, DiagError> {
+        self.ask(Request::One(tuple))?;
+        loop {
+            if self.receive()?.is_none() {
+                return Err(netlink("waiting for an answer")(Errno::TIMEDOUT.into()));
+            }
+            for message in Messages(&self.buf) {
+                let message = message?;
+                if message.seq != self.seq {
+                    continue;
+                }
+                if message.kind == wire::ERROR {
+                    let errno = message.errno()?;
+                    return match errno {
+                        libc::ENOENT => Ok(None),
+                        errno => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
+                    };
+                }
+                let found = wire::socket(message.payload, false)?;
+                // Without an exact match the kernel falls back to a listener.
+                return Ok((found.tuple.canonical() == tuple.canonical()).then_some(found));
+            }
+        }
+    }
+
+    fn ask(&mut self, request: Request<'_>) -> Result<(), DiagError> {
+        self.seq = self.seq.wrapping_add(1);
+        self.socket.send(&request.encode(self.seq), 0).map_err(netlink("asking"))?;
+        Ok(())
+    }
+
+    /// Receives into `buf`. `None`: no answer came in time. What was longer than
+    /// the buffer has been cut.
+    fn receive(&mut self) -> Result<Option<Received>, DiagError> {
+        self.buf.clear();
+        match self.socket.recv(&mut self.buf, libc::MSG_TRUNC) {
+            Ok(len) if len > self.buf.len() => Ok(Some(Received::Cut)),
+            Ok(_) => Ok(Some(Received::Whole)),
+            Err(e) => match e.raw_os_error() {
+                Some(libc::EINTR) => self.receive(),
+                Some(libc::ENOBUFS) => Ok(Some(Received::Overrun)),
+                Some(libc::EAGAIN) => Ok(None),
+                _ => Err(netlink("receiving")(e)),
+            },
+        }
+    }
+
+    /// Asks for a dump and adds the answers to `dump`.
+    fn walk(&mut self, request: Request<'_>, dump: &mut Dump) -> Result<(), DiagError> {
+        self.ask(request)?;
+        let mptcp = !matches!(request, Request::Tcp(_));
+        loop {
+            match self.receive()? {
+                None => {
+                    dump.hole(Hole::Silent);
+                    return Ok(());
+                }
+                Some(Received::Cut) => dump.hole(Hole::Truncated),
+                Some(Received::Overrun) => dump.hole(Hole::Overrun),
+                Some(Received::Whole) => {}
+            }
+            for message in Messages(&self.buf) {
+                match message {
+                    Ok(m) if m.seq == self.seq => match take(m, mptcp, dump)? {
+                        Walk::On => {}
+                        Walk::Done => return Ok(()),
+                    },
+                    // The rest of a dump that was given up.
+                    Ok(_) => {}
+                    Err(Malformed) => dump.hole(Hole::Malformed),
+                }
+            }
+        }
+    }
+}
+
+/// What `receive` left in the buffer.
+enum Received {
+    Whole,
+    Cut,
+    /// Nothing: the socket's own queue was full, and messages were dropped.
+    Overrun,
+}
+
+enum Walk {
+    On,
+    Done,
+}
+
+fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, DiagError> {
+    if message.flags & wire::DUMP_INTERRUPTED != 0 {
+        dump.hole(Hole::Interrupted);
+    }
+    if matches!(message.kind, wire::ERROR | wire::DONE) {
+        return match message.errno()? {
+            0 => Ok(Walk::Done),
+            errno => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
+        };
+    }
+    match wire::socket(message.payload, mptcp) {
+        Ok(socket) => dump.sockets.push(socket),
+        Err(Malformed) => dump.hole(Hole::Malformed),
+    }
+    Ok(Walk::On)
+}
+
+impl Dump {
+    fn begin() -> Self {
+        let now = Clock::mono_now();
+        Self { began: now, ended: now, sockets: Vec::new(), holes: Vec::new() }
+    }
+}
+
+fn connect() -> Result<Socket, DiagError> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(|e| match e.raw_os_error() {
+        Some(libc::EPROTONOSUPPORT) => DiagError::Unavailable(e),
+        _ => netlink("opening a socket")(e),
+    })?;
+    socket.bind_auto().map_err(netlink("binding"))?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(netlink("connecting"))?;
+    sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))
+        .map_err(|e| netlink("setting a timeout")(e.into()))?;
+    // Without the right to exceed the limit, the limit is what there is.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
+        socket.set_rx_buf_sz(SOCKET_BUFFER).map_err(netlink("setting the buffer size"))?;
+    }
+    Ok(socket)
+}
+
+/// What the kernel says without the modules: EOPNOTSUPP without inet_diag,
+/// ENOENT without tcp_diag, EINVAL without sock_diag's family.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL))
+}
