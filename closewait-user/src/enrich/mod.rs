@@ -4,5 +4,7 @@
 //! listeners, each known or missing for a reason, and snapshots. Never: a verdict,
 //! a report, or anything that changes a socket or a process.
 
+pub mod container;
 pub mod netns;
+pub mod proc_net_tcp;
 pub mod sock_diag;
