@@ -36,6 +36,7 @@ pub enum EdgeUse {
 /// The edge *into* CLOSE_WAIT is not here: it has a program of its own, so that
 /// a softirq that arrives while this one runs on the same CPU is not skipped by
 /// the kernel's recursion guard (which is per program).
+#[allow(clippy::inline_always, reason = "a call costs a BPF program a stack frame")]
 #[inline(always)]
 pub const fn edge_use(oldstate: u8, newstate: u8) -> EdgeUse {
     match (oldstate, newstate) {

@@ -30,9 +30,12 @@
 //! that is off, and why.
 
 pub mod clock;
+pub mod decode;
 pub mod enrich;
 pub mod fact;
 pub mod item;
+pub mod kernel;
+pub mod source;
 pub mod tcp;
 pub mod tracker;
 pub mod verdict;

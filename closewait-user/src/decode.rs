@@ -1,0 +1,234 @@
+//! Wire records -> Items. Pure: bytes in, an [`Item`] or a typed refusal out. It
+//! must never panic, whatever the bytes are.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytes::{Buf, TryGetError};
+use closewait_ebpf as wire;
+
+use crate::clock::MonoNs;
+use crate::item::{By, Destroyed, Item, Netns, Path, SkAddr, StackId, StackRef, Task, Transition};
+use crate::tcp::{Endpoint, State, Tuple};
+use crate::verdict::OpenedVia;
+
+/// Why a record could not be decoded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than its kind.
+    #[error("record ends early: {0}")]
+    Short(#[from] TryGetError),
+    /// A kind this build does not know.
+    #[error("unknown record kind {0}")]
+    Kind(u32),
+    /// A state number this build does not know.
+    #[error("unknown TCP state {0}")]
+    State(u8),
+    /// Neither IPv4 nor IPv6.
+    #[error("unknown address family {0}")]
+    Family(u16),
+}
+
+/// Decodes one record. The addresses of a [`Path`] are left empty: they are in the
+/// stack map, which is the source's to read.
+pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
+    let mut buf = record;
+    let kind = { record }.try_get_u32_ne()?;
+    match kind {
+        wire::kind::ENTER => Ok(Item::Transition(transition(&wire::Edge::read(&mut buf)?, None)?)),
+        wire::kind::LEAVE => {
+            let record = wire::TaskEdge::read(&mut buf)?;
+            let by = By { task: task(&record.task), stack: stack_ref(record.stack_id) };
+            Ok(Item::Transition(transition(&record.edge, Some(by))?))
+        }
+        wire::kind::DESTROY => {
+            let record = wire::Destroy::read(&mut buf)?;
+            Ok(Item::Destroyed(Destroyed { at: MonoNs(record.at_ns), sk: SkAddr(record.skaddr) }))
+        }
+        wire::kind::PATH => {
+            let record = wire::Path::read(&mut buf)?;
+            let stack = StackId(u32::try_from(record.stack_id).unwrap_or(0));
+            Ok(Item::Path(Path {
+                at: MonoNs(record.at_ns),
+                task: task(&record.task),
+                stack,
+                addrs: Vec::new(),
+            }))
+        }
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+/// What the kernel remembered of an open.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Opening {
+    /// When; `None` when the open itself was not seen.
+    pub at: MonoNs,
+    /// Who.
+    pub task: Task,
+    /// By accept or by connect.
+    pub via: OpenedVia,
+    /// The descriptor, where the hook could know it.
+    pub fd: Option<u32>,
+    /// The user stack.
+    pub stack: StackRef,
+}
+
+/// Decodes a value of the `SOCKETS` map. `None` when the entry does not tell who
+/// opened the socket, or belongs to another one than `tuple`: a stale entry.
+pub fn opening(value: &[u8], tuple: &Tuple) -> Option<Opening> {
+    let value = wire::Opened::read(&mut { value }).ok()?;
+    let via = match value.via {
+        wire::via::NONE => return None,
+        wire::via::CONNECT => OpenedVia::Connect,
+        _ => OpenedVia::Accept,
+    };
+    let same = value.dport == tuple.remote.port && (value.sport == 0 || value.sport == tuple.local.port);
+    same.then(|| Opening {
+        at: MonoNs(value.at_ns),
+        task: task(&value.task),
+        via,
+        fd: u32::try_from(value.fd).ok(),
+        stack: stack_ref(value.stack_id),
+    })
+}
+
+fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeError> {
+    let state = |n| State::from_kernel(n).ok_or(DecodeError::State(n));
+    let ip = |bytes: [u8; 16]| match edge.family {
+        2 => Ok(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
+        10 => Ok(IpAddr::V6(Ipv6Addr::from(bytes))),
+        other => Err(DecodeError::Family(other)),
+    };
+    Ok(Transition {
+        at: MonoNs(edge.at_ns),
+        sk: SkAddr(edge.skaddr),
+        from: state(edge.oldstate)?,
+        to: state(edge.newstate)?,
+        tuple: Tuple {
+            local: Endpoint { ip: ip(edge.saddr)?, port: edge.sport },
+            remote: Endpoint { ip: ip(edge.daddr)?, port: edge.dport },
+        },
+        netns: Netns(edge.netns),
+        mptcp: edge.protocol == wire::tcp_state::IPPROTO_MPTCP,
+        has_socket: edge.flags & wire::edge_flags::HAS_SOCKET != 0,
+        by,
+    })
+}
+
+fn task(task: &wire::Task) -> Task {
+    let comm = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    Task { pid: task.tgid, tid: task.tid, comm: String::from_utf8_lossy(comm).into_owned() }
+}
+
+/// A stack id of the wire. "Not asked for" becomes errno 0.
+fn stack_ref(id: i32) -> StackRef {
+    match u32::try_from(id) {
+        Ok(id) => Ok(StackId(id)),
+        Err(_) if id == wire::NO_STACK => Err(0),
+        Err(_) => Err(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn edge(kind: u32, family: u16) -> wire::Edge {
+        let mut saddr = [0; 16];
+        saddr[..4].copy_from_slice(&[10, 0, 0, 1]);
+        let mut daddr = [0; 16];
+        daddr[..4].copy_from_slice(&[10, 0, 0, 2]);
+        wire::Edge {
+            kind,
+            oldstate: 1,
+            newstate: 8,
+            family,
+            at_ns: 5,
+            skaddr: 0xffff_8881_0000_4711,
+            netns: 4_026_531_840,
+            sport: 8080,
+            dport: 51_334,
+            saddr,
+            daddr,
+            protocol: 6,
+            flags: 1,
+            reserved: 0,
+        }
+    }
+
+    fn bytes(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_entry_has_no_task_and_the_addresses_of_its_family() {
+        let Ok(Item::Transition(v4)) = decode(&bytes(|b| edge(wire::kind::ENTER, 2).write(b))) else {
+            panic!("not a transition");
+        };
+        assert_eq!((v4.from, v4.to, v4.by), (State::Established, State::CloseWait, None));
+        assert_eq!(v4.tuple.to_string(), "10.0.0.1:8080 <- 10.0.0.2:51334");
+        let Ok(Item::Transition(v6)) = decode(&bytes(|b| edge(wire::kind::ENTER, 10).write(b))) else {
+            panic!("not a transition");
+        };
+        assert_eq!(v6.tuple.local.to_string(), "[a00:1::]:8080");
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_number() {
+        let strange = |change: fn(&mut wire::Edge)| {
+            let mut record = edge(wire::kind::ENTER, 2);
+            change(&mut record);
+            decode(&bytes(|b| record.write(b))).unwrap_err()
+        };
+        assert_eq!(strange(|e| e.kind = 99), DecodeError::Kind(99));
+        assert_eq!(strange(|e| e.newstate = 77), DecodeError::State(77));
+        assert_eq!(strange(|e| e.family = 1), DecodeError::Family(1));
+        assert!(matches!(decode(&[1, 0]), Err(DecodeError::Short(_))));
+    }
+
+    #[test]
+    fn a_stale_opening_lends_its_owner_to_nobody() {
+        let tuple = Tuple {
+            local: Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080 },
+            remote: Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 50_000 },
+        };
+        let value = |sport, dport, via| {
+            bytes(|b| {
+                wire::Opened {
+                    at_ns: 1,
+                    task: wire::Task { tgid: 7, tid: 8, comm: *b"a\xffb\0junk\0\0\0\0\0\0\0\0" },
+                    fd: -1,
+                    stack_id: wire::NO_STACK,
+                    sport,
+                    dport,
+                    via,
+                    flags: 0,
+                    reserved: 0,
+                }
+                .write(b);
+            })
+        };
+        let accepted = opening(&value(8080, 50_000, wire::via::ACCEPT_FEXIT), &tuple).unwrap();
+        assert_eq!(accepted.task.comm, "a\u{fffd}b");
+        assert_eq!((accepted.fd, accepted.stack), (None, Err(0)));
+        assert!(opening(&value(0, 50_000, wire::via::CONNECT), &tuple).is_some(), "port not bound yet");
+        assert_eq!(opening(&value(8080, 50_001, wire::via::ACCEPT_FEXIT), &tuple), None);
+        assert_eq!(opening(&value(8081, 50_000, wire::via::ACCEPT_FEXIT), &tuple), None);
+        assert_eq!(opening(&value(8080, 50_000, wire::via::NONE), &tuple), None);
+        assert_eq!(opening(&value(8080, 50_000, wire::via::CONNECT)[..40], &tuple), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(record in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_u8..6) {
+            let mut record = record;
+            if record.len() >= 4 {
+                record[..4].copy_from_slice(&u32::from(kind).to_ne_bytes());
+            }
+            let _ = decode(&record);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! How records come to be: `support` collects facts about this kernel, `plan`
+//! decides from them what to attach and why not (pure), `load` does it, `counters`
+//! reads what was lost. Nothing here branches on a kernel version: vendors backport.
+
+pub mod btf;
+pub mod counters;
+pub mod load;
+pub mod offsets;
+mod perf_tracepoint;
+pub mod plan;
+pub mod support;
+pub mod tracefs;

@@ -1,0 +1,124 @@
+//! From BTF and tracepoint formats to the [`Offsets`] that the programs are given.
+//! Pure: bytes and parsed formats in, offsets and the names of what is missing out.
+
+use closewait_ebpf::{ABSENT, Offsets};
+
+use super::btf::{Btf, BtfError};
+use super::tracefs::Event;
+
+/// The tracepoint formats this kernel offers; `None` when it has no such event or
+/// tracefs could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    /// sock:inet_sock_set_state
+    pub set_state: Option<Event>,
+    /// tcp:tcp_destroy_sock
+    pub destroy: Option<Event>,
+    /// syscalls:sys_exit_accept
+    pub exit_accept: Option<Event>,
+    /// syscalls:sys_exit_accept4
+    pub exit_accept4: Option<Event>,
+    /// io_uring:io_uring_complete
+    pub uring_complete: Option<Event>,
+}
+
+/// Structs asked of BTF.
+const STRUCTS: &[&str] = &[
+    "sock_common",
+    "sock",
+    "inet_sock",
+    "net",
+    "task_struct",
+    "files_struct",
+    "fdtable",
+    "file",
+    "socket",
+    "io_kiocb",
+];
+
+/// The offsets of this kernel; a member it lacks is [`ABSENT`].
+pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
+    let btf = Btf::parse(btf, STRUCTS, &["inet_csk_accept"])?;
+    let at = |path: &[&'static str]| btf.offset(path).unwrap_or(ABSENT);
+    let field = |event: &Option<Event>, name| event.as_ref().and_then(|e| e.offset(name)).unwrap_or(ABSENT);
+    // Both accept events have one layout: `ret` follows the syscall number.
+    let accept = if events.exit_accept4.is_some() { &events.exit_accept4 } else { &events.exit_accept };
+    Ok(Offsets {
+        skc_daddr: at(&["sock_common", "skc_daddr"]),
+        skc_rcv_saddr: at(&["sock_common", "skc_rcv_saddr"]),
+        skc_dport: at(&["sock_common", "skc_dport"]),
+        inet_sport: at(&["inet_sock", "inet_sport"]),
+        skc_family: at(&["sock_common", "skc_family"]),
+        skc_net: at(&["sock_common", "skc_net", "net"]),
+        skc_v6_daddr: at(&["sock_common", "skc_v6_daddr"]),
+        skc_v6_rcv_saddr: at(&["sock_common", "skc_v6_rcv_saddr"]),
+        sk_protocol: at(&["sock", "sk_protocol"]),
+        sk_socket: at(&["sock", "sk_socket"]),
+        net_inum: at(&["net", "ns", "inum"]),
+        task_files: at(&["task_struct", "files"]),
+        files_fdt: at(&["files_struct", "fdt"]),
+        fdt_max_fds: at(&["fdtable", "max_fds"]),
+        fdt_fd: at(&["fdtable", "fd"]),
+        file_private_data: at(&["file", "private_data"]),
+        socket_file: at(&["socket", "file"]),
+        socket_sk: at(&["socket", "sk"]),
+        req_opcode: at(&["io_kiocb", "opcode"]),
+        accept_ret_index: btf.parameters("inet_csk_accept").unwrap_or(ABSENT),
+        tp_skaddr: field(&events.set_state, "skaddr"),
+        tp_oldstate: field(&events.set_state, "oldstate"),
+        tp_newstate: field(&events.set_state, "newstate"),
+        tp_destroy_skaddr: field(&events.destroy, "skaddr"),
+        tp_accept_ret: field(accept, "ret"),
+        tp_uring_req: field(&events.uring_complete, "req"),
+        tp_uring_res: field(&events.uring_complete, "res"),
+    })
+}
+
+/// Members without which no transition can be told, and that this kernel lacks.
+pub fn missing_for_transitions(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("sock_common.skc_daddr", offsets.skc_daddr),
+        ("sock_common.skc_rcv_saddr", offsets.skc_rcv_saddr),
+        ("sock_common.skc_dport", offsets.skc_dport),
+        ("inet_sock.inet_sport", offsets.inet_sport),
+        ("sock_common.skc_family", offsets.skc_family),
+        ("sock.sk_socket", offsets.sk_socket),
+    ])
+}
+
+/// Members without which a descriptor cannot be followed to its socket.
+pub fn missing_for_fd_walk(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("task_struct.files", offsets.task_files),
+        ("files_struct.fdt", offsets.files_fdt),
+        ("fdtable.max_fds", offsets.fdt_max_fds),
+        ("fdtable.fd", offsets.fdt_fd),
+        ("file.private_data", offsets.file_private_data),
+        ("socket.file", offsets.socket_file),
+        ("socket.sk", offsets.socket_sk),
+    ])
+}
+
+fn absent(members: &[(&'static str, u16)]) -> Vec<&'static str> {
+    members.iter().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layout facts that hold for every kernel this tool supports.
+    #[test]
+    fn this_kernels_btf_gives_every_offset_that_tracing_needs() {
+        let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            panic!("/sys/kernel/btf/vmlinux: this test needs a kernel with BTF");
+        };
+        let offsets = offsets(&btf, &Events::default()).unwrap();
+        assert_eq!(missing_for_transitions(&offsets), Vec::<&str>::new());
+        assert_eq!(missing_for_fd_walk(&offsets), Vec::<&str>::new());
+        // sock_common begins with the address pair (include/net/sock.h).
+        assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
+        assert!(matches!(offsets.accept_ret_index, 2 | 4), "{}", offsets.accept_ret_index);
+        assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");
+    }
+}

@@ -1,0 +1,326 @@
+//! Facts -> plan. Pure: decides which hooks to try for each purpose, in order, and
+//! says why a hook is not among them. DESIGN: the best hook first, and whatever is
+//! left without one has a line that says what is lost.
+
+use std::fmt;
+
+use closewait_ebpf::ABSENT;
+
+use super::offsets::{missing_for_fd_walk, missing_for_transitions};
+use super::support::Support;
+use crate::fact::Fact;
+
+/// A place where a program can be attached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Hook {
+    /// Raw tracepoints.
+    RawTp,
+    /// The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock.
+    Tracepoint,
+    /// A trampoline on the return of a function.
+    Fexit,
+    /// A probe on the return of a function.
+    Kretprobe,
+    /// syscalls:sys_exit_accept and sys_exit_accept4.
+    SysExitAccept,
+    /// io_uring:io_uring_complete.
+    IoUring,
+    /// tcp:tcp_destroy_sock, by either kind of tracepoint.
+    TcpDestroySock,
+    /// User stacks.
+    Stack,
+}
+
+impl Hook {
+    /// The name, as `--without` takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTp => "raw_tp",
+            Self::Tracepoint => "tracepoint",
+            Self::Fexit => "fexit",
+            Self::Kretprobe => "kretprobe",
+            Self::SysExitAccept => "sys_exit_accept",
+            Self::IoUring => "io_uring",
+            Self::TcpDestroySock => "tcp_destroy_sock",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a hook is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Purpose {
+    /// Edges into and out of CLOSE_WAIT, and the openers of connected sockets.
+    Transitions,
+    /// The opener of an accepted socket.
+    AcceptOpener,
+    /// The opener of a socket accepted by io_uring.
+    UringOpener,
+    /// The end of a socket's life.
+    EndOfLife,
+    /// The user stack of an opener.
+    UserStack,
+}
+
+impl Purpose {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transitions => "transitions, connect openers",
+            Self::AcceptOpener => "accept openers",
+            Self::UringOpener => "io_uring accept openers",
+            Self::EndOfLife => "end of life",
+            Self::UserStack => "user stacks",
+        }
+    }
+
+    /// What the reader loses when no hook serves the purpose.
+    pub const fn lost(self) -> &'static str {
+        match self {
+            Self::Transitions => "no tracing: only repeated snapshots, no exact times, no openers",
+            Self::AcceptOpener => "who accepted a socket and from where; holders still come from fd tables",
+            Self::UringOpener => "who accepted a socket through io_uring",
+            Self::EndOfLife => "a fd left open on a closed socket is seen only by snapshot",
+            Self::UserStack => "which code opened a socket",
+        }
+    }
+}
+
+/// The hooks for one purpose.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// What for.
+    pub purpose: Purpose,
+    /// To be tried in this order.
+    pub candidates: Vec<Hook>,
+    /// Not to be tried, and why.
+    pub ruled_out: Vec<(Hook, String)>,
+}
+
+/// What to attach.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// One per purpose.
+    pub choices: Vec<Choice>,
+}
+
+/// Why nothing can be traced, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct CannotTrace {
+    /// What is missing.
+    pub what: String,
+    /// The command or the setting that helps.
+    pub hint: String,
+}
+
+/// Decides. `without` are hooks that the caller forbids (tests force every fallback so).
+pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
+    if let Fact::Known(capabilities) = &support.capabilities
+        && !capabilities.may_trace()
+    {
+        return Err(CannotTrace {
+            what: format!("no privilege to load BPF programs: {} missing", capabilities.missing().join(", ")),
+            hint: "run it as root: sudo closewait-trace".into(),
+        });
+    }
+    let offsets = match &support.offsets {
+        Fact::Known(offsets) => offsets,
+        Fact::Unknown(why) => {
+            return Err(CannotTrace {
+                what: format!("no kernel type information (BTF): {why}"),
+                hint: "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (distributions since 2021 are)".into(),
+            });
+        }
+    };
+    let missing = missing_for_transitions(offsets);
+    if !missing.is_empty() {
+        return Err(CannotTrace {
+            what: format!("the kernel's BTF has no {}", missing.join(", ")),
+            hint: "run `closewait-trace doctor` and report its output with the kernel's name".into(),
+        });
+    }
+    if support.lockdown.known().is_some_and(|mode| mode == "confidentiality") {
+        return Err(CannotTrace {
+            what: "the kernel is locked down (confidentiality): BPF may not read kernel memory".into(),
+            hint: "boot with lockdown=integrity or without lockdown".into(),
+        });
+    }
+
+    let rule = |hook: Hook, facts: Option<String>| -> (Hook, Option<String>) {
+        let forbidden = without.contains(&hook).then(|| "switched off by --without".to_owned());
+        (hook, forbidden.or(facts))
+    };
+    let needs = |event: bool, name: &str| {
+        (!event).then(|| match &support.tracefs {
+            Fact::Known(_) => format!("this kernel has no tracepoint {name}"),
+            Fact::Unknown(why) => why.clone(),
+        })
+    };
+    let walk = missing_for_fd_walk(offsets);
+    let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
+    let no_csk_accept = (!matches!(offsets.accept_ret_index, 2 | 4))
+        .then(|| "the kernel's BTF has no inet_csk_accept of a known form".to_owned());
+    let no_kprobes = (!support.kprobes).then(|| "this kernel has no kprobes".to_owned());
+    let no_uring =
+        (offsets.tp_uring_req == ABSENT || offsets.tp_uring_res == ABSENT || offsets.req_opcode == ABSENT)
+            .then(|| "the event does not carry the request on this kernel".to_owned());
+    let events = &support.events;
+    let has_exit_accept = events.exit_accept.is_some() || events.exit_accept4.is_some();
+
+    let set_state = [
+        rule(Hook::RawTp, None),
+        rule(Hook::Tracepoint, needs(events.set_state.is_some(), "sock:inet_sock_set_state")),
+    ];
+    let destroy = without.contains(&Hook::TcpDestroySock).then(|| "switched off by --without".to_owned());
+    let end_of_life = [
+        rule(Hook::RawTp, destroy.clone()),
+        rule(Hook::Tracepoint, destroy.or_else(|| needs(events.destroy.is_some(), "tcp:tcp_destroy_sock"))),
+    ];
+    let accept = [
+        rule(Hook::Fexit, no_csk_accept),
+        rule(Hook::Kretprobe, no_kprobes),
+        rule(
+            Hook::SysExitAccept,
+            needs(has_exit_accept, "syscalls:sys_exit_accept4").or_else(|| no_walk.clone()),
+        ),
+    ];
+    let uring = [rule(
+        Hook::IoUring,
+        needs(events.uring_complete.is_some(), "io_uring:io_uring_complete").or(no_uring).or(no_walk),
+    )];
+    Ok(Plan {
+        choices: vec![
+            choice(Purpose::Transitions, &set_state),
+            choice(Purpose::EndOfLife, &end_of_life),
+            choice(Purpose::AcceptOpener, &accept),
+            choice(Purpose::UringOpener, &uring),
+            choice(Purpose::UserStack, &[rule(Hook::Stack, None)]),
+        ],
+    })
+}
+
+fn choice(purpose: Purpose, rules: &[(Hook, Option<String>)]) -> Choice {
+    Choice {
+        purpose,
+        candidates: rules.iter().filter(|(_, why)| why.is_none()).map(|&(hook, _)| hook).collect(),
+        ruled_out: rules.iter().filter_map(|(hook, why)| Some((*hook, why.clone()?))).collect(),
+    }
+}
+
+impl Plan {
+    /// The choice made for a purpose.
+    pub fn choice(&self, purpose: Purpose) -> Option<&Choice> {
+        self.choices.iter().find(|choice| choice.purpose == purpose)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::offsets::Events;
+    use crate::kernel::support::Capabilities;
+    use crate::kernel::tracefs::{Event, Place};
+    use closewait_ebpf::Offsets;
+
+    fn event() -> Option<Event> {
+        Event::parse("ID: 1\n\tfield:int ret;\toffset:16;\tsize:8;\n")
+    }
+
+    fn able() -> Support {
+        let mut wire = &[8_u8; Offsets::SIZE][..];
+        let mut offsets = Offsets::read(&mut wire).unwrap();
+        offsets.accept_ret_index = 2;
+        Support {
+            release: "test".into(),
+            capabilities: Fact::Known(Capabilities::from_status("CapEff:\t000001ffffffffff").unwrap()),
+            lockdown: Fact::Known("none".into()),
+            offsets: Fact::Known(offsets),
+            tracefs: Fact::Known(Place::Mounted("/sys/kernel/tracing")),
+            events: Events {
+                set_state: event(),
+                destroy: event(),
+                exit_accept: event(),
+                exit_accept4: event(),
+                uring_complete: event(),
+            },
+            kprobes: true,
+            first_cpu: 0,
+        }
+    }
+
+    fn candidates(support: &Support, without: &[Hook], purpose: Purpose) -> Vec<Hook> {
+        plan(support, without).unwrap().choice(purpose).unwrap().candidates.clone()
+    }
+
+    #[test]
+    fn with_everything_there_the_best_hook_comes_first() {
+        let support = able();
+        let table = [
+            (Purpose::Transitions, vec![Hook::RawTp, Hook::Tracepoint]),
+            (Purpose::EndOfLife, vec![Hook::RawTp, Hook::Tracepoint]),
+            (Purpose::AcceptOpener, vec![Hook::Fexit, Hook::Kretprobe, Hook::SysExitAccept]),
+            (Purpose::UringOpener, vec![Hook::IoUring]),
+            (Purpose::UserStack, vec![Hook::Stack]),
+        ];
+        for (purpose, want) in table {
+            assert_eq!(candidates(&support, &[], purpose), want, "{purpose:?}");
+        }
+    }
+
+    #[test]
+    fn a_forbidden_hook_is_ruled_out_with_the_reason_and_the_next_takes_its_place() {
+        let support = able();
+        assert_eq!(candidates(&support, &[Hook::RawTp], Purpose::Transitions), [Hook::Tracepoint]);
+        assert_eq!(candidates(&support, &[Hook::TcpDestroySock], Purpose::EndOfLife), []);
+        assert_eq!(
+            candidates(&support, &[Hook::Fexit, Hook::Kretprobe], Purpose::AcceptOpener),
+            [Hook::SysExitAccept]
+        );
+        let plan = plan(&support, &[Hook::Fexit]).unwrap();
+        let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;
+        assert_eq!(ruled_out[0], (Hook::Fexit, "switched off by --without".to_owned()));
+    }
+
+    #[test]
+    fn without_tracefs_raw_tracepoints_still_trace() {
+        let mut support = able();
+        support.tracefs = Fact::unknown("tracefs cannot be opened: denied");
+        support.events = Events::default();
+        assert_eq!(candidates(&support, &[], Purpose::Transitions), [Hook::RawTp]);
+        assert_eq!(candidates(&support, &[], Purpose::AcceptOpener), [Hook::Fexit, Hook::Kretprobe]);
+        let plan = plan(&support, &[]).unwrap();
+        assert_eq!(
+            plan.choice(Purpose::UringOpener).unwrap().ruled_out[0].1,
+            "tracefs cannot be opened: denied"
+        );
+    }
+
+    #[test]
+    fn what_makes_tracing_impossible_is_named_with_what_helps() {
+        type Spoil = fn(&mut Support);
+        let cases: [(Spoil, &str, &str); 3] = [
+            (
+                |s| s.capabilities = Fact::Known(Capabilities::from_status("CapEff: 0").unwrap()),
+                "CAP_BPF",
+                "sudo",
+            ),
+            (|s| s.offsets = Fact::unknown("/nowhere: No such file"), "/nowhere", "CONFIG_DEBUG_INFO_BTF"),
+            (|s| s.lockdown = Fact::Known("confidentiality".into()), "confidentiality", "lockdown=integrity"),
+        ];
+        for (spoil, what, hint) in cases {
+            let mut support = able();
+            spoil(&mut support);
+            let error = plan(&support, &[]).unwrap_err();
+            assert!(error.what.contains(what), "{}", error.what);
+            assert!(error.hint.contains(hint), "{}", error.hint);
+        }
+    }
+}

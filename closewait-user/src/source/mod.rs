@@ -1,0 +1,3 @@
+//! Where Items come from.
+
+pub mod ring;
