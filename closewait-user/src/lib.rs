@@ -29,9 +29,13 @@
 //! time in the present state. *Gap*: records that were lost. *Degraded*: a feature
 //! that is off, and why.
 
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod decode;
 pub mod enrich;
+pub mod error;
+pub mod exit;
 pub mod fact;
 pub mod item;
 pub mod kernel;
@@ -39,3 +43,4 @@ pub mod source;
 pub mod tcp;
 pub mod tracker;
 pub mod verdict;
+pub mod version;

@@ -1,3 +1,31 @@
 //! The `closewait-trace` binary: parse, run, exit code.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use closewait_trace::cli::{Cli, Command};
+use closewait_trace::commands;
+use closewait_trace::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are success; a reader that went away is not an error.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Error } else { Exit::Fine }.into();
+        }
+    };
+    let outcome = match cli.command {
+        Some(Command::Doctor(args)) => commands::doctor::run(&args),
+        _ => Ok(Exit::Fine),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "closewait-trace: {failure}");
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `doctor`: what this kernel offers, what will be used for each purpose, and what
+//! is lost. It loads and attaches everything for a moment, because a kernel's
+//! refusal cannot be predicted.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::cli::DoctorArgs;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::fact::Fact;
+use crate::kernel::load::{self, Loaded, Settings};
+use crate::kernel::plan::{self, CannotTrace};
+use crate::kernel::support::{BTF_PATH, Support};
+
+/// Prints the findings; 77 when tracing cannot run.
+pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let btf = args.kernel.btf.as_deref().unwrap_or_else(|| Path::new(BTF_PATH));
+    let support = Support::probe(btf);
+    let loaded = plan::plan(&support, &args.kernel.without)
+        .and_then(|plan| load::load(&support, &plan, &Settings::default()));
+    let mut out = io::stdout().lock();
+    match print(&mut out, &support, btf, loaded.as_ref()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(if loaded.is_ok() { Exit::Fine } else { Exit::CannotTrace }),
+    }
+}
+
+fn print(
+    out: &mut impl Write,
+    support: &Support,
+    btf: &Path,
+    loaded: Result<&Loaded, &CannotTrace>,
+) -> io::Result<()> {
+    writeln!(out, "kernel {}", support.release)?;
+    line(out, "privilege", &support.capabilities, |capabilities| {
+        let missing = capabilities.missing();
+        if missing.is_empty() {
+            "all that is needed".into()
+        } else {
+            format!("missing {}", missing.join(", "))
+        }
+    })?;
+    line(out, "lockdown", &support.lockdown, Clone::clone)?;
+    line(out, "BTF", &support.offsets, |_| btf.display().to_string())?;
+    line(out, "tracefs", &support.tracefs, ToString::to_string)?;
+    writeln!(out, "  {:<12} {}", "kprobes", if support.kprobes { "yes" } else { "no" })?;
+    writeln!(out)?;
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(cannot) => {
+            writeln!(out, "tracing cannot run here: {}", cannot.what)?;
+            return writeln!(out, "  hint: {}", cannot.hint);
+        }
+    };
+    writeln!(out, "tracing can run here")?;
+    for served in &loaded.served {
+        let by = match served.by {
+            Some(hook) => hook.name(),
+            None if served.covered => "covered by the accept opener's hook",
+            None => "off",
+        };
+        writeln!(out, "  {:<30} {by}", served.purpose.name())?;
+        for (hook, why) in &served.refused {
+            writeln!(out, "  {:<30}   not {hook}: {why}", "")?;
+        }
+        if served.degraded().is_some() {
+            writeln!(out, "  {:<30}   lost: {}", "", served.purpose.lost())?;
+        }
+    }
+    let instructions = loaded.instructions();
+    if instructions.iter().any(|(_, count)| count.is_some()) {
+        writeln!(out, "\nverified instructions")?;
+        for (name, count) in instructions {
+            if let Some(count) = count {
+                writeln!(out, "  {name:<30} {count}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn line<T>(out: &mut impl Write, name: &str, fact: &Fact<T>, show: impl Fn(&T) -> String) -> io::Result<()> {
+    let text = match fact {
+        Fact::Known(value) => show(value),
+        Fact::Unknown(why) => format!("unknown: {why}"),
+    };
+    writeln!(out, "  {name:<12} {text}")
+}
