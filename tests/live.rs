@@ -1,0 +1,33 @@
+//! Live tests: the tool, a running kernel, and programs that leak on purpose.
+//!
+//! Each test makes network namespaces and processes of its own, so they may run
+//! in parallel and beside anything else. They need root (to leave them out:
+//! `cargo test -- --skip live::`), `ip`, `ss` and `nsenter`. tests/README.md says
+//! how to add one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(missing_docs, reason = "a test binary exports nothing")]
+
+mod live {
+    // What tests are made of.
+    mod bpf;
+    mod leaked;
+    mod lines;
+    mod netns;
+    mod scenario;
+    mod schema;
+    mod tool;
+    mod veth;
+    mod waiting;
+    mod workload;
+
+    // The tests.
+    mod counts;
+    mod doctor;
+    mod endings;
+    mod fallbacks;
+    mod kinds;
+    mod owners;
+    mod refusals;
+    mod starts;
+    mod talk;
+}

@@ -1,0 +1,132 @@
+//! One test for each way a socket can be left in CLOSE_WAIT: what is said about it
+//! besides who holds it, which [`Workload::is_reported_by`] checks. To add a way,
+//! add a test here, and an option or a program in tests/scenarios.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::leaked::opener_is_missing;
+use super::netns::Netns;
+use super::scenario::Scenario;
+use super::tool::Tool;
+use super::waiting::{show, until};
+use super::workload::{SERVER, Workload};
+
+/// The reports of three leaks by `leaky_server` with these options.
+fn three_leaks(options: &[&str]) -> Vec<Value> {
+    let net = Netns::new();
+    let workload = Workload { server: options, ..SERVER };
+    let ended = workload.is_reported_by(Tool::trace(&net, &[]), &net);
+    ended.of_kind("stuck").cloned().collect()
+}
+
+/// Every report has this verdict and this many bytes unread, the FIN being one.
+fn all_are(reports: &[Value], code: &str, unread: u32) {
+    for report in reports {
+        assert_eq!(report["verdict"]["code"], code, "{report}");
+        assert_eq!(report["queues"]["recv"], unread, "{report}");
+    }
+}
+
+#[test]
+fn nothing_is_read() {
+    all_are(&three_leaks(&["--read", "none"]), "NOT_READING", 8);
+}
+
+#[test]
+fn one_byte_is_read() {
+    all_are(&three_leaks(&["--read", "some"]), "NOT_READING", 7);
+}
+
+#[test]
+fn bytes_are_only_peeked_at() {
+    all_are(&three_leaks(&["--read", "peek"]), "NOT_READING", 8);
+}
+
+#[test]
+fn one_read_takes_bytes_and_fin() {
+    all_are(&three_leaks(&["--read", "once"]), "EOF_CONSUMED", 0);
+}
+
+#[test]
+fn a_child_holds_it() {
+    // The holders are compared with the children the server says it left them to.
+    let reports = three_leaks(&["--fork"]);
+    assert!(reports.iter().all(|report| report["opener"]["pid"] != report["holders"][0]["pid"]));
+}
+
+#[test]
+fn close_on_exec_is_told() {
+    let told = |options: &[&str]| -> Vec<Value> {
+        three_leaks(options).iter().map(|report| report["holders"][0]["cloexec"].clone()).collect()
+    };
+    assert_eq!(told(&["--cloexec"]), [true, true, true]);
+    assert_eq!(told(&[]), [false, false, false]);
+}
+
+#[test]
+fn closed_late() {
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let mut leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", 3);
+    leaked.leaker.tell("close");
+    tool.has_reported("released", 3);
+    until("ss shows none any more", || net.close_wait().is_empty().then_some(()));
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    leaked.are_reported_in(&ended);
+    for released in ended.of_kind("released") {
+        assert!(leaked.include(released), "{released}");
+        assert_eq!(released["how"], "closed", "{released}");
+        assert_eq!(released["closer"]["pid"], leaked.leaker.pid(), "{released}");
+    }
+}
+
+#[test]
+fn never_accepted() {
+    let net = Netns::new();
+    let server = Scenario::start(&net, "leaky_server", &["--never-accept", "--backlog", "17"]);
+    let port = server.port();
+    let mut tool = Tool::trace(&net, &[]);
+    let calls = ["--port", &port, "--first", "--send", "7", "--close", "5"];
+    let client = Scenario::start(&net, "leaky_client", &calls);
+    client.done();
+    tool.has_reported("stuck", 5);
+    until("ss shows the five", || (net.close_wait().len() == 5).then_some(()));
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    assert_eq!(ended.of_kind("stuck").count(), 5, "{}", ended.everything());
+    for report in ended.of_kind("stuck") {
+        assert_eq!(report["verdict"]["code"], "NOT_ACCEPTED", "{report}");
+        assert_eq!(report["verdict"]["leak"], true, "{report}");
+        assert_eq!(report["holders"], Value::Array(vec![]), "{report}");
+        let listener = &report["listener"];
+        assert_eq!(listener["pid"], server.pid(), "{report}");
+        assert_eq!((&listener["queue"], &listener["limit"]), (&5.into(), &17.into()), "{report}");
+    }
+}
+
+#[test]
+fn accepted_by_io_uring() {
+    let net = Netns::new();
+    let said = Scenario::start(&net, "uring_server", &[]).hear();
+    if said.word == "refused" {
+        show(&format!("io_uring accept: NOT RUN, this kernel refuses io_uring: {said:?}"));
+        return;
+    }
+    let mut tool = Tool::trace(&net, &[]);
+    let leaked = Workload { program: "uring_server", leak: 7, ..SERVER }.run(&net, &net);
+    tool.has_reported("stuck", 7);
+    leaked.agree_with_ss();
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let openers = ended.of_kind("stuck").filter(|report| leaked.opener_is_right(report)).count();
+    show(&format!("io_uring accept: {openers} of 7 with their opener"));
+    assert_eq!(ended.of_kind("stuck").count(), 7, "{}", ended.everything());
+    for report in ended.of_kind("stuck") {
+        assert!(leaked.include(report), "{report}");
+        assert!(leaked.holder_is_right(report), "{report}");
+        assert!(leaked.opener_is_right(report) || opener_is_missing(report), "{report}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Ways to start the tool inside a network namespace. `ip netns exec` gives it a
+//! /sys without tracefs; `nsenter --net` keeps the caller's.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::leaked::opener_is_missing;
+use super::netns::Netns;
+use super::tool::{Tool, binary};
+use super::workload::{SERVER, Workload};
+
+/// The tool, started by `command`, finds what leaks in its own namespace.
+fn traces(net: &Netns, command: &mut Command) {
+    let options = ["--netns", "self", "-o", "json", "--threshold", "2s", "--require-trace"];
+    let mut tool = Tool::spawn(command.args(options));
+    tool.attached();
+    Workload { leak: 7, ..SERVER }.is_reported_by(tool, net);
+}
+
+#[test]
+fn by_ip_netns_exec() {
+    let net = Netns::new();
+    traces(&net, Command::new("ip").args(["netns", "exec", net.name()]).arg(binary()));
+}
+
+#[test]
+fn by_nsenter() {
+    let net = Netns::new();
+    traces(&net, &mut net.command(binary()));
+}
+
+/// What is already stuck is found too; nobody saw it being opened.
+#[test]
+fn after_the_leak() {
+    let net = Netns::new();
+    let leaked = SERVER.run(&net, &net);
+    leaked.agree_with_ss();
+    let mut tool = Tool::trace(&net, &[]);
+    tool.has_reported("stuck", 3);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    assert_eq!(ended.of_kind("stuck").count(), 3, "{}", ended.everything());
+    for report in ended.of_kind("stuck") {
+        assert!(leaked.include(report), "{report}");
+        assert!(leaked.holder_is_right(report), "{report}");
+        assert!(opener_is_missing(report), "{report}");
+    }
+}

@@ -1,0 +1,48 @@
+//! What is said where: reports on stdout, talk on stderr.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::netns::Netns;
+use super::tool::Tool;
+use super::waiting::show;
+use super::workload::{SERVER, Workload};
+
+/// What the BPF programs log when a socket enters CLOSE_WAIT.
+const LOGGED: &str = "entered CLOSE_WAIT in netns";
+
+const THIRTEEN: Workload = Workload { leak: 13, ..SERVER };
+
+#[test]
+fn the_programs_log_with_vv_and_only_then() {
+    let net = Netns::new();
+    THIRTEEN.is_reported_by(Tool::trace(&net, &["-vv"]), &net).said(LOGGED);
+    let net = Netns::new();
+    let quiet = THIRTEEN.is_reported_by(Tool::trace(&net, &[]), &net);
+    assert!(!quiet.talk.iter().any(|line| line.contains(LOGGED)), "{}", quiet.everything());
+}
+
+#[test]
+fn jq_finds_the_worst_processes() {
+    if Command::new("jq").arg("--version").output().is_err() {
+        show("jq on the reports: NOT RUN, jq is not installed");
+        return;
+    }
+    let net = Netns::new();
+    let tool = Tool::trace(&net, &[]);
+    let leaked = THIRTEEN.run(&net, &net);
+    let ended = leaked.is_reported_by(tool);
+    let question = r#"[.[] | select(.kind == "stuck" and .update != true) | .holders[].pid]
+                      | group_by(.)[] | select(length > 10) | "\(.[0]) \(length)""#;
+    let mut jq = Command::new("jq")
+        .args(["--slurp", "--raw-output", question])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("jq starts");
+    let mut stdin = jq.stdin.take().expect("piped");
+    stdin.write_all(ended.printed.join("\n").as_bytes()).expect("jq reads");
+    drop(stdin);
+    let answer = jq.wait_with_output().expect("jq answers");
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), format!("{} 13\n", leaked.leaker.pid()));
+}

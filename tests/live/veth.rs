@@ -1,0 +1,45 @@
+//! Two network namespaces joined by a wire, whose receiving end hands packets to
+//! a CPU of our choice: so the task on the CPU when a FIN arrives is neither the
+//! server nor the client.
+
+use std::process::Command;
+
+use super::netns::{Netns, ip, output};
+
+/// Address of the server's end.
+pub(crate) const SERVER_IP: &str = "10.97.0.1";
+const CLIENT_IP: &str = "10.97.0.2";
+
+/// Both ends.
+pub(crate) struct Veth {
+    pub(crate) server: Netns,
+    pub(crate) client: Netns,
+}
+
+impl Veth {
+    /// Joins two new namespaces; every packet to either end is handled on CPU 0.
+    pub(crate) fn steered_to_cpu_0() -> Self {
+        let (server, client) = (Netns::new(), Netns::new());
+        ip(&[
+            "-n",
+            server.name(),
+            "link",
+            "add",
+            "wire",
+            "type",
+            "veth",
+            "peer",
+            "wire",
+            "netns",
+            client.name(),
+        ]);
+        for (end, address) in [(&server, SERVER_IP), (&client, CLIENT_IP)] {
+            ip(&["-n", end.name(), "address", "add", &format!("{address}/24"), "dev", "wire"]);
+            ip(&["-n", end.name(), "link", "set", "wire", "up"]);
+            // Only a /sys mounted inside shows this namespace's devices; `ip netns exec` mounts one.
+            let steer = "echo 1 > /sys/class/net/wire/queues/rx-0/rps_cpus";
+            output(Command::new("ip").args(["netns", "exec", end.name(), "sh", "-c", steer]));
+        }
+        Self { server, client }
+    }
+}
