@@ -40,6 +40,7 @@ pub mod fact;
 pub mod item;
 pub mod kernel;
 pub mod source;
+pub mod report;
 pub mod tcp;
 pub mod tracker;
 pub mod verdict;

@@ -1,0 +1,154 @@
+//! [`CauseId`]: a name for "the same bug" that survives restarts and address
+//! randomisation, so that a ticket, a dashboard and tomorrow's trace agree.
+//!
+//! In: a suspect, its evidence, the verdict's code. Out: 8 hex digits. Nothing
+//! that changes from run to run (pid, fd, address, time) may enter.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::fact::Fact;
+use crate::tracker::Suspect;
+use crate::verdict::{Code, Evidence, Frame, Role};
+
+use super::model::owner;
+
+/// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
+/// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
+/// owner's comm and exe, verdict code, role, remote service, and the opener's
+/// frames from the innermost.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CauseId(pub u32);
+
+impl fmt::Display for CauseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl CauseId {
+    /// The cause of a suspect that was found to be `code`.
+    ///
+    /// The remote service is, for a client, the remote address and port; for a
+    /// server, the local port. It is left out when the role is unknown: either
+    /// port could then be a passing one, and make a cause of every socket.
+    pub fn of(suspect: &Suspect, evidence: &Evidence, code: Code) -> Self {
+        let mut hash = Fnv::new();
+        match owner(evidence) {
+            Fact::Known(holder) => {
+                hash.part(&holder.comm);
+                // After an upgrade the running file is shown as "PATH (deleted)".
+                let exe = holder.exe.known().map_or("", String::as_str);
+                hash.part(exe.strip_suffix(" (deleted)").unwrap_or(exe));
+            }
+            Fact::Unknown(_) => {
+                hash.part("?");
+                hash.part(evidence.opener.known().map_or("", |o| &o.task.comm));
+            }
+        }
+        hash.part(code.name());
+        match evidence.role {
+            Fact::Known(Role::Client) => {
+                let remote = suspect.tuple.remote;
+                hash.part("client");
+                hash.part(&format!("{} {}", remote.ip.to_canonical(), remote.port));
+            }
+            Fact::Known(Role::Server) => {
+                hash.part("server");
+                hash.part(&suspect.tuple.local.port.to_string());
+            }
+            Fact::Unknown(_) => hash.part("?"),
+        }
+        let stack = evidence.opener.known().and_then(|o| o.stack.known());
+        for frame in stack.into_iter().flatten() {
+            hash.part(&stable_name(frame));
+        }
+        Self(hash.fold())
+    }
+}
+
+/// A frame's name without what changes from run to run.
+fn stable_name(frame: &Frame) -> Cow<'_, str> {
+    match (&frame.symbol, &frame.module) {
+        (Some(symbol), _) => without_counters(symbol),
+        // The file's name only: containers see the same file by several paths.
+        (None, Some(module)) => {
+            format!("{}+{:#x}", module.rsplit('/').next().unwrap_or(module), frame.offset).into()
+        }
+        (None, None) => "?".into(),
+    }
+}
+
+/// Drops what runtimes put into the names of code they make as they run: the
+/// counters and addresses of a JVM (`Foo$$Lambda$14/0x0000000800c8f440`,
+/// `GeneratedMethodAccessor7`, `$Proxy12`), the tier marks of V8 (`JS:*name`).
+fn without_counters(symbol: &str) -> Cow<'_, str> {
+    if ["$$Lambda", "GeneratedMethodAccessor", "GeneratedConstructorAccessor", "$Proxy"]
+        .iter()
+        .any(|made| symbol.contains(made))
+    {
+        let mut words = symbol.split("0x");
+        let mut name = words.next().unwrap_or_default().to_owned();
+        for word in words {
+            name.push_str(word.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+        }
+        name.retain(|c| !c.is_ascii_digit());
+        return name.into();
+    }
+    for kind in ["JS:", "LazyCompile:", "Function:"] {
+        if let Some(rest) = symbol.strip_prefix(kind) {
+            return rest.trim_start_matches(['*', '~', '^', '+']).into();
+        }
+    }
+    symbol.into()
+}
+
+/// 64-bit FNV-1a.
+struct Fnv(u64);
+
+impl Fnv {
+    const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn part(&mut self, text: &str) {
+        for byte in text.bytes().chain([0xff]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn fold(&self) -> u32 {
+        u32::try_from((self.0 ^ (self.0 >> 32)) & 0xffff_ffff).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        // The published vector for "foobar" is 0x85944171f73967e8; one more byte, 0xff, ends a part.
+        let mut hash = Fnv::new();
+        hash.part("foobar");
+        assert_eq!(hash.0, (0x8594_4171_f739_67e8_u64 ^ 0xff).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    #[test]
+    fn names_made_at_run_time_lose_their_counters() {
+        for (name, stable) in [
+            ("Pool$$Lambda$14/0x0000000800c8f440::run", "Pool$$Lambda$/::run"),
+            ("Pool$$Lambda$977/0x00007f11e0c01c00::run", "Pool$$Lambda$/::run"),
+            (
+                "jdk.internal.reflect.GeneratedMethodAccessor12::invoke",
+                "jdk.internal.reflect.GeneratedMethodAccessor::invoke",
+            ),
+            ("JS:*handle /srv/app.js:10:3", "handle /srv/app.js:10:3"),
+            ("JS:~handle /srv/app.js:10:3", "handle /srv/app.js:10:3"),
+            ("Foo::~Foo", "Foo::~Foo"),
+            ("http2_read0x", "http2_read0x"),
+        ] {
+            assert_eq!(without_counters(name), stable, "{name}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Fills the JSON lines about one socket from findings and releases.
+//!
+//! In: domain values. Out: the structures of `line`. A [`Fact`] becomes a value
+//! or null with its reason beside it; nothing is guessed here.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, MonoNs};
+use crate::fact::Fact;
+use crate::item::{DiagSocket, Netns, Timer};
+use crate::report::model::{Age, Closer, Finding, Release, entered};
+use crate::tcp::{Endpoint, State, Tuple};
+use crate::tracker::{Since, SuspectKind};
+use crate::verdict;
+
+use super::line::{
+    AgeMs, CloserLine, End, Family, Frame, Holder, Keepalive, Limits, Listener, Nofile, Opener, Queues,
+    Released, Socket, Stuck, Verdict,
+};
+
+/// RFC 3339, UTC, milliseconds.
+pub(super) fn timestamp(clock: &Clock, at: MonoNs) -> String {
+    humantime::format_rfc3339_millis(clock.wall(at)).to_string()
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The value if known, else the reason.
+fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -> (Option<U>, Option<String>) {
+    (fact.known().map(map), fact.reason().map(str::to_owned))
+}
+
+pub(super) fn frames(stack: &Fact<Vec<verdict::Frame>>) -> (Vec<Frame>, Option<String>) {
+    let (stack, unknown) = split(stack, |frames| frames.iter().map(Frame::from).collect());
+    (stack.unwrap_or_default(), unknown)
+}
+
+impl From<&verdict::Frame> for Frame {
+    fn from(f: &verdict::Frame) -> Self {
+        Self {
+            addr: format!("{:#x}", f.addr),
+            symbol: f.symbol.clone(),
+            module: f.module.clone(),
+            offset: format!("{:#x}", f.offset),
+            file: f.file.clone(),
+            line: f.line,
+            inlined: f.inlined,
+            how: f.how,
+        }
+    }
+}
+
+impl From<Endpoint> for End {
+    fn from(e: Endpoint) -> Self {
+        Self { ip: e.ip.to_string(), port: e.port }
+    }
+}
+
+impl From<Age> for AgeMs {
+    fn from(age: Age) -> Self {
+        Self { min: millis(age.min), max: age.max.map(millis) }
+    }
+}
+
+impl From<&verdict::Verdict> for Verdict {
+    fn from(v: &verdict::Verdict) -> Self {
+        Self {
+            code: v.code,
+            also: v.also.clone(),
+            confidence: v.confidence,
+            leak: v.leak,
+            evidence: v.evidence.clone(),
+            missing: v.missing.clone(),
+            next: v.next.clone(),
+        }
+    }
+}
+
+impl From<&verdict::Holder> for Holder {
+    fn from(h: &verdict::Holder) -> Self {
+        let (exe, exe_unknown) = split(&h.exe, Clone::clone);
+        let (cloexec, cloexec_unknown) = split(&h.cloexec, |v| *v);
+        let (uid, uid_unknown) = split(&h.uid, |v| *v);
+        Self {
+            pid: h.pid,
+            comm: h.comm.clone(),
+            exe,
+            exe_unknown,
+            fd: h.fd,
+            cloexec,
+            cloexec_unknown,
+            uid,
+            uid_unknown,
+            container: h.container.clone(),
+        }
+    }
+}
+
+impl From<&verdict::Opener> for Opener {
+    fn from(o: &verdict::Opener) -> Self {
+        let (stack, stack_unknown) = frames(&o.stack);
+        Self { pid: o.task.pid, tid: o.task.tid, comm: o.task.comm.clone(), via: o.via, stack, stack_unknown }
+    }
+}
+
+impl From<&verdict::Listener> for Listener {
+    fn from(l: &verdict::Listener) -> Self {
+        let holder = l.holder.as_ref();
+        Self {
+            pid: holder.map(|h| h.pid),
+            comm: holder.map(|h| h.comm.clone()),
+            fd: holder.map(|h| h.fd),
+            queue: l.queue,
+            limit: l.limit,
+        }
+    }
+}
+
+impl From<&DiagSocket> for Keepalive {
+    fn from(s: &DiagSocket) -> Self {
+        // One timer serves all three purposes, and SO_KEEPALIVE keeps it running
+        // whenever nothing else needs it (inet_csk_reset_keepalive_timer).
+        let on = match s.timer {
+            Timer::Off => Some(false),
+            Timer::Keepalive => Some(true),
+            _ => None,
+        };
+        Self { on, ends_in_ms: None }
+    }
+}
+
+pub(super) fn socket(tuple: Tuple, netns: Netns, mptcp: bool, finding: Option<&Finding>) -> Socket {
+    let evidence = finding.map(|f| &f.evidence);
+    let (role, role_unknown) = evidence.map_or((None, None), |e| split(&e.role, |r| *r));
+    Socket {
+        family: if tuple.local.ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
+        local: tuple.local.into(),
+        remote: tuple.remote.into(),
+        netns: (netns.0 != 0).then_some(netns.0),
+        inode: evidence.and_then(|e| e.looks.last()).map(|l| l.socket.inode),
+        role,
+        role_unknown,
+        mptcp,
+    }
+}
+
+const SINCE_UNKNOWN: &str = "it was there before this trace began; age_ms holds what is known";
+const NOT_KEPT: &str = "see the line that reported this socket";
+
+/// When it got stuck, if that is known exactly.
+fn since(
+    (latest, earliest): (MonoNs, Option<MonoNs>),
+    clock: &Clock,
+) -> (Option<String>, Option<&'static str>) {
+    if earliest == Some(latest) {
+        (Some(timestamp(clock, latest)), None)
+    } else {
+        (None, Some(SINCE_UNKNOWN))
+    }
+}
+
+impl Stuck {
+    pub(super) fn new(f: &Finding, clock: &Clock) -> Self {
+        let evidence = &f.evidence;
+        let look = evidence.looks.last().map(|l| &l.socket);
+        let ghost = matches!(f.suspect.kind, SuspectKind::Ghost { .. });
+        let (since, since_unknown) = since(entered(&f.suspect), clock);
+        let (opener, opener_unknown) = split(&evidence.opener, Opener::from);
+        let listener = evidence.listener.known().map(Listener::from);
+        // A socket nobody accepted has no holders: that is known, whatever a scan said.
+        let (holders, holders_unknown) = if listener.is_some() {
+            (None, None)
+        } else {
+            split(&evidence.holders, |holders| holders.iter().map(Holder::from).collect())
+        };
+        let owner = f.owner();
+        let (nofile, nofile_unknown) = owner
+            .known()
+            .map_or((None, None), |h| split(&h.nofile, |n| Nofile { used: n.used, soft: n.soft }));
+        Self {
+            ts: timestamp(clock, f.at),
+            update: f.update,
+            state: Some(if ghost { "CLOSE" } else { "CLOSE_WAIT" }),
+            socket: socket(f.suspect.tuple, f.suspect.netns, f.suspect.mptcp, Some(f)),
+            since,
+            since_unknown,
+            age_ms: f.age().into(),
+            opener,
+            opener_unknown,
+            eof_read: None,
+            eof_read_unknown: Some("reads of EOF are not recorded".to_owned()),
+            holders: holders.unwrap_or_default(),
+            holders_unknown,
+            listener,
+            keepalive: look.map(Keepalive::from),
+            queues: look.map(|s| Queues { recv: s.recv_q, send: s.send_q }),
+            look_unknown: evidence.look_failed.clone(),
+            limits: Limits { nofile, nofile_unknown, ports: None },
+            verdict: Some(Verdict::from(&f.verdict)),
+            cause: Some(f.cause.to_string()),
+        }
+    }
+}
+
+impl Released {
+    pub(super) fn new(r: &Release, clock: &Clock) -> Self {
+        let released = &r.released;
+        let before = r.before.as_deref();
+        let mut socket = match before {
+            Some(f) => Stuck::new(f, clock),
+            None => Stuck::not_kept(r),
+        };
+        socket.ts = timestamp(clock, released.at);
+        socket.update = false;
+        socket.state = released.to.map(State::name);
+        let entered = match released.since {
+            Since::Seen(at) => (at, Some(at)),
+            Since::NoLaterThan(at) => (at, before.and_then(|f| f.suspect.not_before)),
+        };
+        (socket.since, socket.since_unknown) = since(entered, clock);
+        socket.age_ms = Age::between(entered.0, entered.1, released.at).into();
+        socket.cause = r.cause.map(|c| c.to_string());
+        let (how, how_unknown) = split(&r.how, |h| *h);
+        let (closer, closer_unknown) = split(&r.closer, CloserLine::from);
+        Self { socket, how, how_unknown, closer, closer_unknown }
+    }
+}
+
+impl From<&Closer> for CloserLine {
+    fn from(c: &Closer) -> Self {
+        let (stack, stack_unknown) = frames(&c.stack);
+        Self {
+            pid: c.task.pid,
+            tid: c.task.tid,
+            comm: c.task.comm.clone(),
+            by_finalizer: c.by_finalizer,
+            stack,
+            stack_unknown,
+        }
+    }
+}
+
+impl Stuck {
+    /// Of a socket whose finding is not at hand any more.
+    fn not_kept(r: &Release) -> Self {
+        let unknown = || Some(NOT_KEPT.to_owned());
+        Self {
+            ts: String::new(),
+            update: false,
+            state: None,
+            socket: socket(r.released.tuple, r.released.netns, false, None),
+            since: None,
+            since_unknown: None,
+            age_ms: AgeMs { min: 0, max: None },
+            opener: None,
+            opener_unknown: unknown(),
+            eof_read: None,
+            eof_read_unknown: unknown(),
+            holders: Vec::new(),
+            holders_unknown: unknown(),
+            listener: None,
+            keepalive: None,
+            queues: None,
+            look_unknown: unknown(),
+            limits: Limits { nofile: None, nofile_unknown: unknown(), ports: None },
+            verdict: None,
+            cause: None,
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The JSON lines about one socket: serde structures with the contract's field
+//! names. The schema file is generated from these (and `totals`) and nothing
+//! else. They are no domain types: nothing computes with them or reads them back.
+//!
+//! Two rules for what is not known: a value is null and a list is empty, and
+//! `NAME_unknown` beside it says why; without `NAME_unknown`, an empty list means
+//! that there is nothing.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::report::model::Ending;
+use crate::verdict::{Code, Confidence, How, OpenedVia, Role};
+
+use super::totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
+
+/// One line of `--output json`.
+///
+/// What is not known is null, or an empty list; `NAME_unknown` beside it says why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "closewait-trace line", deny_unknown_fields)]
+pub(crate) struct Line {
+    /// The version of this format. Within one version fields are only ever added.
+    pub schema: Version,
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+impl From<Body> for Line {
+    fn from(body: Body) -> Self {
+        Self { schema: Version, body }
+    }
+}
+
+/// Always 1.
+pub(crate) struct Version;
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl JsonSchema for Version {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "const": 1 })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Body {
+    /// A socket that has been in CLOSE_WAIT for the threshold, whatever its `leak`.
+    Stuck(Stuck),
+    /// TCP is gone, a file descriptor is not. `since` and `age_ms` count from its CLOSE.
+    Ghost(Stuck),
+    /// A socket that had been reported left CLOSE_WAIT. `ts` is when, `age_ms` how long it stayed.
+    Released(Box<Released>),
+    /// A group of sockets with one cause (`--group`); again when it has doubled, and at the end.
+    Cause(Box<CauseLine>),
+    /// Records were lost.
+    Loss(LossLine),
+    /// Something about the tool itself.
+    Notice(NoticeLine),
+    /// The last line.
+    Summary(Box<SummaryLine>),
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Stuck {
+    /// When the verdict was made, RFC 3339, UTC.
+    pub ts: String,
+    /// Only there when true: the socket was reported before, and its verdict or
+    /// holders have changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub update: bool,
+    /// The kernel's name of the state. Null: the socket left, its new state was not seen.
+    pub state: Option<&'static str>,
+    pub socket: Socket,
+    /// When it entered CLOSE_WAIT; null when that is known only as bounds (see `age_ms`).
+    pub since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_unknown: Option<&'static str>,
+    pub age_ms: AgeMs,
+    /// Who accepted or connected it.
+    pub opener: Option<Opener>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opener_unknown: Option<String>,
+    /// Who was told of the end of the stream.
+    pub eof_read: Option<EofRead>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eof_read_unknown: Option<String>,
+    /// Who has a file descriptor on it.
+    pub holders: Vec<Holder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holders_unknown: Option<String>,
+    /// In whose accept queue it waits; null for a socket that was accepted or connected.
+    pub listener: Option<Listener>,
+    /// Null when the socket could not be looked at.
+    pub keepalive: Option<Keepalive>,
+    /// Null when the socket could not be looked at.
+    pub queues: Option<Queues>,
+    /// Why the socket could not be looked at, or not twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look_unknown: Option<String>,
+    pub limits: Limits,
+    /// Null only in `released`, when what was reported has not been kept.
+    pub verdict: Option<Verdict>,
+    /// Names the cause; the same after a restart and on another host.
+    pub cause: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Released {
+    #[serde(flatten)]
+    pub socket: Stuck,
+    /// How it ended.
+    pub how: Option<Ending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how_unknown: Option<String>,
+    /// Who ended it.
+    pub closer: Option<CloserLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closer_unknown: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Socket {
+    pub family: Family,
+    pub local: End,
+    pub remote: End,
+    /// Inode number of the network namespace; null on a kernel without namespaces.
+    pub netns: Option<u32>,
+    /// 0: no file was ever made for it (not accepted). Null: not looked at.
+    pub inode: Option<u64>,
+    /// Whether it was accepted (or waits to be) or connected.
+    pub role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_unknown: Option<String>,
+    /// Only there when true: an MPTCP socket.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mptcp: bool,
+}
+
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End {
+    /// An IPv4 address on an IPv6 socket is `::ffff:192.0.2.1`, as in `ss`.
+    pub ip: String,
+    pub port: u16,
+}
+
+/// Bounds; equal when the age is exact.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgeMs {
+    /// At least.
+    pub min: u64,
+    /// At most; null when nothing bounds it.
+    pub max: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Opener {
+    pub pid: u32,
+    pub tid: u32,
+    pub comm: String,
+    pub via: OpenedVia,
+    /// Innermost frame first.
+    pub stack: Vec<Frame>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_unknown: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EofRead {
+    pub pid: u32,
+    pub tid: u32,
+    pub comm: String,
+    /// When, RFC 3339, UTC.
+    pub ts: String,
+    /// Innermost frame first.
+    pub stack: Vec<Frame>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_unknown: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloserLine {
+    pub pid: u32,
+    pub tid: u32,
+    pub comm: String,
+    /// A garbage collector's finalizer closed it: the code path leaks.
+    pub by_finalizer: bool,
+    /// Innermost frame first.
+    pub stack: Vec<Frame>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_unknown: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Holder {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe_unknown: Option<String>,
+    /// The lowest, when it has several.
+    pub fd: u32,
+    pub cloexec: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloexec_unknown: Option<String>,
+    pub uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid_unknown: Option<String>,
+    /// Container, pod or unit; null when it is in none.
+    pub container: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// Null when no process was found.
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub fd: Option<u32>,
+    /// Connections waiting to be accepted.
+    pub queue: u32,
+    /// Most that may wait.
+    pub limit: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keepalive {
+    /// Null while another timer hides the keepalive timer.
+    pub on: Option<bool>,
+    /// When the kernel would end the socket by itself.
+    pub ends_in_ms: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Queues {
+    /// Unread bytes; the FIN counts one.
+    pub recv: u32,
+    /// Unsent or unacknowledged bytes.
+    pub send: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Descriptors of the process to blame.
+    pub nofile: Option<Nofile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nofile_unknown: Option<String>,
+    /// Ephemeral ports towards the remote end; null where it does not apply or is not known.
+    pub ports: Option<Ports>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nofile {
+    pub used: u64,
+    /// The soft limit.
+    pub soft: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ports {
+    pub used: u64,
+    pub total: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Verdict {
+    pub code: Code,
+    /// Other codes that hold too.
+    pub also: Vec<Code>,
+    pub confidence: Confidence,
+    /// Null: the evidence cannot tell.
+    pub leak: Option<bool>,
+    pub evidence: Vec<String>,
+    /// Evidence that would have helped.
+    pub missing: Vec<String>,
+    /// What to do.
+    pub next: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Frame {
+    /// Address in the process, hexadecimal.
+    pub addr: String,
+    pub symbol: Option<String>,
+    pub module: Option<String>,
+    /// Into the function, or into the module when there is no symbol; hexadecimal.
+    pub offset: String,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    /// Inlined into the next frame.
+    pub inlined: bool,
+    pub how: How,
+}

@@ -1,0 +1,406 @@
+//! The ledger: what has been reported and what has become of it.
+//!
+//! In: findings and releases, once each. Out: whether a finding is news, and the
+//! causes, worst first, for whoever prints or counts them. It holds one small
+//! entry for each socket that is stuck now and one full finding for each cause;
+//! it never prints, and time never comes from a clock.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::item::Netns;
+use crate::tcp::Tuple;
+use crate::tracker::{SocketId, SuspectKind};
+use crate::verdict::{Code, Nofile};
+
+use super::cause::CauseId;
+use super::model::{Ending, Finding, Release, entered};
+
+/// Causes remembered before those with no stuck socket left are only counted. A
+/// client that talks to the whole internet makes one cause of each server.
+const MAX_CAUSES: usize = 10_000;
+
+/// Sockets by whether they are a leak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByLeak {
+    /// Leaked.
+    #[serde(rename = "true")]
+    pub yes: u64,
+    /// The evidence cannot tell.
+    #[serde(rename = "null")]
+    pub unclear: u64,
+    /// Harmless.
+    #[serde(rename = "false")]
+    pub no: u64,
+}
+
+impl ByLeak {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.yes + self.unclear + self.no
+    }
+
+    /// The worst that is there; `Some(false)` when nothing is.
+    pub fn worst(&self) -> Option<bool> {
+        match self {
+            Self { yes: 1.., .. } => Some(true),
+            Self { unclear: 1.., .. } => None,
+            _ => Some(false),
+        }
+    }
+
+    fn of(&mut self, leak: Option<bool>) -> &mut u64 {
+        match leak {
+            Some(true) => &mut self.yes,
+            None => &mut self.unclear,
+            Some(false) => &mut self.no,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.yes += other.yes;
+        self.unclear += other.unclear;
+        self.no += other.no;
+    }
+}
+
+/// Sockets by how they ended; what is not known has a place of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ByEnding {
+    known: [u64; Ending::ALL.len()],
+    /// The end was not seen.
+    pub unknown: u64,
+}
+
+impl ByEnding {
+    /// How many ended in this way.
+    pub fn get(&self, how: Ending) -> u64 {
+        self.known[how as usize]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.known.iter().sum::<u64>() + self.unknown
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.unknown += other.unknown;
+        for how in Ending::ALL {
+            self.known[how as usize] += other.get(how);
+        }
+    }
+}
+
+/// What a finding is, compared with what was known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// The first of its socket.
+    New,
+    /// The socket's verdict or holders have changed.
+    Changed,
+    /// Nothing to tell.
+    Same,
+}
+
+#[derive(Debug)]
+struct Member {
+    cause: CauseId,
+    /// Of what makes a finding news.
+    fingerprint: u64,
+    ghost: bool,
+    leak: Option<bool>,
+    entered: (MonoNs, Option<MonoNs>),
+    tuple: Tuple,
+    netns: Netns,
+    pid: Option<u32>,
+    nofile: Option<Nofile>,
+    at: MonoNs,
+}
+
+#[derive(Debug)]
+struct Entry {
+    exemplar: Box<Finding>,
+    now: u64,
+    gone: ByLeak,
+    endings: ByEnding,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    members: HashMap<SocketId, Member>,
+    entries: HashMap<CauseId, Entry>,
+    forgotten: BTreeMap<Code, ByLeak>,
+    forgotten_causes: u64,
+    endings: ByEnding,
+}
+
+impl Ledger {
+    /// Whether `finding` is news.
+    pub fn news(&self, finding: &Finding) -> News {
+        match self.members.get(&finding.suspect.id) {
+            // A stuck socket that turns ghost is the first ghost of its socket.
+            Some(known) if known.ghost != is_ghost(finding) => News::New,
+            Some(known) if known.fingerprint == fingerprint(finding) => News::Same,
+            Some(_) => News::Changed,
+            None => News::New,
+        }
+    }
+
+    /// Remembers `finding` in place of what was known of its socket.
+    pub fn record(&mut self, finding: Box<Finding>) {
+        let cause = finding.cause;
+        let owner = finding.owner();
+        let member = Member {
+            cause,
+            fingerprint: fingerprint(&finding),
+            ghost: is_ghost(&finding),
+            leak: finding.verdict.leak,
+            entered: entered(&finding.suspect),
+            tuple: finding.suspect.tuple,
+            netns: finding.suspect.netns,
+            pid: owner.known().map(|h| h.pid),
+            nofile: owner.known().and_then(|h| h.nofile.known().copied()),
+            at: finding.at,
+        };
+        if let Some(before) = self.members.insert(finding.suspect.id, member) {
+            self.leave(before.cause);
+        }
+        if self.entries.len() >= MAX_CAUSES && !self.entries.contains_key(&cause) {
+            self.forget_ended();
+        }
+        match self.entries.entry(cause) {
+            hashbrown::hash_map::Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.now += 1;
+                if told(&finding) >= told(&known.exemplar) {
+                    known.exemplar = finding;
+                }
+            }
+            hashbrown::hash_map::Entry::Vacant(new) => {
+                new.insert(Entry {
+                    exemplar: finding,
+                    now: 1,
+                    gone: ByLeak::default(),
+                    endings: ByEnding::default(),
+                });
+            }
+        }
+    }
+
+    /// A socket ended. The cause it was counted under, when it had been reported.
+    pub fn release(&mut self, release: &Release) -> Option<CauseId> {
+        let member = self.members.remove(&release.released.id)?;
+        let mut ending = ByEnding::default();
+        match release.how {
+            Fact::Known(how) => ending.known[how as usize] = 1,
+            Fact::Unknown(_) => ending.unknown = 1,
+        }
+        self.endings.add(ending);
+        if let Some(entry) = self.entries.get_mut(&member.cause) {
+            entry.now -= 1;
+            *entry.gone.of(member.leak) += 1;
+            entry.endings.add(ending);
+        }
+        Some(member.cause)
+    }
+
+    /// A socket moved to another cause: it leaves no trace in the old one.
+    fn leave(&mut self, cause: CauseId) {
+        if let Some(entry) = self.entries.get_mut(&cause) {
+            entry.now -= 1;
+            if entry.now == 0 && entry.gone.total() == 0 {
+                self.entries.remove(&cause);
+            }
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        for (_, entry) in self.entries.extract_if(|_, e| e.now == 0) {
+            self.forgotten.entry(entry.exemplar.verdict.code).or_default().add(entry.gone);
+            self.forgotten_causes += 1;
+        }
+    }
+
+    /// The sockets stuck now under `cause`.
+    pub fn stuck(&self, cause: CauseId) -> u64 {
+        self.entries.get(&cause).map_or(0, |e| e.now)
+    }
+
+    /// The ends of all sockets that had been reported.
+    pub fn endings(&self) -> ByEnding {
+        self.endings
+    }
+
+    /// What is only counted: causes with no socket left, by verdict, and their number.
+    pub fn forgotten(&self) -> (&BTreeMap<Code, ByLeak>, u64) {
+        (&self.forgotten, self.forgotten_causes)
+    }
+
+    /// Every cause, worst first: leaks, then what is unclear, then the harmless;
+    /// among equals the one with more sockets.
+    pub fn causes(&self) -> Vec<Cause<'_>> {
+        let mut causes: HashMap<CauseId, Cause<'_>> = self
+            .entries
+            .iter()
+            .map(|(&id, e)| {
+                let cause = Cause {
+                    id,
+                    exemplar: &e.exemplar,
+                    now: ByLeak::default(),
+                    gone: e.gone,
+                    endings: e.endings,
+                    oldest: None,
+                    processes: BTreeMap::new(),
+                    local_ip: Same::None,
+                    local_port: Same::None,
+                    remote_port: Same::None,
+                    remotes: BTreeMap::new(),
+                    netns: Same::None,
+                };
+                (id, cause)
+            })
+            .collect();
+        for member in self.members.values() {
+            if let Some(cause) = causes.get_mut(&member.cause) {
+                cause.count(member);
+            }
+        }
+        let mut causes: Vec<_> = causes.into_values().collect();
+        causes.sort_by_cached_key(Cause::rank);
+        causes
+    }
+}
+
+/// A cause and what its sockets have in common.
+#[derive(Debug)]
+pub struct Cause<'a> {
+    /// Its name.
+    pub id: CauseId,
+    /// One of its findings: the last of those that tell most.
+    pub exemplar: &'a Finding,
+    /// Sockets stuck now.
+    pub now: ByLeak,
+    /// Sockets that were reported and have ended.
+    pub gone: ByLeak,
+    /// How those ended.
+    pub endings: ByEnding,
+    /// When the oldest that is stuck now got stuck: not after, not before.
+    pub oldest: Option<(MonoNs, Option<MonoNs>)>,
+    /// The owners of what is stuck now.
+    pub processes: BTreeMap<u32, Process>,
+    /// The local address, if they share one.
+    pub local_ip: Same<IpAddr>,
+    /// The local port, if they share one.
+    pub local_port: Same<u16>,
+    /// The remote port, if they share one.
+    pub remote_port: Same<u16>,
+    /// Sockets per remote address.
+    pub remotes: BTreeMap<IpAddr, u64>,
+    /// The network namespace, if they share one.
+    pub netns: Same<Netns>,
+}
+
+/// A process's part in a cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Process {
+    /// Its sockets.
+    pub sockets: u64,
+    /// Its descriptors and their limit, when last looked at.
+    pub nofile: Option<Nofile>,
+    at: MonoNs,
+}
+
+impl Cause<'_> {
+    fn count(&mut self, member: &Member) {
+        *self.now.of(member.leak) += 1;
+        let older = self.oldest.is_none_or(|(latest, earliest)| {
+            let bound = |e: Option<MonoNs>| e.unwrap_or_default();
+            (member.entered.0, bound(member.entered.1)) < (latest, bound(earliest))
+        });
+        if older {
+            self.oldest = Some(member.entered);
+        }
+        if let Some(pid) = member.pid {
+            let process = self.processes.entry(pid).or_default();
+            process.sockets += 1;
+            if member.at >= process.at && member.nofile.is_some() {
+                (process.at, process.nofile) = (member.at, member.nofile);
+            }
+        }
+        self.local_ip.add(member.tuple.local.ip);
+        self.local_port.add(member.tuple.local.port);
+        self.remote_port.add(member.tuple.remote.port);
+        *self.remotes.entry(member.tuple.remote.ip).or_default() += 1;
+        self.netns.add(member.netns);
+    }
+
+    /// The worst its sockets are known to be; of those that ended, when none is left.
+    pub fn leak(&self) -> Option<bool> {
+        if self.now.total() > 0 { self.now.worst() } else { self.gone.worst() }
+    }
+
+    /// Smaller is worse. The id makes the order the same on every run.
+    fn rank(&self) -> (u8, std::cmp::Reverse<(u64, u64)>, CauseId) {
+        let leak = match self.leak() {
+            Some(true) => 0,
+            None => 1,
+            Some(false) => 2,
+        };
+        (leak, std::cmp::Reverse((self.now.total(), self.gone.total())), self.id)
+    }
+}
+
+/// Whether all of many values are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Same<T> {
+    /// There was no value.
+    None,
+    /// They all are this.
+    One(T),
+    /// They differ.
+    Many,
+}
+
+impl<T: PartialEq> Same<T> {
+    fn add(&mut self, value: T) {
+        match self {
+            Self::None => *self = Self::One(value),
+            Self::One(known) if *known == value => {}
+            _ => *self = Self::Many,
+        }
+    }
+}
+
+fn is_ghost(finding: &Finding) -> bool {
+    matches!(finding.suspect.kind, SuspectKind::Ghost { .. })
+}
+
+/// How much a finding tells: the better example of its cause tells more.
+fn told(finding: &Finding) -> u8 {
+    let stack = finding.evidence.opener.known().is_some_and(|o| o.stack.known().is_some());
+    let owner = finding.owner().known().is_some();
+    u8::from(stack) + u8::from(owner)
+}
+
+/// Of the verdict and the holders, whose change is news. Evidence sentences are
+/// left out: their numbers change all the time.
+fn fingerprint(finding: &Finding) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let verdict = &finding.verdict;
+    (verdict.code, &verdict.also, verdict.confidence, verdict.leak).hash(&mut hasher);
+    let holders = finding.evidence.holders.known().map(|holders| {
+        let mut fds: Vec<_> = holders.iter().map(|h| (h.pid, h.fd)).collect();
+        fds.sort_unstable();
+        fds
+    });
+    holders.hash(&mut hasher);
+    finding.owner().known().map(|h| h.pid).hash(&mut hasher);
+    hasher.finish()
+}

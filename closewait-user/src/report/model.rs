@@ -1,0 +1,216 @@
+//! What the sinks are told: findings, releases, losses and notices.
+//!
+//! In: what the tracker, enrichment and the verdict made. Out: one type,
+//! [`Report`], that every sink understands. Nothing here reads a clock or
+//! formats anything.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::item::{Gap, Task};
+use crate::tracker::{Released, Since, Suspect, SuspectKind};
+use crate::verdict::{Evidence, Frame, Holder, Verdict};
+
+use super::cause::CauseId;
+
+/// Something to report.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Report {
+    /// A socket in CLOSE_WAIT over the threshold. Repeating one that has not
+    /// changed is harmless: it is not reported again.
+    Stuck(Box<Finding>),
+    /// TCP is gone, a file descriptor is not.
+    Ghost(Box<Finding>),
+    /// A socket that had been reported left CLOSE_WAIT.
+    Released(Box<Release>),
+    /// Everything that was there at the start has been judged.
+    FirstLook(FirstLook),
+    /// Records were lost.
+    Loss(Gap),
+    /// Something the reader should know about the tool itself.
+    Notice(Notice),
+}
+
+/// A socket over the threshold and the decision about it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Finding {
+    /// When the verdict was made.
+    pub at: MonoNs,
+    /// The socket.
+    pub suspect: Suspect,
+    /// What is known about it.
+    pub evidence: Evidence,
+    /// Why it is stuck.
+    pub verdict: Verdict,
+    /// Which cause it belongs to.
+    pub cause: CauseId,
+    /// It was reported before, and its verdict or holders have changed since.
+    /// Set by the [`super::Reporter`], which remembers.
+    pub update: bool,
+}
+
+impl Finding {
+    /// A finding made `at`, with its cause worked out.
+    pub fn new(at: MonoNs, suspect: Suspect, evidence: Evidence, verdict: Verdict) -> Self {
+        let cause = CauseId::of(&suspect, &evidence, verdict.code);
+        Self { at, suspect, evidence, verdict, cause, update: false }
+    }
+
+    /// How long it has been stuck.
+    pub fn age(&self) -> Age {
+        Age::of(&self.suspect, self.at)
+    }
+
+    /// Whom to name: see [`owner`].
+    pub fn owner(&self) -> Fact<&Holder> {
+        owner(&self.evidence)
+    }
+}
+
+/// The process to name for a socket: its listener's when nobody accepted it, else
+/// the holder that opened it, else the holder with the lowest pid.
+pub fn owner(evidence: &Evidence) -> Fact<&Holder> {
+    if let Fact::Known(listener) = &evidence.listener {
+        return listener
+            .holder
+            .as_ref()
+            .map_or_else(|| Fact::unknown("no process was found listening for it"), Fact::Known);
+    }
+    let holders = match &evidence.holders {
+        Fact::Known(holders) => holders,
+        Fact::Unknown(reason) => return Fact::Unknown(reason.clone()),
+    };
+    let opener = evidence.opener.known().map(|o| o.task.pid);
+    holders
+        .iter()
+        .min_by_key(|h| (Some(h.pid) != opener, h.pid, h.fd))
+        .map_or_else(|| Fact::unknown("no process has a file descriptor on it"), Fact::Known)
+}
+
+/// Bounds of the time a socket has been stuck; of a ghost, since its CLOSE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Age {
+    /// At least this long.
+    pub min: Duration,
+    /// At most this long; `None` when nothing bounds it.
+    pub max: Option<Duration>,
+}
+
+impl Age {
+    /// The age at `now`.
+    pub fn of(suspect: &Suspect, now: MonoNs) -> Self {
+        let (latest, earliest) = entered(suspect);
+        Self::between(latest, earliest, now)
+    }
+
+    /// The age at `now` of what got stuck not after `latest` and not before `earliest`.
+    pub fn between(latest: MonoNs, earliest: Option<MonoNs>, now: MonoNs) -> Self {
+        let min = now.since(latest);
+        Self { min, max: earliest.map(|at| now.since(at).max(min)) }
+    }
+
+    /// Both bounds are the same.
+    pub fn is_exact(&self) -> bool {
+        self.max == Some(self.min)
+    }
+}
+
+/// When a suspect got stuck: not after the first, not before the second (`None`:
+/// nothing bounds it).
+pub fn entered(suspect: &Suspect) -> (MonoNs, Option<MonoNs>) {
+    match (suspect.kind, suspect.since) {
+        (SuspectKind::Ghost { closed, .. }, _) => (closed, Some(closed)),
+        (SuspectKind::Stuck, Since::Seen(at)) => (at, Some(at)),
+        (SuspectKind::Stuck, Since::NoLaterThan(at)) => (at, suspect.not_before),
+    }
+}
+
+/// The end of a stuck socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Release {
+    /// Which socket, when, and where to.
+    pub released: Released,
+    /// How it ended.
+    pub how: Fact<Ending>,
+    /// Who ended it.
+    pub closer: Fact<Closer>,
+    /// What had been reported of it, when that was kept.
+    pub before: Option<Box<Finding>>,
+    /// The cause it was reported under. Set by the [`super::Reporter`], which remembers.
+    pub cause: Option<CauseId>,
+}
+
+/// How a socket left CLOSE_WAIT.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// The application closed it, late.
+    Closed,
+    /// The application closed it with unread data or a zero linger time: a RST went out.
+    Aborted,
+    /// Its process ended.
+    Exited,
+    /// Destroyed from outside (`ss -K`), or by a RST or timeout, with no descriptor left.
+    Destroyed,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Aborted, Self::Exited, Self::Destroyed];
+
+    /// As it is printed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Aborted => "aborted",
+            Self::Exited => "exited",
+            Self::Destroyed => "destroyed",
+        }
+    }
+}
+
+/// Who ended a socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Closer {
+    /// The task.
+    pub task: Task,
+    /// Its user stack, innermost frame first.
+    pub stack: Fact<Vec<Frame>>,
+    /// A garbage collector's finalizer did it: the code path leaks.
+    pub by_finalizer: bool,
+}
+
+/// What there was when everything present at the start had been judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FirstLook {
+    /// Sockets that are watched, in any state.
+    pub watched: u64,
+    /// Of these, in CLOSE_WAIT for less than the threshold.
+    pub young: u64,
+}
+
+/// How much a notice matters.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know.
+    Note,
+    /// Something is off, and what is reported is less than it could be.
+    Warning,
+}
+
+/// Something the reader should know about the tool itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// One sentence.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,179 @@
+//! The summary: what was seen, lost, degraded and spent, and the exit decision.
+//!
+//! In: the driver's totals and the ledger. Out: one value that the sinks print,
+//! and [`gate`], which decides between exit codes 0 and 1. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::item::Gap;
+use crate::verdict::Code;
+
+use super::cause::CauseId;
+use super::ledger::{ByEnding, ByLeak, Ledger};
+
+/// What the driver knows and the ledger does not.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Totals {
+    /// Tracing began.
+    pub began: MonoNs,
+    /// Tracing ended.
+    pub ended: MonoNs,
+    /// A socket was reported once it had been in CLOSE_WAIT this long.
+    pub threshold: Duration,
+    /// Sockets watched, in any state.
+    pub watched: u64,
+    /// Sockets that entered CLOSE_WAIT, those already in it at the start included.
+    pub entered: u64,
+    /// Sockets that left CLOSE_WAIT.
+    pub left: u64,
+    /// Sockets in CLOSE_WAIT at the end.
+    pub in_close_wait: u64,
+    /// How long the sockets that left had been in CLOSE_WAIT.
+    pub dwell: Dwell,
+    /// Everything that was lost.
+    pub lost: Gap,
+    /// What was off, and why: one sentence each.
+    pub degraded: Vec<String>,
+    /// What the tool itself used.
+    pub cost: Cost,
+}
+
+/// What the tool itself used; `None` where it could not be measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// CPU time of this process, user and system.
+    pub cpu: Option<Duration>,
+    /// Its resident memory, bytes.
+    pub rss: Option<u64>,
+    /// CPU time of the BPF programs; the kernel counts it only when told to.
+    pub bpf: Option<Duration>,
+}
+
+/// A histogram of the time sockets spent in CLOSE_WAIT, by powers of ten and the
+/// units people think in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dwell {
+    counts: [u64; Self::BOUNDS.len() + 1],
+}
+
+impl Dwell {
+    /// Upper bounds of the buckets, exclusive; the last bucket has none.
+    pub const BOUNDS: [Duration; 9] = [
+        Duration::from_millis(1),
+        Duration::from_millis(10),
+        Duration::from_millis(100),
+        Duration::from_secs(1),
+        Duration::from_secs(10),
+        Duration::from_mins(1),
+        Duration::from_mins(10),
+        Duration::from_hours(1),
+        Duration::from_hours(24),
+    ];
+
+    /// Counts one socket.
+    pub fn add(&mut self, dwell: Duration) {
+        self.counts[Self::BOUNDS.partition_point(|bound| *bound <= dwell)] += 1;
+    }
+
+    /// Sockets counted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The buckets in order: upper bound and count.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        let bounds = Self::BOUNDS.into_iter().map(Some).chain([None]);
+        bounds.zip(self.counts)
+    }
+}
+
+/// Everything there is to say at the end.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// From the driver.
+    pub totals: Totals,
+    /// Reported sockets that are stuck still.
+    pub stuck: u64,
+    /// Reported sockets that have ended, by how.
+    pub released: ByEnding,
+    /// Reported sockets by whether they are (or were) a leak, by their last verdict.
+    pub leak: ByLeak,
+    /// Reported sockets by their last verdict.
+    pub by_verdict: BTreeMap<Code, ByLeak>,
+    /// Causes, worst first.
+    pub by_cause: Vec<CauseCount>,
+    /// Causes left out of `by_cause` because no socket was stuck on them any more
+    /// and there were too many.
+    pub causes_forgotten: u64,
+}
+
+/// One cause, counted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CauseCount {
+    /// Which.
+    pub cause: CauseId,
+    /// Its verdict.
+    pub code: Code,
+    /// The name of the process to blame.
+    pub owner: Option<String>,
+    /// Its sockets, ended ones included.
+    pub sockets: ByLeak,
+    /// Those stuck still.
+    pub stuck: u64,
+}
+
+impl Summary {
+    /// Adds up `ledger`.
+    pub fn new(totals: Totals, ledger: &Ledger) -> Self {
+        let (forgotten, causes_forgotten) = ledger.forgotten();
+        let mut by_verdict = forgotten.clone();
+        let mut by_cause = Vec::new();
+        let mut stuck = 0;
+        for cause in ledger.causes() {
+            let mut sockets = cause.now;
+            sockets.add(cause.gone);
+            stuck += cause.now.total();
+            by_verdict.entry(cause.exemplar.verdict.code).or_default().add(sockets);
+            by_cause.push(CauseCount {
+                cause: cause.id,
+                code: cause.exemplar.verdict.code,
+                owner: cause.exemplar.owner().known().map(|h| h.comm.clone()),
+                sockets,
+                stuck: cause.now.total(),
+            });
+        }
+        let mut leak = ByLeak::default();
+        for counts in by_verdict.values() {
+            leak.add(*counts);
+        }
+        Self { totals, stuck, released: ledger.endings(), leak, by_verdict, by_cause, causes_forgotten }
+    }
+}
+
+/// Whether the exit code says "stuck sockets found": with `fail_on_stuck`, when a
+/// leak was reported, or something unclear unless `allow_unknown`. What is
+/// harmless never counts.
+pub fn gate(summary: &Summary, fail_on_stuck: bool, allow_unknown: bool) -> bool {
+    fail_on_stuck && (summary.leak.yes > 0 || (summary.leak.unclear > 0 && !allow_unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_ends_before_its_bound() {
+        let mut dwell = Dwell::default();
+        for (ms, bucket) in
+            [(0, 0), (1, 1), (9, 1), (10, 2), (999, 3), (1000, 4), (86_399_999, 8), (86_400_000, 9)]
+        {
+            let before = dwell.counts[bucket];
+            dwell.add(Duration::from_millis(ms));
+            assert_eq!(dwell.counts[bucket], before + 1, "{ms} ms");
+        }
+        assert_eq!(dwell.total(), 8);
+        assert_eq!(dwell.buckets().map(|(_, n)| n).sum::<u64>(), 8);
+    }
+}
