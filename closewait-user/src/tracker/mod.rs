@@ -1,9 +1,58 @@
 //! The tracker: a timer for each socket in CLOSE_WAIT. Pure: Items and `now` in,
 //! suspects and outcomes out; no I/O, no clock, no threads, no judgement.
+//!
+//! A *life* begins with an edge into CLOSE_WAIT, or with a snapshot that shows a
+//! socket whose edge was not seen, and ends in exactly one [`Outcome::Released`].
+//! The kernel reuses the address of a socket at once, so a life is named by a
+//! [`SocketId`], never by its address. A socket that goes to CLOSE while a file
+//! refers to it begins a second life, as a ghost.
+//!
+//! # What is believed when records disagree
+//!
+//! Records may be late, twice or out of order; their timestamps decide.
+//! - Lives at one address do not overlap. So an entry no newer than the newest
+//!   known end at that address is over already, and an end older than the entry
+//!   of the present life belongs to an earlier one. Timestamps of two CPUs may
+//!   disagree by [`SKEW`].
+//! - The last [`REMEMBERED`] lives that ended are remembered for this, also ends
+//!   whose beginning is not known. What comes later than that is taken at its word.
+//! - A gap taints every life that had entered when it ended, until a snapshot that
+//!   began after it shows the socket.
+//! - A complete snapshot that does not show a socket ends its life, except for
+//!   MPTCP, which not every dump covers.
+
+mod deadlines;
+mod entry;
+mod lives;
+mod slab;
+mod snapshot;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::clock::MonoNs;
-use crate::item::{By, Netns, SkAddr};
+use crate::item::{By, Item, Netns, SkAddr};
 use crate::tcp::{State, Tuple};
+
+use deadlines::Wheel;
+use entry::{Life, PackedTuple};
+use slab::{DUE, HANDED, Slab};
+pub use stats::{Dwell, TrackerStats};
+
+/// How far the timestamps of two CPUs may disagree. `bpf_ktime_get_ns` may step
+/// back when another CPU has just updated the timekeeper (comment at
+/// `ktime_get_mono_fast_ns`), by far less than this; and no connection can be
+/// closed, made anew at the same address and closed by its peer in less.
+pub const SKEW: Duration = Duration::from_micros(10);
+
+/// How many ended lives are remembered.
+pub const REMEMBERED: usize = 16_384;
 
 /// One life of a socket in the tracker. Equal ids name the same life, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -87,4 +136,223 @@ pub struct Released {
     pub by: Option<By>,
     /// It had been handed out as a suspect before.
     pub was_suspect: bool,
+}
+
+/// What came of an item.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// A socket left CLOSE_WAIT.
+    Released(Released),
+    /// A socket went to CLOSE while a file referred to it. An application that
+    /// aborts does this too: its [`Outcome::GhostEnded`] follows at once.
+    ClosedWithFile {
+        /// The life that begins.
+        ghost: SocketId,
+        /// The life in CLOSE_WAIT before it, when that is remembered.
+        was: Option<SocketId>,
+        /// When.
+        at: MonoNs,
+        /// From CLOSE_WAIT or LAST_ACK.
+        from: State,
+    },
+    /// A ghost is over.
+    GhostEnded {
+        /// The life that ends.
+        ghost: SocketId,
+        /// Its network namespace.
+        netns: Netns,
+        /// Both ends.
+        tuple: Tuple,
+        /// When it had closed.
+        closed: MonoNs,
+        /// When it ended.
+        at: MonoNs,
+        /// Its end was seen; otherwise it was inferred, and came no later than `at`.
+        seen: bool,
+        /// It had been handed out as a suspect.
+        was_suspect: bool,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracker {
+    slab: Slab,
+    wheel: Wheel,
+    hasher: DefaultHashBuilder,
+    /// Every slot in use whose `sk` is known; no two with the same.
+    by_sk: HashTable<u32>,
+    /// Every slot in CLOSE_WAIT whose `sk` is not known.
+    by_tuple: HashTable<u32>,
+    /// Ended lives in the slab.
+    remembered: usize,
+    /// An edge out of CLOSE_WAIT may have been lost up to here.
+    leave_lost_by: MonoNs,
+    /// The end of a ghost may have been lost up to here.
+    destroy_lost_by: MonoNs,
+    /// When the last complete snapshot of a namespace began.
+    complete: HashMap<Netns, MonoNs>,
+    stats: TrackerStats,
+}
+
+impl Tracker {
+    /// A tracker that hands out sockets that have been in CLOSE_WAIT for `threshold`.
+    pub fn new(threshold: Duration) -> Self {
+        Self {
+            slab: Slab::new(),
+            wheel: Wheel::new(threshold),
+            hasher: DefaultHashBuilder::default(),
+            by_sk: HashTable::new(),
+            by_tuple: HashTable::new(),
+            remembered: 0,
+            leave_lost_by: MonoNs(0),
+            destroy_lost_by: MonoNs(0),
+            complete: HashMap::new(),
+            stats: TrackerStats::default(),
+        }
+    }
+
+    /// Feeds one item; what came of it is appended to `out`.
+    pub fn apply(&mut self, item: &Item, out: &mut Vec<Outcome>) {
+        match item {
+            Item::Transition(transition) => self.transition(transition, out),
+            Item::Destroyed(destroyed) => self.destroyed(*destroyed, out),
+            Item::Gap(gap) => self.gap(gap),
+            Item::Snapshot(snapshot) => self.snapshot(snapshot, out),
+            Item::Path(_) => {}
+        }
+    }
+
+    /// When [`Tracker::expire`] next has something to do: a deadline, or sockets
+    /// to sort into finer buckets (at most a few times per socket, never for none).
+    /// `None` when no timer is armed. A moment that has passed means now.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        self.wheel.next(&self.slab)
+    }
+
+    /// Hands out every socket whose deadline is at or before `now`, each once per
+    /// life. Deadlines are rounded up to the next multiple of 2^20 ns, about a
+    /// millisecond. Time does not go back: a `now` below one given before counts
+    /// as that one.
+    pub fn expire(&mut self, now: MonoNs, out: &mut Vec<Suspect>) {
+        self.wheel.advance(&mut self.slab, now);
+        while let Some(slot) = self.slab.first(DUE) {
+            self.slab.move_to(slot, HANDED);
+            self.stats.suspects += 1;
+            self.stats.handed_out += 1;
+            out.push(self.suspect_at(slot));
+        }
+    }
+
+    /// Enrichment looked at `at` and found that this life is over: its end was lost.
+    /// An `id` that is over already is ignored.
+    pub fn retire(&mut self, id: SocketId, at: MonoNs, out: &mut Vec<Outcome>) {
+        if let Some(slot) = self.slab.resolve(id) {
+            self.end_unseen(slot, at, out);
+        }
+    }
+
+    /// A suspect as it is now; `None` when it is over, or was not handed out yet.
+    pub fn suspect(&self, id: SocketId) -> Option<Suspect> {
+        let slot = self.slab.resolve(id)?;
+        (self.slab[slot].list == HANDED).then(|| self.suspect_at(slot))
+    }
+
+    /// Everything handed out that is not over, in the order of handing out.
+    pub fn suspects(&self) -> impl Iterator<Item = Suspect> {
+        self.slab.members(HANDED).map(|slot| self.suspect_at(slot))
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> &TrackerStats {
+        &self.stats
+    }
+
+    fn suspect_at(&self, slot: u32) -> Suspect {
+        let entry = &self.slab[slot];
+        let (kind, not_before, tainted) = match entry.life {
+            Life::Ghost { closed, shut_down, seen } => {
+                let from = if shut_down { State::LastAck } else { State::CloseWait };
+                let not_before = seen.then_some(entry.since);
+                (SuspectKind::Ghost { closed, from }, not_before, closed < self.destroy_lost_by)
+            }
+            Life::Waiting { counts_from, verified, .. } => {
+                let not_before = (counts_from != MonoNs(0)).then_some(counts_from);
+                (SuspectKind::Stuck, not_before, verified < self.leave_lost_by)
+            }
+            // Not reached: only these two are ever in a list of suspects.
+            Life::Free | Life::Left { .. } => (SuspectKind::Stuck, None, true),
+        };
+        Suspect {
+            id: self.slab.id(slot),
+            sk: (entry.sk != 0).then_some(SkAddr(entry.sk)),
+            netns: entry.netns,
+            tuple: entry.tuple.into(),
+            kind,
+            since: entry.since(),
+            not_before,
+            mptcp: entry.tuple.mptcp(),
+            tainted,
+        }
+    }
+
+    // The two indexes.
+
+    fn find(&self, sk: SkAddr) -> Option<u32> {
+        let slab = &self.slab;
+        self.by_sk.find(self.hasher.hash_one(sk), |&slot| slab[slot].sk == sk.0).copied()
+    }
+
+    fn find_unkeyed(&self, netns: Netns, tuple: PackedTuple) -> Option<u32> {
+        if self.by_tuple.is_empty() {
+            return None;
+        }
+        let slab = &self.slab;
+        let hash = self.hasher.hash_one((netns, tuple));
+        self.by_tuple.find(hash, |&slot| slab[slot].netns == netns && slab[slot].tuple == tuple).copied()
+    }
+
+    /// Gives the address to this slot; whatever ended life had it loses it.
+    fn bind(&mut self, sk: SkAddr, slot: u32) {
+        if sk.0 == 0 {
+            return;
+        }
+        let (slab, hasher) = (&mut self.slab, &self.hasher);
+        slab[slot].sk = sk.0;
+        let entry = self.by_sk.entry(
+            hasher.hash_one(sk),
+            |&other| slab[other].sk == sk.0,
+            |&other| hasher.hash_one(SkAddr(slab[other].sk)),
+        );
+        if let hashbrown::hash_table::Entry::Occupied(mut occupied) = entry {
+            let before = std::mem::replace(occupied.get_mut(), slot);
+            if before != slot {
+                slab[before].sk = 0;
+            }
+        } else {
+            entry.insert(slot);
+        }
+    }
+
+    fn unbind(&mut self, slot: u32) {
+        let sk = SkAddr(std::mem::take(&mut self.slab[slot].sk));
+        if sk.0 != 0
+            && let Ok(found) = self.by_sk.find_entry(self.hasher.hash_one(sk), |&other| other == slot)
+        {
+            found.remove();
+        }
+    }
+
+    fn index_by_tuple(&mut self, slot: u32) {
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        let key = |slot: u32| (slab[slot].netns, slab[slot].tuple);
+        self.by_tuple.insert_unique(hasher.hash_one(key(slot)), slot, |&other| hasher.hash_one(key(other)));
+    }
+
+    fn unindex_by_tuple(&mut self, slot: u32) {
+        let key = (self.slab[slot].netns, self.slab[slot].tuple);
+        if let Ok(found) = self.by_tuple.find_entry(self.hasher.hash_one(key), |&other| other == slot) {
+            found.remove();
+        }
+    }
 }

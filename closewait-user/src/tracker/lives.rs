@@ -1,0 +1,337 @@
+//! How lives begin and end: one transition, end or gap in, outcomes out. The
+//! rules are those of the module above.
+
+use crate::clock::MonoNs;
+use crate::item::{By, Destroyed, Gap, Transition};
+use crate::tcp::State;
+
+use super::entry::{Entry, Life, PackedTuple};
+use super::slab::{HANDED, LEFT};
+use super::{Outcome, REMEMBERED, Released, SKEW, SocketId, Tracker};
+
+/// How a life in CLOSE_WAIT ends.
+struct End {
+    at: MonoNs,
+    /// Where to, when the edge was seen.
+    to: Option<State>,
+    by: Option<By>,
+    /// An entry at this address up to here is over.
+    over_until: MonoNs,
+}
+
+impl Tracker {
+    pub(super) fn transition(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
+        match (t.from, t.to) {
+            (State::CloseWait, State::CloseWait) => self.stats.ignored += 1,
+            (_, State::CloseWait) => self.enter(t, out),
+            (State::CloseWait, _) => self.leave(t, out),
+            (State::LastAck, State::Close) => self.close(t, out),
+            _ => self.stats.ignored += 1,
+        }
+    }
+
+    fn enter(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
+        if let Some(slot) = self.find(t.sk) {
+            let since = self.slab[slot].since;
+            match self.slab[slot].life {
+                Life::Waiting { .. } if t.at <= since => return self.count_stale(t.at, since),
+                Life::Waiting { .. } => {
+                    self.stats.reentered += 1;
+                    self.end_unseen(slot, t.at, out);
+                }
+                Life::Ghost { closed, .. } if t.at <= closed + SKEW => return self.count_stale(t.at, since),
+                Life::Ghost { .. } => self.end_ghost(slot, t.at, false, out),
+                Life::Left { over_until, at, seen } if t.at <= over_until + SKEW => {
+                    if seen {
+                        return self.count_stale(t.at, since);
+                    }
+                    // The end of this life came first, and was all that was known of it.
+                    self.stats.reordered += 1;
+                    self.stats.dwell.record(over_until.since(t.at));
+                    let entry = &mut self.slab[slot];
+                    entry.since = t.at;
+                    entry.life = Life::Left { over_until, at, seen: true };
+                    return;
+                }
+                Life::Left { .. } | Life::Free => {}
+            }
+        }
+        if let Some(slot) = self.find_unkeyed(t.netns, packed(t)) {
+            if t.at <= self.slab[slot].since {
+                return self.recognise(slot, t);
+            }
+            // The same ports again: the connection that had them is over.
+            self.stats.reentered += 1;
+            self.end_unseen(slot, t.at, out);
+        }
+        let slot = self.begin(t, t.at, Life::Waiting { counts_from: t.at, verified: t.at, seen: true });
+        if t.sk.0 == 0 {
+            self.index_by_tuple(slot);
+        }
+        self.stats.entered += 1;
+        self.stats.tracked += 1;
+    }
+
+    /// The edge into CLOSE_WAIT of a socket that a snapshot was faster to show.
+    fn recognise(&mut self, slot: u32, t: &Transition) {
+        self.unindex_by_tuple(slot);
+        let verified = t.at.max(self.slab[slot].known_from());
+        let entry = &mut self.slab[slot];
+        entry.since = t.at;
+        entry.life = Life::Waiting { counts_from: t.at, verified, seen: true };
+        if entry.list != HANDED {
+            self.slab.move_to(slot, self.wheel.list_for(t.at));
+        }
+        if t.sk.0 == 0 {
+            self.index_by_tuple(slot);
+        }
+        self.bind(t.sk, slot);
+    }
+
+    fn leave(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
+        let tuple = packed(t);
+        let mut was = None;
+        if let Some(slot) = self.find(t.sk) {
+            let entry = &self.slab[slot];
+            match entry.life {
+                Life::Waiting { .. } if t.at + SKEW < entry.since => return self.stats.late += 1,
+                Life::Waiting { .. } if entry.tuple.same_remote(&tuple) => {
+                    was = Some(self.end_seen(slot, t, out));
+                }
+                // Another connection at the same address: two records were lost.
+                Life::Waiting { .. } => self.end_unseen(slot, t.at, out),
+                Life::Ghost { closed, .. } if t.at <= closed => return self.count_stale(t.at, closed),
+                Life::Ghost { .. } => self.end_ghost(slot, t.at, false, out),
+                Life::Left { over_until, .. } if t.at <= over_until => {
+                    return self.count_stale(t.at, over_until);
+                }
+                Life::Left { at, .. } if t.at <= at => {
+                    // The edge whose absence had been inferred.
+                    self.stats.late += 1;
+                    self.over_until(slot, t.at);
+                    was = Some(self.slab.id(slot));
+                }
+                Life::Left { .. } | Life::Free => {}
+            }
+        }
+        if was.is_none()
+            && let Some(slot) = self.find_unkeyed(t.netns, tuple)
+            && t.at + SKEW >= self.slab[slot].known_from()
+        {
+            was = Some(self.end_seen(slot, t, out));
+            self.bind(t.sk, slot);
+        }
+        let was = was.unwrap_or_else(|| self.end_unknown(t, out));
+        if t.to == State::Close && t.has_socket {
+            self.haunt(t, Some(was), out);
+        }
+    }
+
+    /// LAST_ACK -> CLOSE.
+    fn close(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
+        let tuple = packed(t);
+        let mut was = None;
+        if let Some(slot) = self.find(t.sk).or_else(|| self.find_unkeyed(t.netns, tuple)) {
+            let entry = &self.slab[slot];
+            was = entry.tuple.same_remote(&tuple).then(|| self.slab.id(slot));
+            match entry.life {
+                Life::Waiting { .. } if t.at + SKEW < entry.known_from() => return self.stats.late += 1,
+                Life::Waiting { .. } => {
+                    self.end_unseen(slot, t.at, out);
+                    self.over_until(slot, t.at);
+                }
+                Life::Ghost { closed: known, .. } | Life::Left { over_until: known, .. } if t.at <= known => {
+                    return self.count_stale(t.at, known);
+                }
+                Life::Ghost { .. } => {
+                    was = None;
+                    self.end_ghost(slot, t.at, false, out);
+                }
+                Life::Left { .. } | Life::Free => {}
+            }
+        }
+        if t.has_socket {
+            self.haunt(t, was, out);
+        }
+    }
+
+    pub(super) fn destroyed(&mut self, d: Destroyed, out: &mut Vec<Outcome>) {
+        let Some(slot) = self.find(d.sk) else {
+            self.stats.unmatched_destroys += 1;
+            return;
+        };
+        match self.slab[slot].life {
+            Life::Ghost { closed, .. } if d.at + SKEW >= closed => self.end_ghost(slot, d.at, true, out),
+            Life::Waiting { .. } if d.at + SKEW >= self.slab[slot].since => {
+                self.end_unseen(slot, d.at, out);
+                self.over_until(slot, d.at);
+            }
+            Life::Ghost { .. } | Life::Waiting { .. } => self.stats.late += 1,
+            Life::Left { .. } | Life::Free => {
+                self.stats.unmatched_destroys += 1;
+                self.over_until(slot, d.at);
+            }
+        }
+    }
+
+    pub(super) fn gap(&mut self, gap: &Gap) {
+        self.stats.gaps += 1;
+        self.stats.lost_records += gap.total();
+        // A lost entry or opener says nothing about the lives that are known.
+        let any = gap.recursion + gap.malformed;
+        if any + gap.leave > 0 {
+            self.leave_lost_by = self.leave_lost_by.max(gap.to);
+        }
+        if any + gap.leave + gap.destroy > 0 {
+            self.destroy_lost_by = self.destroy_lost_by.max(gap.to);
+        }
+    }
+
+    /// A record of a life that is over: the same as one before, or late.
+    fn count_stale(&mut self, at: MonoNs, known: MonoNs) {
+        if at == known {
+            self.stats.duplicates += 1;
+        } else {
+            self.stats.late += 1;
+        }
+    }
+
+    /// Begins a life for the socket of a transition.
+    fn begin(&mut self, t: &Transition, since: MonoNs, life: Life) -> u32 {
+        let entry = Entry::new(t.netns, packed(t), since, life);
+        let list = match life {
+            Life::Left { .. } => LEFT,
+            _ => self.wheel.list_for(entry.counts_from()),
+        };
+        let slot = self.slab.insert(list, entry);
+        self.bind(t.sk, slot);
+        slot
+    }
+
+    /// An edge out of CLOSE_WAIT of a socket nobody knew.
+    fn end_unknown(&mut self, t: &Transition, out: &mut Vec<Outcome>) -> SocketId {
+        self.stats.unmatched_leaves += 1;
+        self.stats.left += 1;
+        let slot = self.begin(t, t.at, Life::Left { over_until: t.at, at: t.at, seen: false });
+        self.remember_one_more();
+        let id = self.slab.id(slot);
+        out.push(Outcome::Released(Released {
+            id,
+            netns: t.netns,
+            tuple: t.tuple,
+            since: self.slab[slot].since(),
+            at: t.at,
+            to: Some(t.to),
+            by: t.by.clone(),
+            was_suspect: false,
+        }));
+        id
+    }
+
+    /// Begins the life of a ghost.
+    fn haunt(&mut self, t: &Transition, was: Option<SocketId>, out: &mut Vec<Outcome>) {
+        let (mut since, mut seen) = (t.at, false);
+        if let Some(was) = was
+            && let Life::Left { seen: was_seen, .. } = self.slab[was.slot].life
+        {
+            (since, seen) = (self.slab[was.slot].since, was_seen);
+        }
+        let life = Life::Ghost { closed: t.at, shut_down: t.from == State::LastAck, seen };
+        let slot = self.begin(t, since, life);
+        self.stats.ghosts += 1;
+        self.stats.ghosts_begun += 1;
+        out.push(Outcome::ClosedWithFile { ghost: self.slab.id(slot), was, at: t.at, from: t.from });
+    }
+
+    /// Ends the life whose edge out of CLOSE_WAIT this is.
+    fn end_seen(&mut self, slot: u32, t: &Transition, out: &mut Vec<Outcome>) -> SocketId {
+        let over_until = t.at.max(self.slab[slot].known_from());
+        self.end(slot, End { at: t.at, to: Some(t.to), by: t.by.clone(), over_until }, out);
+        self.slab.id(slot)
+    }
+
+    /// Ends a life, of either kind, that is known to be over by `at` though its end was not seen.
+    pub(super) fn end_unseen(&mut self, slot: u32, at: MonoNs, out: &mut Vec<Outcome>) {
+        if let Life::Ghost { .. } = self.slab[slot].life {
+            self.end_ghost(slot, at, false, out);
+            return;
+        }
+        let over_until = self.slab[slot].since;
+        self.end(slot, End { at, to: None, by: None, over_until }, out);
+    }
+
+    fn end(&mut self, slot: u32, end: End, out: &mut Vec<Outcome>) {
+        let entry = &self.slab[slot];
+        let Life::Waiting { seen, .. } = entry.life else { return };
+        let was_suspect = entry.list == HANDED;
+        self.stats.tracked -= 1;
+        if end.to.is_some() {
+            self.stats.left += 1;
+            if seen {
+                self.stats.dwell.record(end.at.since(entry.since));
+            }
+        } else {
+            self.stats.healed += 1;
+        }
+        out.push(Outcome::Released(Released {
+            id: self.slab.id(slot),
+            netns: entry.netns,
+            tuple: entry.tuple.into(),
+            since: entry.since(),
+            at: end.at,
+            to: end.to,
+            by: end.by,
+            was_suspect,
+        }));
+        if entry.sk == 0 {
+            self.unindex_by_tuple(slot);
+        }
+        self.lay_to_rest(slot, Life::Left { over_until: end.over_until, at: end.at, seen }, was_suspect);
+    }
+
+    fn end_ghost(&mut self, slot: u32, at: MonoNs, was_seen: bool, out: &mut Vec<Outcome>) {
+        let entry = &self.slab[slot];
+        let Life::Ghost { closed, seen, .. } = entry.life else { return };
+        let was_suspect = entry.list == HANDED;
+        self.stats.ghosts -= 1;
+        out.push(Outcome::GhostEnded {
+            ghost: self.slab.id(slot),
+            netns: entry.netns,
+            tuple: entry.tuple.into(),
+            closed,
+            at,
+            seen: was_seen,
+            was_suspect,
+        });
+        self.lay_to_rest(slot, Life::Left { over_until: closed, at, seen }, was_suspect);
+    }
+
+    fn lay_to_rest(&mut self, slot: u32, life: Life, was_suspect: bool) {
+        self.stats.suspects -= u64::from(was_suspect);
+        self.slab[slot].life = life;
+        self.slab.move_to(slot, LEFT);
+        self.remember_one_more();
+    }
+
+    /// Forgets the oldest ended life when there are too many.
+    fn remember_one_more(&mut self) {
+        self.remembered += 1;
+        if self.remembered > REMEMBERED
+            && let Some(oldest) = self.slab.first(LEFT)
+        {
+            self.unbind(oldest);
+            self.slab.free(oldest);
+            self.remembered -= 1;
+        }
+    }
+
+    fn over_until(&mut self, slot: u32, until: MonoNs) {
+        if let Life::Left { over_until, .. } = &mut self.slab[slot].life {
+            *over_until = until.max(*over_until);
+        }
+    }
+}
+
+fn packed(t: &Transition) -> PackedTuple {
+    PackedTuple::new(t.tuple, t.mptcp)
+}
