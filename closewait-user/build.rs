@@ -10,6 +10,12 @@ fn main() {
     let prebuilt = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("prebuilt");
     let object =
         env::var_os("CLOSEWAIT_BPF_OBJECT").map_or_else(|| prebuilt.join("closewait.bpf.o"), PathBuf::from);
+    assert!(
+        object.is_absolute() && object.is_file(),
+        "the BPF object {} is no file (CLOSEWAIT_BPF_OBJECT, if set, must be an absolute path; \
+         `cargo xtask ebpf build` makes one)",
+        object.display()
+    );
     let provenance = object.with_file_name("provenance.json");
     println!("cargo::rerun-if-changed={}", object.display());
     println!("cargo::rerun-if-changed={}", provenance.display());

@@ -1,0 +1,62 @@
+//! Running other programs: each is named before it runs, and a failure names it
+//! again with what it said.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::Command,
+};
+
+/// Runs `command` with our terminal, after printing it.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    eprintln!("+ {line}");
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// What `command` prints on stdout, without trailing white space.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0; its stderr is in the error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let done = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    if !done.status.success() {
+        bail!("`{line}` failed: {}\n{}", done.status, String::from_utf8_lossy(&done.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+}
+
+/// The cargo that runs us, so that a chore uses the toolchain it was started with.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The first executable called `name` on PATH or among cargo's installed programs.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain([cargo_home().join("bin")])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Cargo's home: `CARGO_HOME`, else `.cargo` in the user's home.
+pub(crate) fn cargo_home() -> PathBuf {
+    let default = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(default, PathBuf::from)
+}
+
+fn shown(command: &Command) -> String {
+    let words: Vec<&OsStr> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+    words.join(&OsString::from(" ")).to_string_lossy().into_owned()
+}
