@@ -69,7 +69,9 @@ impl<'a> Workload<'a> {
     {
         let (leak, close) = (self.leak.to_string(), self.close.to_string());
         let all = (self.leak + self.close).to_string();
-        let leaks = ["--leak", &leak, "--close", &close];
+        // Not every program can do anything but leak.
+        let leaks =
+            if self.close > 0 { vec!["--leak", &leak, "--close", &close] } else { vec!["--leak", &leak] };
         let closes_first = ["--first", "--close", &all];
         let (server_does, client_does) = match self.side {
             Side::Server => (leaks.as_slice(), closes_first.as_slice()),
