@@ -5,6 +5,8 @@
 //! a report, or anything that changes a socket or a process.
 
 pub mod container;
+pub mod holders;
 pub mod netns;
 pub mod proc_net_tcp;
+pub mod procfs;
 pub mod sock_diag;

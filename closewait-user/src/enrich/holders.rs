@@ -1,0 +1,342 @@
+//! Who has a file descriptor on a socket: a walk over the fd tables of all processes.
+//!
+//! In: inode numbers. Out: [`Holder`]s, and which processes could not be looked
+//! into. It reads names of links only: it opens, duplicates and stats nothing that
+//! belongs to another process.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use hashbrown::{HashMap, HashSet};
+use rustix::fs::{CWD, RawDir};
+use rustix::io::Errno;
+
+use super::netns::is_gone;
+use super::procfs::{self, Process};
+use crate::fact::Fact;
+use crate::verdict::Holder;
+
+/// Up to so many descriptors of one process get their close-on-exec flag read:
+/// it takes an open, a read and a close each, as much as finding them.
+const CLOEXEC_MAX: usize = 64;
+
+/// What a walk over fd tables found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scan {
+    /// Holders by inode, one per process, in order of pid.
+    pub holders: HashMap<u64, Vec<Holder>>,
+    /// Processes that could not be looked into.
+    pub unread: Vec<Unread>,
+    /// Processes looked into.
+    pub processes: usize,
+    /// Descriptors looked at.
+    pub descriptors: usize,
+}
+
+/// A process whose descriptors could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// Process id.
+    pub pid: u32,
+    /// Its name; empty when that cannot be read either.
+    pub comm: String,
+    /// What the system said.
+    pub reason: String,
+}
+
+impl Scan {
+    /// The holders of an inode. None found is known only when all processes of
+    /// the host could be looked into.
+    pub fn of(&self, inode: u64) -> Fact<Vec<Holder>> {
+        match self.holders.get(&inode) {
+            Some(holders) => Fact::Known(holders.clone()),
+            None if !self.unread.is_empty() => Fact::unknown(self.unread_summary()),
+            None if !in_first_pid_namespace() => Fact::unknown(
+                "no holder among the processes of this pid namespace, and those outside cannot be seen",
+            ),
+            None => Fact::Known(Vec::new()),
+        }
+    }
+
+    fn unread_summary(&self) -> String {
+        let named: Vec<_> = self.unread.iter().take(3).map(|u| format!("{}[{}]", u.comm, u.pid)).collect();
+        let reason = self.unread.first().map_or("", |u| &u.reason);
+        let more = if self.unread.len() > named.len() { ", ..." } else { "" };
+        format!(
+            "no holder found, but {} processes could not be looked into ({}{more}: {reason})",
+            self.unread.len(),
+            named.join(", ")
+        )
+    }
+}
+
+/// `PROC_PID_INIT_INO` of the kernel.
+fn in_first_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// Looks for `wanted` socket inodes in the fd tables of all processes.
+pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
+    let mut walk = Walk::new(wanted);
+    let pids = numbers(procfs::open_dir(CWD, "/proc")?)?;
+    for &pid in &pids {
+        walk.process(pid);
+    }
+    if wanted.iter().any(|inode| !walk.scan.holders.contains_key(inode)) {
+        for &pid in &pids {
+            walk.threads(pid);
+        }
+    }
+    for holders in walk.scan.holders.values_mut() {
+        holders.sort_unstable_by_key(|h| h.pid);
+    }
+    Ok(walk.scan)
+}
+
+/// Looks for `wanted` socket inodes in the fd table of one process, such as the
+/// remembered opener. What it does not find may be held by another.
+pub fn scan_pid(pid: u32, wanted: &HashSet<u64>) -> Scan {
+    let mut walk = Walk::new(wanted);
+    walk.process(pid);
+    walk.scan
+}
+
+struct Walk<'a> {
+    wanted: &'a HashSet<u64>,
+    scan: Scan,
+    dents: Vec<u8>,
+}
+
+/// What one fd table showed.
+#[derive(Default)]
+struct Table {
+    /// Wanted inodes with a descriptor.
+    hits: Vec<(u64, u32)>,
+    used: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(wanted: &'a HashSet<u64>) -> Self {
+        Self { wanted, scan: Scan::default(), dents: Vec::with_capacity(32 << 10) }
+    }
+
+    /// Looks into one process; one that ended meanwhile is no loss.
+    fn process(&mut self, pid: u32) {
+        match open_process(pid).and_then(|dir| self.tables(dir.as_fd(), pid)) {
+            Ok(()) => self.scan.processes += 1,
+            Err(e) => self.lose(pid, &e),
+        }
+    }
+
+    fn lose(&mut self, pid: u32, e: &io::Error) {
+        if !is_gone(e) {
+            let comm = open_process(pid).and_then(|dir| procfs::comm(dir.as_fd())).unwrap_or_default();
+            self.scan.unread.push(Unread { pid, comm, reason: e.to_string() });
+        }
+    }
+
+    fn tables(&mut self, dir: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
+        let mut table = self.table(&procfs::open_dir(dir, "fd")?)?;
+        if table.used == 0 {
+            // The main thread may have ended before the others.
+            for tid in other_threads(dir, pid)? {
+                table = match procfs::open_dir(dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd)) {
+                    Ok(table) => table,
+                    Err(e) if is_gone(&e) => continue,
+                    Err(e) => return Err(e),
+                };
+                if table.used > 0 {
+                    break;
+                }
+            }
+        }
+        self.scan.descriptors += table.used;
+        self.keep(dir, pid, table)
+    }
+
+    /// Looks into threads that have an fd table of their own (CLONE_FILES undone).
+    fn threads(&mut self, pid: u32) {
+        // One that cannot be opened has been counted by `process`.
+        let Ok(dir) = open_process(pid) else { return };
+        for tid in other_threads(dir.as_fd(), pid).unwrap_or_default() {
+            if has_same_files(pid, tid) {
+                continue;
+            }
+            let table = procfs::open_dir(&dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd));
+            let kept = table.and_then(|table| self.keep(dir.as_fd(), pid, table));
+            if let Err(e) = kept {
+                self.lose(pid, &e);
+            }
+        }
+    }
+
+    /// Reads one fd table: a `readlink` per descriptor, no allocation.
+    fn table(&mut self, dir: &OwnedFd) -> io::Result<Table> {
+        let mut table = Table::default();
+        let mut entries = RawDir::new(dir, self.dents.spare_capacity_mut());
+        // The longest of interest is socket:[18446744073709551615]
+        let mut link = [MaybeUninit::<u8>::uninit(); 32];
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(fd) = number(name) else { continue };
+            table.used += 1;
+            match rustix::fs::readlinkat_raw(dir, name, &mut link) {
+                Ok((link, _)) => {
+                    if let Some(inode) = socket_inode(link).filter(|inode| self.wanted.contains(inode)) {
+                        table.hits.push((inode, fd));
+                    }
+                }
+                // Closed meanwhile.
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds what a table showed to the holders; the lowest descriptor of each inode counts.
+    fn keep(&mut self, dir: BorrowedFd<'_>, pid: u32, mut table: Table) -> io::Result<()> {
+        if table.hits.is_empty() {
+            return Ok(());
+        }
+        table.hits.sort_unstable();
+        table.hits.dedup_by_key(|(inode, _)| *inode);
+        let process = Process::read(dir, pid, u64::try_from(table.used).unwrap_or(u64::MAX))?;
+        for (i, &(inode, fd)) in table.hits.iter().enumerate() {
+            let cloexec = if i < CLOEXEC_MAX {
+                procfs::cloexec(dir, pid, fd)
+            } else {
+                Fact::unknown(format!("only looked at for {CLOEXEC_MAX} descriptors of a process"))
+            };
+            let holders = self.scan.holders.entry(inode).or_default();
+            if holders.iter().all(|h| h.pid != pid) {
+                holders.push(process.holder(fd, cloexec));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    procfs::open_dir(CWD, format!("/proc/{pid}"))
+}
+
+/// Threads of a process but its main one.
+fn other_threads(dir: BorrowedFd<'_>, pid: u32) -> io::Result<Vec<u32>> {
+    let mut tids = numbers(procfs::open_dir(dir, "task")?)?;
+    tids.retain(|&tid| tid != pid);
+    Ok(tids)
+}
+
+/// The names in a directory that are numbers.
+fn numbers(dir: OwnedFd) -> io::Result<Vec<u32>> {
+    let mut buf = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(dir, buf.spare_capacity_mut());
+    let mut all = Vec::new();
+    while let Some(entry) = entries.next() {
+        all.extend(number(entry?.file_name()));
+    }
+    Ok(all)
+}
+
+/// Whether two threads share one fd table; also when the kernel does not tell
+/// (no CONFIG_KCMP), since threads that do not are rare.
+fn has_same_files(pid: u32, tid: u32) -> bool {
+    const KCMP_FILES: libc::c_int = 2;
+    let zero: libc::c_ulong = 0;
+    // SAFETY: kcmp reads five integers and touches no memory of this process.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, tid, KCMP_FILES, zero, zero) };
+    order <= 0
+}
+
+fn number(name: &CStr) -> Option<u32> {
+    std::str::from_utf8(name.to_bytes()).ok()?.parse().ok()
+}
+
+/// `socket:[4711]`
+fn socket_inode(link: &[u8]) -> Option<u64> {
+    let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn inode(socket: impl AsFd) -> u64 {
+        rustix::fs::fstat(socket).unwrap().st_ino
+    }
+
+    #[test]
+    fn a_process_is_one_holder_with_its_lowest_descriptor() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inherited = rustix::io::dup(&socket).unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::io::fcntl_setfd(&other, rustix::io::FdFlags::empty()).unwrap();
+        let wanted = HashSet::from([inode(&socket), inode(&other), u64::MAX]);
+        let me = std::process::id();
+        for found in [scan(&wanted).unwrap(), scan_pid(me, &wanted)] {
+            let mine = found.of(inode(&socket));
+            let [holder] = &mine.known().unwrap()[..] else { panic!("{mine:?}") };
+            let lowest = socket.as_raw_fd().min(inherited.as_raw_fd());
+            assert_eq!((holder.pid, i32::try_from(holder.fd).unwrap()), (me, lowest));
+            assert_eq!(holder.cloexec, Fact::Known(lowest == socket.as_raw_fd()));
+            assert!(holder.nofile.known().unwrap().used >= 3);
+            let others = found.of(inode(&other));
+            assert_eq!(others.known().unwrap()[0].cloexec, Fact::Known(false));
+            assert!(!found.holders.contains_key(&u64::MAX));
+            assert!(found.processes > 0 && found.descriptors >= 3);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_only_one_thread_has_is_found() {
+        let (inode_of, inode_from) = std::sync::mpsc::channel();
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: this thread uses no descriptor it had before.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            inode_of.send((inode(&socket), socket.as_raw_fd())).unwrap();
+            let _ = wait.recv();
+        });
+        let (wanted, fd) = inode_from.recv().unwrap();
+        let found = scan(&HashSet::from([wanted])).unwrap().of(wanted);
+        drop(done);
+        thread.join().unwrap();
+        let [holder] = &found.known().unwrap()[..] else { panic!("{found:?}") };
+        assert_eq!((holder.pid, i32::try_from(holder.fd).unwrap()), (std::process::id(), fd));
+    }
+
+    #[test]
+    fn nobody_is_known_only_when_all_were_looked_into() {
+        let mut scan = Scan::default();
+        assert_eq!(scan.of(1).known().is_some(), in_first_pid_namespace());
+        for pid in 1..=4 {
+            scan.unread.push(Unread { pid, comm: "sshd".into(), reason: "Permission denied".into() });
+        }
+        assert_eq!(
+            scan.of(1).reason(),
+            Some(
+                "no holder found, but 4 processes could not be looked into \
+                 (sshd[1], sshd[2], sshd[3], ...: Permission denied)"
+            )
+        );
+    }
+
+    #[test]
+    fn only_socket_links_have_an_inode() {
+        assert_eq!(socket_inode(b"socket:[4711]"), Some(4711));
+        for not in
+            ["pipe:[4711]", "socket:[", "socket:[]", "socket:[18446744073709551616]", "/tmp/socket:[1]"]
+        {
+            assert_eq!(socket_inode(not.as_bytes()), None, "{not}");
+        }
+    }
+}

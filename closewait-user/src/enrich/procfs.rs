@@ -1,0 +1,156 @@
+//! One process, as /proc shows it.
+//!
+//! In: an open directory /proc/PID, which stays that process' own: once it has
+//! ended every read fails, also when its number was given to another. Out: the
+//! process' half of a [`Holder`]. Names are any bytes a process likes; they are
+//! made UTF-8 lossily here and must be escaped where they are printed.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::str::FromStr;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::path::Arg;
+
+use super::container;
+use crate::fact::Fact;
+use crate::verdict::{Holder, Nofile};
+
+/// As much of a file as is worth reading; command lines can be 2 MiB long.
+const READ_MAX: u64 = 8192;
+
+/// What all descriptors of one process have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process(Holder);
+
+impl Process {
+    /// Reads process `pid` from its directory `dir`. `used` is its number of
+    /// descriptors. An error: it has ended, or not even its name can be read.
+    pub fn read(dir: BorrowedFd<'_>, pid: u32, used: u64) -> io::Result<Self> {
+        let exe = rustix::fs::readlinkat(dir, "exe", Vec::new())
+            .map(|link| link.to_string_lossy().into_owned())
+            .map_err(io::Error::from);
+        let soft = ask(dir, pid, "limits", soft_nofile);
+        Ok(Self(Holder {
+            pid,
+            comm: comm(dir)?,
+            exe: fact(exe.map_err(|e| format!("cannot read /proc/{pid}/exe: {e}"))),
+            cmdline: fact(ask(dir, pid, "cmdline", |line| Some(joined(line)))),
+            uid: fact(ask(dir, pid, "status", real_uid)),
+            fd: 0,
+            cloexec: Fact::unknown("not looked at"),
+            // A process need not be in any container: without the file nothing is claimed.
+            container: read(dir, "cgroup").ok().and_then(|c| container::place(&c)).map(|p| p.to_string()),
+            nofile: fact(soft.map(|soft| Nofile { used, soft })),
+        }))
+    }
+
+    /// The holder of descriptor `fd`.
+    pub fn holder(&self, fd: u32, cloexec: Fact<bool>) -> Holder {
+        Holder { fd, cloexec, ..self.0.clone() }
+    }
+}
+
+/// Name of a process (of its main thread).
+pub fn comm(dir: BorrowedFd<'_>) -> io::Result<String> {
+    Ok(read(dir, "comm")?.trim_end_matches('\n').to_owned())
+}
+
+/// Whether descriptor `fd` of process `pid` is closed on exec.
+pub fn cloexec(dir: BorrowedFd<'_>, pid: u32, fd: u32) -> Fact<bool> {
+    fact(ask(dir, pid, &format!("fdinfo/{fd}"), is_cloexec))
+}
+
+/// Opens a directory below `dir`.
+pub fn open_dir(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
+    let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::new();
+    File::from(file).take(READ_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// What a file of process `pid` says, or why it does not.
+fn ask<T>(dir: BorrowedFd<'_>, pid: u32, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    let text = read(dir, name).map_err(|e| format!("cannot read /proc/{pid}/{name}: {e}"))?;
+    parse(&text).ok_or_else(|| format!("/proc/{pid}/{name} does not say"))
+}
+
+fn fact<T>(result: Result<T, String>) -> Fact<T> {
+    match result {
+        Ok(value) => Fact::Known(value),
+        Err(reason) => Fact::Unknown(reason),
+    }
+}
+
+/// Arguments end in NUL; a process may also have overwritten them with anything.
+/// Empty for a kernel thread and after the process ended.
+fn joined(cmdline: &str) -> String {
+    cmdline.trim_end_matches('\0').replace('\0', " ")
+}
+
+/// `Uid:` of /proc/PID/status is real, effective, saved, filesystem.
+fn real_uid(status: &str) -> Option<u32> {
+    after(status, "Uid:")
+}
+
+/// `Max open files` of /proc/PID/limits is soft, hard, unit.
+fn soft_nofile(limits: &str) -> Option<u64> {
+    after(limits, "Max open files")
+}
+
+/// The number after `key` at the start of a line.
+fn after<T: FromStr>(text: &str, key: &str) -> Option<T> {
+    text.lines().find_map(|line| line.strip_prefix(key))?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// `flags:` of fdinfo is octal; it holds O_CLOEXEC for the descriptor (seq_show in fs/proc/fd.c).
+fn is_cloexec(fdinfo: &str) -> Option<bool> {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+    Some(u32::from_str_radix(flags, 8).ok()? & O_CLOEXEC != 0)
+}
+
+const O_CLOEXEC: u32 = 0o2_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_proc() {
+        assert_eq!(real_uid("Name:\tx\nUid:\t1000\t0\t0\t0\n"), Some(1000));
+        assert_eq!(
+            soft_nofile(
+                "Limit  Soft Limit\nMax open files            1024                 524288               files\n"
+            ),
+            Some(1024)
+        );
+        assert_eq!(soft_nofile("Max open files            unlimited\n"), None);
+        assert_eq!(is_cloexec("pos:\t0\nflags:\t02000002\nmnt_id:\t9\n"), Some(true));
+        assert_eq!(is_cloexec("pos:\t0\nflags:\t02\n"), Some(false));
+        assert_eq!(is_cloexec("pos:\t0\n"), None);
+        assert_eq!(joined("nginx: worker\0\0\0"), "nginx: worker");
+        assert_eq!(joined("a\0-b\0c d\0"), "a -b c d");
+    }
+
+    #[test]
+    fn this_process_is_read_whole_and_one_that_ended_not_at_all() {
+        let pid = std::process::id();
+        let dir = open_dir(rustix::fs::CWD, "/proc/self").unwrap();
+        let me = Process::read(dir.as_fd(), pid, 7).unwrap().holder(3, Fact::Known(true));
+        assert_eq!((me.pid, me.fd), (pid, 3));
+        assert_eq!(me.exe, Fact::Known(std::env::current_exe().unwrap().to_string_lossy().into_owned()));
+        assert_eq!(me.nofile.known().unwrap().used, 7);
+        assert_eq!(me.uid, Fact::Known(rustix::process::getuid().as_raw()));
+
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dir = open_dir(rustix::fs::CWD, format!("/proc/{}", child.id())).unwrap();
+        child.wait().unwrap();
+        assert!(super::super::netns::is_gone(&Process::read(dir.as_fd(), child.id(), 0).unwrap_err()));
+    }
+}
