@@ -41,6 +41,7 @@ pub mod item;
 pub mod kernel;
 pub mod report;
 pub mod source;
+pub mod stack;
 pub mod tcp;
 pub mod tracker;
 pub mod verdict;

@@ -68,6 +68,9 @@ pub struct Opener {
     pub fd: Option<u32>,
     /// Its user stack, innermost frame first.
     pub stack: Fact<Vec<Frame>>,
+    /// What is missing from that stack and why: where it ends early, which
+    /// modules could not be read. `None` when nothing is known to be missing.
+    pub stack_note: Option<String>,
 }
 
 /// How a socket was opened.
@@ -143,7 +146,10 @@ pub struct Frame {
     pub symbol: Option<String>,
     /// Path of the module.
     pub module: Option<String>,
-    /// Offset into the function; into the module when there is no symbol.
+    /// The module's build id in hex, which a symbol server can be asked for.
+    pub build_id: Option<String>,
+    /// Offset into the function; into the module (as a virtual address of its
+    /// ELF file, what `addr2line -e` takes) when there is no symbol.
     pub offset: u64,
     /// Source file.
     pub file: Option<String>,

@@ -1,0 +1,60 @@
+//! User stacks: addresses from the kernel in, named frames out.
+//!
+//! A stack must be placed while its process lives ([`places`]), and can be named
+//! later ([`symbolize`]); [`worker`] does both in threads of its own, so that the
+//! event loop never waits for them. [`fold`] picks the frames worth a line.
+
+mod elf;
+pub mod file;
+pub mod fold;
+pub mod jit;
+mod lru;
+pub mod maps;
+pub mod places;
+pub mod symbolize;
+pub mod worker;
+
+pub use places::lookup_address;
+pub use worker::Stacks;
+
+use crate::verdict::Frame;
+
+/// A named stack.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Stack {
+    /// Innermost frame first; a frame that was inlined stands before the one it was inlined into.
+    pub frames: Vec<Frame>,
+    /// What is missing and why, when something is known to be: where the stack
+    /// ends early, which modules could not be read.
+    pub note: Option<String>,
+}
+
+/// Why the kernel gave no stack: `errno` as `bpf_get_stackid` returned it,
+/// negative or not. The reasons are those of kernel/bpf/stackmap.c,
+/// `__bpf_get_stackid`.
+pub fn kernel_reason(errno: i32) -> String {
+    let errno = errno.unsigned_abs();
+    let why = match errno {
+        12 => "no free slot in the stack table",
+        14 => "the task has no user stack, or it could not be read",
+        17 => "stack table collision: another stack has its slot",
+        _ => return format!("kernel gave no stack: errno -{errno}"),
+    };
+    format!("kernel gave no stack: errno -{errno} ({why})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_has_a_reason() {
+        let collision = "kernel gave no stack: errno -17 (stack table collision: another stack has its slot)";
+        assert_eq!(kernel_reason(-17), collision);
+        assert_eq!(kernel_reason(17), collision);
+        assert!(kernel_reason(-14).contains("errno -14 (the task has no user stack"));
+        assert!(kernel_reason(-12).contains("errno -12 (no free slot"));
+        assert_eq!(kernel_reason(-1), "kernel gave no stack: errno -1");
+        assert_eq!(kernel_reason(i32::MIN), "kernel gave no stack: errno -2147483648");
+    }
+}

@@ -1,0 +1,211 @@
+//! Where the addresses of a stack lie: a task and addresses in, [`Place`]s out,
+//! each with the file it needs held open. This is the part that cannot wait: it
+//! reads `/proc` while the process is still there, and remembers a bounded
+//! number of processes so that a later stack of one that has exited can still be
+//! placed. It never reads symbols.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::sync::{Arc, Weak};
+
+use super::file::{FileId, HeldFile, open_mapped};
+use super::jit;
+use super::lru::Lru;
+use super::maps::{Backing, Mapping, Maps};
+use crate::item::Task;
+
+/// Processes whose maps are remembered. A host has a few dozen that open sockets
+/// by more than one path; each costs some 10 KB (measured: bash 4, python 12,
+/// java 30).
+pub const MAX_PROCESSES: usize = 256;
+
+/// Files held open for them. The usual soft limit is 1024 descriptors, and the
+/// tool needs some 100 itself. Files are shared: a hundred processes with one
+/// libc hold it once.
+pub const MAX_FILES: usize = 384;
+
+/// Most bytes of a maps file that are read: 262,144 mappings, the largest
+/// `vm.max_map_count` that databases ask for, at 128 bytes each.
+const MAX_MAPS_BYTES: u64 = 32 << 20;
+
+/// What one address of a stack lies in.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address as it was on the stack.
+    pub addr: u64,
+    /// Path or name of what is mapped there.
+    pub module: String,
+    /// Offset in the file of the byte before `addr`: see [`lookup_address`].
+    pub offset: u64,
+    /// The file, held open; the reason when it could not be; `None` when there is no file.
+    pub file: Option<Result<Arc<HeldFile>, String>>,
+    /// The perf map that may name it, where a JIT may have written the code.
+    pub jit: Option<Result<Arc<HeldFile>, String>>,
+}
+
+/// The address to look up for an address found on a stack: one less. Callers
+/// are known by the address they will return to, and where a call is the last
+/// instruction of a function (it never returns) that is already in the next
+/// one. The innermost address is no exception: the hooks run inside system
+/// calls, whose saved instruction pointer is that after `syscall`.
+pub fn lookup_address(addr: u64) -> u64 {
+    addr.saturating_sub(1)
+}
+
+/// Places of one stack.
+#[derive(Clone, Debug, Default)]
+pub struct Placed {
+    /// One for each address, innermost first, up to the first that is not in code.
+    pub places: Vec<Place>,
+    /// That address, and how many were dropped with it.
+    pub not_code: Option<(u64, usize)>,
+}
+
+/// Remembered processes.
+#[derive(Debug)]
+pub struct Processes {
+    known: Lru<u32, Known>,
+    files: HashMap<FileId, Weak<HeldFile>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    maps: Maps,
+    opened: Vec<(Mapping, Arc<HeldFile>)>,
+    jit: Option<Arc<HeldFile>>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self { known: Lru::new(MAX_PROCESSES), files: HashMap::new() }
+    }
+}
+
+impl Processes {
+    /// Places the addresses of a stack of `task`, innermost first.
+    ///
+    /// The maps are read anew each time: the process may have loaded a library
+    /// or executed another program since, or its id may belong to another
+    /// process now. Only when it is gone are the remembered ones used. An error
+    /// says why there is nothing.
+    pub fn place(&mut self, task: &Task, addrs: &[u64]) -> Result<Placed, String> {
+        let pid = self.refresh(task)?;
+        let Some(known) = self.known.get(&task.pid) else {
+            return Err(format!("process {} was forgotten", task.pid));
+        };
+        let mut placed = Placed::default();
+        for (depth, &addr) in addrs.iter().enumerate() {
+            let at = lookup_address(addr);
+            let Some(mapping) = known.maps.find(at).cloned() else {
+                // A zero is how the kernel pads a stack: nothing was lost there.
+                placed.not_code = (addr != 0).then_some((addr, addrs.len() - depth));
+                break;
+            };
+            let file = matches!(mapping.backing, Backing::File { .. })
+                .then(|| known.open(pid, &mapping, &mut self.files));
+            let jit = mapping.may_be_jit().then(|| known.open_jit(pid, task.pid));
+            placed.places.push(Place {
+                addr,
+                module: mapping.module(),
+                offset: mapping.file_offset(at),
+                file,
+                jit,
+            });
+        }
+        self.forget_excess();
+        Ok(placed)
+    }
+
+    /// Reads the maps of the process; the id under which `/proc` still shows it,
+    /// `None` when it is gone but remembered.
+    fn refresh(&mut self, task: &Task) -> Result<Option<u32>, String> {
+        let mut refused = None;
+        // By its thread too: when the main thread has exited and others go on,
+        // /proc/PID/maps is empty, /proc/TID/maps is not.
+        for id in [task.pid, task.tid] {
+            match read_maps(id) {
+                Ok(maps) if !maps.code().is_empty() => {
+                    let fresh = match self.known.remove(&task.pid) {
+                        Some(old) => old.carried_over(maps),
+                        None => Known { maps, opened: Vec::new(), jit: None },
+                    };
+                    self.known.insert(task.pid, fresh);
+                    return Ok(Some(id));
+                }
+                Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => refused = Some(err),
+                _ => {}
+            }
+        }
+        match refused {
+            _ if self.known.get(&task.pid).is_some() => Ok(None),
+            Some(err) => Err(format!("the maps of process {} cannot be read: {err}", task.pid)),
+            None => Err(format!("process {} exited before its maps could be read", task.pid)),
+        }
+    }
+
+    /// Keeps the number of open files bounded: the process looked at longest ago
+    /// goes first, the present one never.
+    fn forget_excess(&mut self) {
+        self.files.retain(|_, file| file.strong_count() > 0);
+        while self.files.len() > MAX_FILES && self.known.len() > 1 {
+            self.known.drop_oldest();
+            self.files.retain(|_, file| file.strong_count() > 0);
+        }
+    }
+
+    /// Processes remembered and files held open.
+    pub fn held(&self) -> (usize, usize) {
+        (self.known.len(), self.files.values().filter(|file| file.strong_count() > 0).count())
+    }
+}
+
+impl Known {
+    /// With newly read maps; files stay open where their mapping is unchanged.
+    fn carried_over(mut self, maps: Maps) -> Self {
+        self.opened.retain(|(mapping, _)| maps.find(mapping.start) == Some(mapping));
+        Self { maps, ..self }
+    }
+
+    fn open(
+        &mut self,
+        pid: Option<u32>,
+        mapping: &Mapping,
+        files: &mut HashMap<FileId, Weak<HeldFile>>,
+    ) -> Result<Arc<HeldFile>, String> {
+        if let Some((_, file)) = self.opened.iter().find(|(opened, _)| opened == mapping) {
+            return Ok(Arc::clone(file));
+        }
+        let pid = pid.ok_or("its process exited before it could be opened")?;
+        let file = shared(open_mapped(pid, mapping)?, files);
+        self.opened.push((mapping.clone(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// The perf map, opened anew while the process lives: runtimes write it when
+    /// asked, which may be after the first stack, and some write a new file.
+    fn open_jit(&mut self, pid: Option<u32>, tgid: u32) -> Result<Arc<HeldFile>, String> {
+        if pid.is_some() {
+            self.jit = Some(Arc::new(jit::open(tgid)?));
+        }
+        self.jit.clone().ok_or_else(|| format!("process {tgid} exited before its perf map could be opened"))
+    }
+}
+
+/// The file already held, where another process has it too.
+fn shared(new: HeldFile, files: &mut HashMap<FileId, Weak<HeldFile>>) -> Arc<HeldFile> {
+    if let Some(held) = files.get(&new.id).and_then(Weak::upgrade)
+        && held.stamp == new.stamp
+    {
+        return held;
+    }
+    let new = Arc::new(new);
+    files.insert(new.id, Arc::downgrade(&new));
+    new
+}
+
+fn read_maps(pid: u32) -> std::io::Result<Maps> {
+    let mut text = Vec::new();
+    File::open(format!("/proc/{pid}/maps"))?.take(MAX_MAPS_BYTES).read_to_end(&mut text)?;
+    Ok(Maps::parse(&text))
+}

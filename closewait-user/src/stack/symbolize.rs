@@ -1,0 +1,219 @@
+//! Symbols: places in, named frames out. Reads symbol tables, debug information
+//! and perf maps through files already held open, so that it does not matter
+//! whether the process still lives or what became of its binary. Slow (tens of
+//! ms for a module not seen before), so it never runs on the event path.
+
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
+
+use super::Stack;
+use super::elf::Segments;
+use super::file::{FileId, HeldFile, Stamp};
+use super::jit::{self, Table};
+use super::lru::Lru;
+use super::places::{Place, Placed};
+use crate::verdict::{Frame, How};
+
+/// Modules whose symbols are kept parsed. A stack has two to five; a parsed one
+/// costs about as much memory as it has symbols (libc 0.3 MB, a Go program some MB).
+pub const MAX_MODULES: usize = 32;
+
+/// Perf maps kept parsed; each can take as much memory as its file.
+pub const MAX_TABLES: usize = 8;
+
+/// Parsed symbols, of the modules used last.
+///
+/// Each module has a symbolizer of its own: dropping it is then known to drop
+/// all that was read on its behalf, separate debug files included.
+#[derive(Debug)]
+pub struct Symbols {
+    modules: Lru<FileId, Module>,
+    tables: Lru<FileId, (Stamp, Table)>,
+}
+
+#[derive(Debug)]
+struct Module {
+    /// Keeps `path` valid, and the inode number from being reused.
+    file: Arc<HeldFile>,
+    path: PathBuf,
+    /// `None` once it has panicked: the file is broken in a way the parser did not foresee.
+    symbolizer: Option<Symbolizer>,
+    /// Debug information is used until it turns out to be unreadable.
+    debug: bool,
+    segments: Segments,
+    build_id: Option<String>,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        Self { modules: Lru::new(MAX_MODULES), tables: Lru::new(MAX_TABLES) }
+    }
+}
+
+impl Symbols {
+    /// Names the frames of one stack.
+    pub fn stack(&mut self, placed: &Placed) -> Stack {
+        let mut stack = Stack::default();
+        let mut notes: Vec<String> = Vec::new();
+        let mut note = |text: String| {
+            if !notes.contains(&text) {
+                notes.push(text);
+            }
+        };
+        for place in &placed.places {
+            let named = self.frames(place, &mut stack.frames);
+            if let Err(reason) = named {
+                note(reason);
+            }
+        }
+        if let Some((addr, dropped)) = placed.not_code {
+            note(format!(
+                "ends early: {addr:#x} is not code, {dropped} dropped (a function here keeps no frame pointer)"
+            ));
+        }
+        stack.note = (!notes.is_empty()).then(|| notes.join("; "));
+        stack
+    }
+
+    /// Forgets everything parsed. What was named stays named; what comes is read again.
+    pub fn forget(&mut self) {
+        self.modules.clear();
+        self.tables.clear();
+    }
+
+    /// Appends the frames of one place, inlined ones first. An error says why
+    /// the frame has no name although one could be expected.
+    fn frames(&mut self, place: &Place, out: &mut Vec<Frame>) -> Result<(), String> {
+        let mut bare = Frame {
+            addr: place.addr,
+            symbol: None,
+            module: Some(place.module.clone()),
+            build_id: None,
+            // The place is one byte before the address; the frame is not.
+            offset: place.offset.saturating_add(1),
+            file: None,
+            line: None,
+            inlined: false,
+            how: How::Fp,
+        };
+        let mut reason = Ok(());
+        match &place.file {
+            Some(Ok(file)) => {
+                let module = self.module(file);
+                bare.build_id.clone_from(&module.build_id);
+                if file.changed() {
+                    reason = Err(format!("{} was written to after it was mapped", place.module));
+                } else if module.frames(&bare, place.offset, out) {
+                    return Ok(());
+                }
+                bare.offset = module
+                    .segments
+                    .virtual_address(place.offset)
+                    .map_or(bare.offset, |vaddr| vaddr.saturating_add(1));
+            }
+            Some(Err(why)) => reason = Err(format!("no symbols of {}: {why}", place.module)),
+            None => {}
+        }
+        match &place.jit {
+            Some(Ok(file)) => {
+                if let Some((name, start)) = self.table(file)?.find(super::lookup_address(place.addr)) {
+                    bare.symbol = Some(name);
+                    bare.offset = place.addr - start;
+                    reason = Ok(());
+                }
+            }
+            Some(Err(why)) => reason = Err(format!("no names for code made at run time: {why}")),
+            None => {}
+        }
+        out.push(bare);
+        reason
+    }
+
+    fn module(&mut self, file: &Arc<HeldFile>) -> &mut Module {
+        let known = self.modules.remove(&file.id).filter(|module| module.file.stamp == file.stamp);
+        self.modules.insert(file.id, known.unwrap_or_else(|| Module::new(Arc::clone(file))))
+    }
+
+    fn table(&mut self, file: &Arc<HeldFile>) -> Result<&Table, String> {
+        // A JIT adds to its map while we hold it: what counts is how it is now.
+        let now = file.stamp_now();
+        let table = match self.tables.remove(&file.id) {
+            Some((stamp, table)) if stamp == now => table,
+            _ => Table::parse(&file.contents(jit::MAX_BYTES).map_err(|err| format!("perf map: {err}"))?),
+        };
+        Ok(&self.tables.insert(file.id, (now, table)).1)
+    }
+}
+
+impl Module {
+    fn new(file: Arc<HeldFile>) -> Self {
+        let path = file.path();
+        let build_id = catch_unwind(|| blazesym::helper::read_elf_build_id(&path).ok().flatten());
+        Self {
+            symbolizer: Some(Symbolizer::builder().enable_auto_reload(false).build()),
+            debug: true,
+            segments: Segments::of(&file),
+            build_id: build_id.ok().flatten().map(|id| hex(&id)),
+            path,
+            file,
+        }
+    }
+
+    /// Appends the frames at `offset`; `false` when there is no symbol.
+    fn frames(&mut self, bare: &Frame, offset: u64, out: &mut Vec<Frame>) -> bool {
+        // The files are whatever users run: a panic costs their names, not the tool.
+        let Ok(frames) = catch_unwind(AssertUnwindSafe(|| self.named(bare, offset))) else {
+            self.symbolizer = None;
+            return false;
+        };
+        out.extend_from_slice(&frames);
+        !frames.is_empty()
+    }
+
+    fn named(&mut self, bare: &Frame, offset: u64) -> Vec<Frame> {
+        let Some(symbolizer) = &self.symbolizer else { return Vec::new() };
+        let mut elf = Elf::new(&self.path);
+        elf.debug_syms = self.debug;
+        let look =
+            |elf: &Elf| symbolizer.symbolize_single(&Source::Elf(elf.clone()), Input::FileOffset(offset));
+        let result = match look(&elf) {
+            // A debug file that does not fit, say: the symbol table will do.
+            Err(_) if self.debug => {
+                self.debug = false;
+                elf.debug_syms = false;
+                look(&elf)
+            }
+            other => other,
+        };
+        result.ok().and_then(|found| found.into_sym().map(|sym| expand(bare, &sym))).unwrap_or_default()
+    }
+}
+
+/// One frame for the function and one for each call inlined at this place, innermost first.
+fn expand(bare: &Frame, sym: &Sym<'_>) -> Vec<Frame> {
+    // The symbol was looked up one byte before the address.
+    let offset = (sym.offset as u64).saturating_add(1);
+    let frame = |name: &str, code: Option<&CodeInfo<'_>>, inlined| Frame {
+        symbol: Some(name.to_owned()),
+        offset,
+        file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
+        line: code.and_then(|code| code.line),
+        inlined,
+        ..bare.clone()
+    };
+    let inlined = sym.inlined.iter().rev().map(|call| frame(&call.name, call.code_info.as_ref(), true));
+    inlined.chain([frame(&sym.name, sym.code_info.as_deref(), false)]).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,251 @@
+//! Naming stacks off the event path: call paths in, named stacks out later.
+//!
+//! Two threads. The first reads maps and opens files, quickly, because the
+//! process may be about to exit; the second reads symbols, which can take long.
+//! Both queues are bounded: a full one costs the stack, which is counted and
+//! said, never the caller's time.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::Stack;
+use super::lru::Lru;
+use super::places::{Placed, Processes};
+use super::symbolize::Symbols;
+use crate::fact::Fact;
+use crate::item::{Path, StackId, Task};
+
+/// Stacks that may wait to be placed, and again to be named. A stack waits here
+/// once per call path of a process, not once per socket; 1024 of 127 addresses are 1 MB.
+pub const MAX_WAITING: usize = 1024;
+
+/// Named stacks that are kept; some 5 KB each.
+pub const MAX_STACKS: usize = 4096;
+
+/// Parsed symbols are dropped after this long without a new stack: they are the
+/// largest thing the tool holds, and can be read again.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+
+/// A stack that can be shared by all the sockets it opened.
+pub type Named = Fact<Arc<Stack>>;
+
+/// Names stacks in the background.
+#[derive(Debug)]
+pub struct Stacks {
+    queue: SyncSender<Job>,
+    results: Arc<Results>,
+}
+
+/// What became of stacks so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Asked for.
+    pub asked: u64,
+    /// Named.
+    pub named: u64,
+    /// Not named, because the process was gone, for example.
+    pub unknown: u64,
+    /// Given up because too many waited already.
+    pub dropped: u64,
+    /// Named, and forgotten since to make room.
+    pub forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Job {
+    task: Task,
+    addrs: Vec<u64>,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Keep(Key),
+    Give(oneshot::Sender<Named>),
+}
+
+type Key = (u32, StackId);
+
+#[derive(Debug)]
+struct Results {
+    /// `None`: not named yet.
+    stacks: Mutex<Lru<Key, Option<Named>>>,
+    changed: Notify,
+    asked: AtomicU64,
+    named: AtomicU64,
+    unknown: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Stacks {
+    /// Starts the threads; they end when the value is dropped.
+    pub fn spawn() -> io::Result<Self> {
+        let results = Arc::new(Results {
+            stacks: Mutex::new(Lru::new(MAX_STACKS)),
+            changed: Notify::new(),
+            asked: AtomicU64::new(0),
+            named: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let (queue, jobs) = sync_channel(MAX_WAITING);
+        let (placed, to_name) = sync_channel(MAX_WAITING);
+        let (one, two) = (Arc::clone(&results), Arc::clone(&results));
+        thread::Builder::new().name("stack-places".into()).spawn(move || place_all(&jobs, &placed, &one))?;
+        thread::Builder::new().name("stack-symbols".into()).spawn(move || name_all(&to_name, &two))?;
+        Ok(Self { queue, results })
+    }
+
+    /// Asks for the stack of a call path that was just seen for the first time.
+    /// Never blocks: when too many wait already, the stack is given up.
+    pub fn remember(&self, path: &Path) {
+        let key = (path.task.pid, path.stack);
+        // Also when it is known: the same ids may come from a later process.
+        self.results.lock().insert(key, None);
+        self.send(Job { task: path.task.clone(), addrs: path.addrs.clone(), answer: Answer::Keep(key) });
+    }
+
+    /// The stack of a call path, as far as it is known now.
+    pub fn get(&self, pid: u32, stack: StackId) -> Named {
+        self.results.known((pid, stack)).unwrap_or_else(|| Fact::unknown("not symbolised yet"))
+    }
+
+    /// The stack of a call path; waits for it at most `timeout` if it is being worked on.
+    pub async fn wait(&self, pid: u32, stack: StackId, timeout: Duration) -> Named {
+        let known = async {
+            loop {
+                let mut changed = std::pin::pin!(self.results.changed.notified());
+                // Listen first, look then: a change between the two is not missed.
+                changed.as_mut().enable();
+                if let Some(known) = self.results.known((pid, stack)) {
+                    return known;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(timeout, known).await.unwrap_or_else(|_| self.get(pid, stack))
+    }
+
+    /// Names a stack that is needed once (that of a closer, say), waiting at most `timeout`.
+    pub async fn resolve_now(&self, task: &Task, addrs: &[u64], timeout: Duration) -> Named {
+        let (give, answer) = oneshot::channel();
+        self.send(Job { task: task.clone(), addrs: addrs.to_vec(), answer: Answer::Give(give) });
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(named)) => named,
+            Ok(Err(_)) => Fact::unknown("not symbolised: the worker has stopped"),
+            Err(_) => Fact::unknown(format!("not symbolised within {} ms", timeout.as_millis())),
+        }
+    }
+
+    /// What became of stacks so far.
+    pub fn counts(&self) -> Counts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let results = &self.results;
+        Counts {
+            asked: get(&results.asked),
+            named: get(&results.named),
+            unknown: get(&results.unknown),
+            dropped: get(&results.dropped),
+            forgotten: results.lock().dropped,
+        }
+    }
+
+    fn send(&self, job: Job) {
+        self.results.asked.fetch_add(1, Ordering::Relaxed);
+        match self.queue.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => self.results.give_up(job.answer),
+            Err(TrySendError::Disconnected(job)) => {
+                self.results.settle(job.answer, Fact::unknown("not symbolised: the worker has stopped"));
+            }
+        }
+    }
+}
+
+impl Results {
+    fn lock(&self) -> MutexGuard<'_, Lru<Key, Option<Named>>> {
+        // Nothing panics while it is held; a map is whole between any two calls anyway.
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while it is being worked on.
+    fn known(&self, key: Key) -> Option<Named> {
+        let mut stacks = self.lock();
+        if let Some(entry) = stacks.get(&key) {
+            return entry.clone();
+        }
+        Some(Fact::unknown(match stacks.dropped {
+            0 => "its call path was not recorded".to_owned(),
+            n => format!("its call path was not recorded, or is one of {n} forgotten to make room"),
+        }))
+    }
+
+    fn settle(&self, answer: Answer, named: Named) {
+        let counter = if named.known().is_some() { &self.named } else { &self.unknown };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Answer::Keep(key) => {
+                self.lock().insert(key, Some(named));
+                self.changed.notify_waiters();
+            }
+            // Nobody waits any more: it came too late, and the asker has said so.
+            Answer::Give(give) => drop(give.send(named)),
+        }
+    }
+
+    fn give_up(&self, answer: Answer) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.settle(
+            answer,
+            Fact::unknown(format!("not symbolised: {MAX_WAITING} stacks were waiting already")),
+        );
+    }
+}
+
+fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Answer)>, results: &Results) {
+    let mut processes = Processes::default();
+    while let Ok(Job { task, addrs, answer }) = jobs.recv() {
+        match processes.place(&task, &addrs) {
+            Err(reason) => results.settle(answer, Fact::Unknown(reason)),
+            Ok(placed) => match out.try_send((placed, answer)) {
+                Ok(()) => {}
+                Err(TrySendError::Full((_, answer))) => results.give_up(answer),
+                Err(TrySendError::Disconnected((_, answer))) => {
+                    results.settle(answer, Fact::unknown("not symbolised: the worker has stopped"));
+                }
+            },
+        }
+    }
+}
+
+fn name_all(placed: &Receiver<(Placed, Answer)>, results: &Results) {
+    let mut symbols = Symbols::default();
+    loop {
+        match placed.recv_timeout(FORGET_AFTER) {
+            Ok((placed, answer)) => results.settle(answer, name(&mut symbols, &placed)),
+            Err(RecvTimeoutError::Timeout) => symbols.forget(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn name(symbols: &mut Symbols, placed: &Placed) -> Named {
+    if placed.places.is_empty() {
+        return Fact::unknown(match placed.not_code {
+            // The first address is where the kernel was entered, always code.
+            Some((addr, _)) => {
+                format!(
+                    "{addr:#x} is not in the code of its process, which has executed another program since"
+                )
+            }
+            None => "kernel gave an empty stack".to_owned(),
+        });
+    }
+    Fact::Known(Arc::new(symbols.stack(placed)))
+}
