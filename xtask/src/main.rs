@@ -7,6 +7,8 @@
 
 mod command;
 mod ebpf;
+mod stopwatch;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -23,11 +25,14 @@ struct Args {
 enum Chore {
     /// Build the BPF object from source, check the committed one, or replace it
     Ebpf(ebpf::Args),
+    /// Run the live tests on other kernels, in emulated machines
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Ebpf(args) => ebpf::run(&args),
+        Chore::Vm(args) => vm::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
