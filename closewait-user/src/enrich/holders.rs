@@ -79,6 +79,9 @@ fn in_first_pid_namespace() -> bool {
 
 /// Looks for `wanted` socket inodes in the fd tables of all processes.
 pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
+    if wanted.is_empty() {
+        return Ok(Scan::default());
+    }
     let mut walk = Walk::new(wanted);
     let pids = numbers(procfs::open_dir(CWD, "/proc")?)?;
     for &pid in &pids {
@@ -93,6 +96,19 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
         holders.sort_unstable_by_key(|h| h.pid);
     }
     Ok(walk.scan)
+}
+
+/// As [`scan`], and once more for those nobody was found to hold: a descriptor
+/// can pass from a process not yet walked to one walked already.
+pub fn scan_twice(wanted: &HashSet<u64>) -> io::Result<Scan> {
+    let mut found = scan(wanted)?;
+    let unheld: HashSet<_> = wanted.iter().copied().filter(|i| !found.holders.contains_key(i)).collect();
+    if !unheld.is_empty() {
+        let again = scan(&unheld)?;
+        found.holders.extend(again.holders);
+        found.unread = again.unread;
+    }
+    Ok(found)
 }
 
 /// Looks for `wanted` socket inodes in the fd table of one process, such as the

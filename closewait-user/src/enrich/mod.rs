@@ -5,8 +5,15 @@
 //! a report, or anything that changes a socket or a process.
 
 pub mod container;
+mod gather;
 pub mod holders;
+mod listener;
 pub mod netns;
 pub mod proc_net_tcp;
 pub mod procfs;
+mod sight;
 pub mod sock_diag;
+mod sockets;
+
+pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
+pub use sockets::Source;

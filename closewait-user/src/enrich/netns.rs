@@ -121,6 +121,11 @@ impl NetnsRef {
         self.own
     }
 
+    /// Whether its path still leads to it.
+    pub fn is_there(&self) -> bool {
+        self.own || self.open().is_ok()
+    }
+
     /// Runs `work` inside the namespace: at once in the caller's own, else on a
     /// thread of its own, because a thread that did `setns` must not be reused.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {

@@ -1,0 +1,187 @@
+//! Evidence for batches of suspects, and snapshots of whole namespaces.
+//!
+//! In: suspects. Out: for each of them that it is gone, that it could not be
+//! looked at and why, or one look with its holders or its listener. At most one
+//! dump per state and namespace, and at most two walks over the fd tables, for a
+//! whole batch. Never: a verdict, an opener, a stack.
+
+use hashbrown::HashMap;
+
+use super::holders::{self, Scan};
+use super::listener::Queues;
+use super::netns::{NetnsError, NetnsFilter, NetnsRef};
+use super::sight::{self, Sight};
+use super::sockets::{Sockets, Source};
+use crate::clock::{Clock, MonoNs};
+use crate::fact::Fact;
+use crate::item::{Netns, Snapshot};
+use crate::tcp::State;
+use crate::tracker::{SocketId, Suspect};
+use crate::verdict::{Holder, Listener, Look};
+
+/// What was found out about one suspect.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Gathered {
+    /// It is no longer in CLOSE_WAIT; its state, when its ends still have a socket.
+    Gone(Option<State>),
+    /// It could not be looked at, and why.
+    Unseen(String),
+    /// It is in CLOSE_WAIT.
+    Found(Box<Found>),
+}
+
+/// What was found out about a socket in CLOSE_WAIT.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    /// What the kernel showed.
+    pub look: Look,
+    /// Who has a descriptor on it. Known and empty: two walks over all fd tables
+    /// found nobody, or nobody accepted it yet and there can be none.
+    pub holders: Fact<Vec<Holder>>,
+    /// In whose queue it waits; known only for a socket that nobody accepted.
+    pub listener: Fact<Listener>,
+}
+
+/// Why there is no snapshot of a namespace.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("network namespace {}: {reason}", netns.0)]
+pub struct SnapshotError {
+    /// Which namespace.
+    pub netns: Netns,
+    /// A clause.
+    pub reason: String,
+}
+
+/// How to look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Behave as if this kernel had no inet_diag (for tests).
+    pub without_inet_diag: bool,
+}
+
+/// Looks at sockets and processes.
+pub struct Enricher {
+    sockets: Sockets,
+    scanned: Scan,
+}
+
+impl Enricher {
+    /// An error: /proc cannot be read.
+    pub fn new(options: Options) -> Result<Self, NetnsError> {
+        let without = options.without_inet_diag.then(|| "inet_diag is switched off".to_owned());
+        Ok(Self { sockets: Sockets::new(without)?, scanned: Scan::default() })
+    }
+
+    /// What sockets are listed by.
+    pub fn source(&self) -> Source {
+        if self.degraded().is_some() { Source::ProcNetTcp } else { Source::InetDiag }
+    }
+
+    /// Why sockets are not listed by inet_diag; known after the first look.
+    pub fn degraded(&self) -> Option<&str> {
+        self.sockets.without_diag()
+    }
+
+    /// The last walk over fd tables: its size, and the processes it could not
+    /// look into. Its holders were handed out.
+    pub fn last_scan(&self) -> &Scan {
+        &self.scanned
+    }
+
+    /// The sockets in CLOSE_WAIT of every namespace that `filter` wants, by
+    /// number. An error stands for a namespace that could not be looked at.
+    pub fn snapshot(&mut self, filter: &NetnsFilter) -> Vec<Result<Snapshot, SnapshotError>> {
+        if let NetnsFilter::Only(only) = filter {
+            for netns in only.values() {
+                self.sockets.give(netns);
+            }
+        }
+        let wanted = match (filter, self.sockets.refresh(Clock::mono_now())) {
+            (NetnsFilter::Only(only), _) => only.keys().copied().collect(),
+            (NetnsFilter::All, Ok(())) => {
+                self.sockets.namespaces().iter().map(NetnsRef::netns).collect::<Vec<_>>()
+            }
+            (NetnsFilter::All, Err(e)) => {
+                let own = NetnsRef::own().map_or_else(|_| Netns::default(), |own| own.netns());
+                return vec![Err(SnapshotError { netns: own, reason: e.to_string() })];
+            }
+        };
+        let one = |netns| {
+            let listed = self
+                .sockets
+                .list(netns, &[State::CloseWait])
+                .map_err(|reason| SnapshotError { netns, reason })?;
+            Ok(Snapshot {
+                began: listed.began,
+                ended: listed.ended,
+                netns,
+                complete: listed.incomplete.is_none(),
+                sockets: listed.sockets,
+            })
+        };
+        wanted.into_iter().map(one).collect()
+    }
+
+    /// A look at each suspect, in any order: `None` when it is no longer in
+    /// CLOSE_WAIT. Whether it is the socket of an earlier look says
+    /// [`DiagSocket::same_life`](crate::item::DiagSocket::same_life).
+    pub fn look(
+        &mut self,
+        suspects: &[Suspect],
+        now: MonoNs,
+    ) -> Vec<(SocketId, Result<Option<Look>, String>)> {
+        let result = |sight| match sight {
+            Sight::Here(look) => Ok(Some(look)),
+            Sight::Left(_) => Ok(None),
+            Sight::Unseen(reason) => Err(reason),
+        };
+        self.sights(suspects, now).into_iter().map(|(suspect, sight)| (suspect.id, result(sight))).collect()
+    }
+
+    /// A look at each suspect, and who holds it or does not accept it; in any order.
+    pub fn gather(&mut self, suspects: &[Suspect], now: MonoNs) -> Vec<(SocketId, Gathered)> {
+        let sights = self.sights(suspects, now);
+        let here = || {
+            sights.iter().filter_map(|(suspect, sight)| match sight {
+                Sight::Here(look) => Some((suspect.netns, &look.socket)),
+                _ => None,
+            })
+        };
+        let mut queues = Queues::default();
+        for (netns, socket) in here().filter(|(_, socket)| socket.inode == 0) {
+            queues.list(&mut self.sockets, netns, socket.tuple.local);
+        }
+        let wanted =
+            here().map(|(_, socket)| socket.inode).chain(queues.inodes()).filter(|&i| i != 0).collect();
+        let scanned = holders::scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
+        let has_limit = self.source() == Source::InetDiag;
+        let found = |netns, look: Look| {
+            let (holders, listener) = match (&scanned, look.socket.inode) {
+                (scanned, 0) => {
+                    let scan = scanned.as_ref().ok();
+                    let listener = queues.listener(netns, look.socket.tuple.local, scan, has_limit);
+                    (Fact::Known(Vec::new()), listener)
+                }
+                (Ok(scan), inode) => (scan.of(inode), Fact::unknown("it was accepted")),
+                (Err(reason), _) => (Fact::unknown(reason), Fact::unknown("it was accepted")),
+            };
+            Gathered::Found(Box::new(Found { look, holders, listener }))
+        };
+        let gathered = sights
+            .into_iter()
+            .map(|(suspect, sight)| match sight {
+                Sight::Here(look) => (suspect.id, found(suspect.netns, look)),
+                Sight::Left(state) => (suspect.id, Gathered::Gone(state)),
+                Sight::Unseen(reason) => (suspect.id, Gathered::Unseen(reason)),
+            })
+            .collect();
+        self.scanned = scanned.map(|scan| Scan { holders: HashMap::new(), ..scan }).unwrap_or_default();
+        gathered
+    }
+
+    fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {
+        // A failure shows again, with its reason, where a namespace is looked for.
+        let _ = self.sockets.refresh(now);
+        sight::sights(&mut self.sockets, suspects)
+    }
+}

@@ -1,0 +1,170 @@
+//! The sockets of any network namespace of the host, by the best source there is.
+//!
+//! In: the number of a namespace, states or a tuple. Out: sockets, or the reason
+//! why that namespace cannot be looked at. It caches one netlink socket for each
+//! namespace and drops it when nothing else refers to the namespace, which the
+//! cached socket would keep alive.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::netns::{Namespaces, NetnsError, NetnsRef, find_by_thread};
+use super::proc_net_tcp;
+use super::sock_diag::{DiagError, SockDiag};
+use crate::clock::MonoNs;
+use crate::item::{DiagSocket, Netns};
+use crate::tcp::{State, Tuple};
+
+/// A listing of namespaces is used for so long.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What sockets are listed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// NETLINK_SOCK_DIAG.
+    InetDiag,
+    /// /proc/net/tcp and tcp6.
+    ProcNetTcp,
+}
+
+/// Sockets of one namespace at one moment.
+pub(super) struct Listed {
+    pub(super) began: MonoNs,
+    pub(super) ended: MonoNs,
+    pub(super) sockets: Vec<DiagSocket>,
+    /// Why some may be missing.
+    pub(super) incomplete: Option<String>,
+}
+
+pub(super) struct Sockets {
+    namespaces: Namespaces,
+    listed_at: MonoNs,
+    /// Namespaces that the user named.
+    given: Vec<NetnsRef>,
+    diag: HashMap<Netns, SockDiag>,
+    /// Why inet_diag is not used.
+    without_diag: Option<String>,
+}
+
+impl Sockets {
+    pub(super) fn new(without_diag: Option<String>) -> Result<Self, NetnsError> {
+        Ok(Self {
+            namespaces: Namespaces::list()?,
+            listed_at: MonoNs(0),
+            given: Vec::new(),
+            diag: HashMap::new(),
+            without_diag,
+        })
+    }
+
+    /// Why inet_diag is not used; `None` when it is.
+    pub(super) fn without_diag(&self) -> Option<&str> {
+        self.without_diag.as_deref()
+    }
+
+    pub(super) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Makes a namespace that the user named reachable by the path that was given.
+    pub(super) fn give(&mut self, netns: &NetnsRef) {
+        if !self.given.contains(netns) {
+            self.given.push(netns.clone());
+        }
+    }
+
+    /// Lists the namespaces anew, unless that was done just now, and lets go of
+    /// those that ended.
+    pub(super) fn refresh(&mut self, now: MonoNs) -> Result<(), NetnsError> {
+        if self.listed_at != MonoNs(0) && now.since(self.listed_at) < FRESH {
+            return Ok(());
+        }
+        self.namespaces = Namespaces::list()?;
+        self.listed_at = now;
+        self.given.retain(NetnsRef::is_there);
+        let (namespaces, given) = (&self.namespaces, &self.given);
+        self.diag
+            .retain(|&netns, _| namespaces.find(netns).is_some() || given.iter().any(|g| g.netns() == netns));
+        Ok(())
+    }
+
+    /// All sockets of a namespace in one of `states`.
+    pub(super) fn list(&mut self, netns: Netns, states: &[State]) -> Result<Listed, String> {
+        if self.without_diag.is_none() {
+            let dumped = self.ask(netns, |diag| diag.dump(states))?;
+            if let Some(dump) = dumped {
+                let holes: Vec<_> =
+                    dump.holes.iter().map(|hole| format!("{hole:?}").to_lowercase()).collect();
+                let incomplete =
+                    (!dump.complete()).then(|| format!("the dump has holes ({})", holes.join(", ")));
+                return Ok(Listed {
+                    began: dump.began,
+                    ended: dump.ended,
+                    sockets: dump.sockets,
+                    incomplete,
+                });
+            }
+        }
+        let at = self.locate(netns)?;
+        let listing = proc_net_tcp::list(&at, states).map_err(|e| e.to_string())?;
+        let malformed = listing.malformed;
+        Ok(Listed {
+            began: listing.began,
+            ended: listing.ended,
+            sockets: listing.sockets,
+            incomplete: (malformed > 0).then(|| format!("{malformed} lines of /proc/net/tcp are malformed")),
+        })
+    }
+
+    /// The TCP socket with these ends, in any state. `None`: no lookup found it,
+    /// or this source has no lookup.
+    pub(super) fn one(&mut self, netns: Netns, tuple: Tuple) -> Result<Option<DiagSocket>, String> {
+        if self.without_diag.is_some() {
+            return Ok(None);
+        }
+        Ok(self.ask(netns, |diag| diag.one(tuple))?.flatten())
+    }
+
+    /// Asks inet_diag in a namespace, with a new socket if the cached one fails.
+    /// `None`: this kernel has no inet_diag, which is remembered.
+    fn ask<T>(
+        &mut self,
+        netns: Netns,
+        question: impl Fn(&mut SockDiag) -> Result<T, DiagError>,
+    ) -> Result<Option<T>, String> {
+        if let Some(Ok(answer)) = self.diag.get_mut(&netns).map(&question) {
+            return Ok(Some(answer));
+        }
+        self.diag.remove(&netns);
+        let at = self.locate(netns)?;
+        match SockDiag::open_in(&at) {
+            Ok(mut diag) => {
+                let answer = question(&mut diag).map_err(|e| e.to_string())?;
+                self.diag.insert(netns, diag);
+                Ok(Some(answer))
+            }
+            Err(e @ DiagError::Unavailable(_)) => {
+                self.without_diag = Some(e.to_string());
+                Ok(None)
+            }
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// Finds a way into a namespace: the listing may be older than the namespace,
+    /// and the process by whose /proc entry it was known may have ended.
+    fn locate(&mut self, netns: Netns) -> Result<NetnsRef, String> {
+        let known = |all: &Namespaces| all.find(netns).filter(|at| at.is_there()).cloned();
+        if let Some(at) = known(&self.namespaces) {
+            return Ok(at);
+        }
+        if let Some(at) = self.given.iter().find(|at| at.netns() == netns && at.is_there()) {
+            return Ok(at.clone());
+        }
+        self.namespaces = Namespaces::list().map_err(|e| e.to_string())?;
+        known(&self.namespaces).or_else(|| find_by_thread(netns)).ok_or_else(|| {
+            format!("no process, thread or mount refers to network namespace {} any more", netns.0)
+        })
+    }
+}
