@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use closewait_ebpf::{Destroy, counter, kind, opened_flags};
+use closewait_ebpf::{Destroy, counter, flags, kind};
 
 use crate::{maps::SOCKETS, memory::read, ring::send, tunables::offset};
 
@@ -29,8 +29,8 @@ fn destroyed(sk: u64) -> i32 {
         return 0;
     };
     // SAFETY: the entry lives at least until this program ends (RCU).
-    let flags = unsafe { (*entry).flags };
-    if flags & opened_flags::CLOSED_WITH_FILE != 0 {
+    let closed_with_file = unsafe { (*entry).flags } & flags::CLOSED_WITH_FILE != 0;
+    if closed_with_file {
         send::<Destroy>(counter::LOST_DESTROY, |record| {
             // SAFETY: room for a Destroy; every member is written.
             unsafe {

@@ -9,9 +9,12 @@
 #![allow(clippy::wildcard_imports)]
 
 mod destroy;
+mod eof;
+mod error;
 mod maps;
 mod memory;
 mod openers;
+mod path;
 mod ring;
 mod transitions;
 mod tunables;

@@ -1,10 +1,11 @@
 //! The maps. Each says who writes, who reads and who deletes.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
-use closewait_ebpf::{Opened, counter};
+use closewait_ebpf::{Remembered, counter};
 
 /// Records to userspace. Written by all programs, read by `source::ring`. Its size
 /// is set by the loader.
@@ -16,12 +17,12 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
-/// Who opened the socket at an address. Written at accept and connect (and by
-/// userspace, which sets STUCK), read by userspace for suspects only, deleted at
-/// `tcp_destroy_sock`. A full map is counted, never evicted from: a silently
+/// What is remembered of the socket at an address: who opened it, who was told EOF,
+/// its error. Written at accept, connect, EOF and error (and by userspace, which sets
+/// STUCK), read by userspace for suspects only, deleted at `tcp_destroy_sock`. A full map is counted, never evicted from: a silently
 /// forgotten owner would be worse than an unknown one. Its size is set by the loader.
 #[map]
-pub(crate) static SOCKETS: HashMap<u64, Opened> = HashMap::with_max_entries(131_072, 0);
+pub(crate) static SOCKETS: HashMap<u64, Remembered> = HashMap::with_max_entries(131_072, 0);
 
 /// User stacks by id. Written by `bpf_get_stackid`, read by userspace when a PATH
 /// record names the id, never deleted: an id must not change its meaning.
@@ -42,4 +43,19 @@ pub(crate) fn count(slot: u32) {
         // because each slot belongs to one program kind.
         unsafe { *value += 1 };
     }
+}
+
+/// The entry of a socket, made empty when it has none; `None` (and counted) when the map is full.
+#[inline(always)]
+pub(crate) fn remembered(sk: u64) -> Option<*mut Remembered> {
+    if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
+        return Some(entry);
+    }
+    // Not if another CPU has made one meanwhile: that one is used then.
+    let _ = SOCKETS.insert(sk, Remembered::EMPTY, u64::from(BPF_NOEXIST));
+    let entry = SOCKETS.get_ptr_mut(sk);
+    if entry.is_none() {
+        count(counter::LOST_OPENER);
+    }
+    entry
 }

@@ -16,15 +16,15 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
-    Opened, Path, counter, kind,
+    Opened, Remembered, counter,
     tcp_state::{IPPROTO_MPTCP, IPPROTO_TCP},
     via,
 };
 
 use crate::{
-    maps::{self, PATHS, SOCKETS},
+    maps::{self, SOCKETS},
     memory::read,
-    ring::send,
+    path,
     transitions::{dport, netns, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
@@ -76,7 +76,7 @@ fn accept_uring(ctx: TracePointContext) -> i32 {
 
 /// `inet_csk_accept` returned `sk` (null when it failed).
 #[inline(always)]
-fn accepted(ctx: &impl EbpfContext, sk: u64, via: u8) -> i32 {
+fn accepted(ctx: &impl EbpfContext, sk: u64, via: u32) -> i32 {
     if sk == 0 {
         return 0;
     }
@@ -87,7 +87,7 @@ fn accepted(ctx: &impl EbpfContext, sk: u64, via: u8) -> i32 {
 
 /// The running task got descriptor `fd` from an accept: walk to its socket.
 #[inline(always)]
-fn installed(ctx: &impl EbpfContext, fd: u32, via: u8) -> i32 {
+fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
     // SAFETY: integers; a pointer that cannot be read reads as zero, and zero reads as zero.
     let (file, sock) = unsafe {
         let task = bpf_get_current_task();
@@ -114,7 +114,7 @@ fn installed(ctx: &impl EbpfContext, fd: u32, via: u8) -> i32 {
 }
 
 #[inline(always)]
-fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
+fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
     const AF_INET: u16 = 2;
     const AF_INET6: u16 = 10;
     // SAFETY: an integer.
@@ -132,7 +132,7 @@ fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
 
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
-pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
     let stack_id = user_stack::take(ctx);
     let task = user_stack::task();
     let opened = Opened {
@@ -145,38 +145,15 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u8, fd: i32) -> i32 {
         sport: if via == via::CONNECT { 0 } else { sport(sk) },
         dport: dport(sk),
         via,
-        flags: 0,
-        reserved: 0,
     };
-    if SOCKETS.insert(sk, opened, 0).is_err() {
+    // What was remembered at this address belonged to an earlier socket. (A server that
+    // was told EOF before its accept returned does not exist: the reader has the file.)
+    if SOCKETS.insert(sk, Remembered { opened, ..Remembered::EMPTY }, 0).is_err() {
         maps::count(counter::LOST_OPENER);
         return 0;
     }
     maps::count(counter::OPENERS);
     debug!(ctx, "sk {:x} opened by pid {} via {}", sk, task.tgid, via);
-    if stack_id >= 0 {
-        announce(&opened);
-    }
+    path::announce(&opened.task, stack_id, opened.at_ns);
     0
-}
-
-/// Tells userspace of a call path it has not seen, while the process still runs.
-#[inline(always)]
-fn announce(opened: &Opened) {
-    let key = (u64::from(opened.task.tgid) << 32) | u64::from(opened.stack_id as u32);
-    if PATHS.get_ptr(key).is_some() {
-        return;
-    }
-    let sent = send::<Path>(counter::LOST_PATH, |record| {
-        // SAFETY: room for a Path; every member is written.
-        unsafe {
-            (*record).kind = kind::PATH;
-            (*record).stack_id = opened.stack_id;
-            (*record).at_ns = opened.at_ns;
-            (*record).task = opened.task;
-        }
-    });
-    if sent {
-        let _ = PATHS.insert(key, 1_u8, 0);
-    }
 }

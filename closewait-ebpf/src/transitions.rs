@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
-    ABSENT, Edge, NO_STACK, Opened, Task, TaskEdge, counter, edge_flags, kind, opened_flags,
+    ABSENT, Edge, NO_STACK, TaskEdge, counter, edge_flags, flags, kind,
     tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, IPPROTO_MPTCP, IPPROTO_TCP, edge_use},
     via,
 };
@@ -112,12 +112,12 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     }
     let stack_id =
         if remember(sk, newstate == CLOSE && has_socket) { user_stack::take(ctx) } else { NO_STACK };
-    let flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
+    let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     let task = user_stack::task();
     let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
-            fill(&raw mut (*record).edge, kind::LEAVE, sk, oldstate, newstate, protocol, netns, flags);
+            fill(&raw mut (*record).edge, kind::LEAVE, sk, oldstate, newstate, protocol, netns, edge_flags);
             (*record).task = task;
             (*record).stack_id = stack_id;
             (*record).reserved = 0;
@@ -134,34 +134,19 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
 /// Returns whether userspace has asked for the stack of whoever ends this socket.
 #[inline(always)]
 fn remember(sk: u64, closes_with_file: bool) -> bool {
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
-        // SAFETY: the entry lives at least until this program ends (RCU); flags are
-        // written by the edges of this one socket, which its lock serialises, and by
-        // userspace before them.
-        unsafe {
-            if closes_with_file {
-                (*entry).flags |= opened_flags::CLOSED_WITH_FILE;
-            }
-            return (*entry).flags & opened_flags::STUCK != 0;
+    let entry = if closes_with_file { maps::remembered(sk) } else { SOCKETS.get_ptr_mut(sk) };
+    let Some(entry) = entry else {
+        return false;
+    };
+    // SAFETY: the entry lives at least until this program ends (RCU); flags are written
+    // by the edges of this one socket, which its lock serialises, and by userspace
+    // before them.
+    unsafe {
+        if closes_with_file {
+            (*entry).flags |= flags::CLOSED_WITH_FILE;
         }
+        (*entry).flags & flags::STUCK != 0
     }
-    if closes_with_file {
-        let unseen = Opened {
-            at_ns: 0,
-            task: Task { tgid: 0, tid: 0, comm: [0; 16] },
-            fd: -1,
-            stack_id: NO_STACK,
-            sport: 0,
-            dport: 0,
-            via: via::NONE,
-            flags: opened_flags::CLOSED_WITH_FILE,
-            reserved: 0,
-        };
-        if SOCKETS.insert(sk, unseen, 0).is_err() {
-            maps::count(counter::LOST_OPENER);
-        }
-    }
-    false
 }
 
 /// Whether the socket is none of ours: another protocol (SCTP and DCCP use this event

@@ -153,15 +153,13 @@ wire! {
 }
 
 wire! {
-    /// Value of the `SOCKETS` map: who opened the socket at this address.
-    ///
-    /// Written at accept or connect, deleted at `tcp_destroy_sock`. The ports
-    /// are repeated so that a stale entry (a missed destroy, then a missed open)
-    /// cannot lend its owner to a later socket at the same address.
+    /// Who opened a socket. The ports are repeated so that a stale entry (a missed
+    /// destroy, then a missed open) cannot lend its owner to a later socket at the
+    /// same address.
     pub struct Opened {
-        /// When it was opened; 0 when the open was not seen.
+        /// When; 0 when the open was not seen.
         pub at_ns: u64,
-        /// Who opened it.
+        /// Who.
         pub task: Task,
         /// File descriptor, or -1 where the hook cannot know it.
         pub fd: i32,
@@ -172,39 +170,87 @@ wire! {
         /// Remote port, host order.
         pub dport: u16,
         /// One of [`via`].
-        pub via: u8,
-        /// [`opened_flags`].
-        pub flags: u8,
-        /// Zero.
-        pub reserved: u16,
+        pub via: u32,
     }
+}
+
+wire! {
+    /// The first read that told the application of the end of the stream.
+    pub struct EofRead {
+        /// When; 0 when none was seen.
+        pub at_ns: u64,
+        /// Who read.
+        pub task: Task,
+        /// Id in the stack map, a negative errno, or [`NO_STACK`].
+        pub stack_id: i32,
+        /// How many such reads there were.
+        pub reads: u32,
+    }
+}
+
+wire! {
+    /// Value of the `SOCKETS` map: what is remembered of the socket at an address.
+    /// Written at accept, connect, EOF and error, deleted at `tcp_destroy_sock`.
+    pub struct Remembered {
+        /// Who opened it.
+        pub opened: Opened,
+        /// Who was told EOF.
+        pub eof: EofRead,
+        /// [`flags`].
+        pub flags: u32,
+        /// `sk_err` when the kernel last reported an error; 0 when it did not.
+        pub error: u32,
+    }
+}
+
+impl Remembered {
+    /// Nothing known yet.
+    pub const EMPTY: Self = Self {
+        opened: Opened {
+            at_ns: 0,
+            task: Task::NOBODY,
+            fd: -1,
+            stack_id: NO_STACK,
+            sport: 0,
+            dport: 0,
+            via: via::NONE,
+        },
+        eof: EofRead { at_ns: 0, task: Task::NOBODY, stack_id: NO_STACK, reads: 0 },
+        flags: 0,
+        error: 0,
+    };
+}
+
+impl Task {
+    /// No task.
+    pub const NOBODY: Self = Self { tgid: 0, tid: 0, comm: [0; COMM_LEN] };
 }
 
 /// How a socket was opened, and by which hook we know.
 pub mod via {
     /// Not seen.
-    pub const NONE: u8 = 0;
+    pub const NONE: u32 = 0;
     /// CLOSE -> SYN_SENT in process context.
-    pub const CONNECT: u8 = 1;
+    pub const CONNECT: u32 = 1;
     /// Return of `inet_csk_accept`, by trampoline.
-    pub const ACCEPT_FEXIT: u8 = 2;
+    pub const ACCEPT_FEXIT: u32 = 2;
     /// Return of `inet_csk_accept`, by kretprobe.
-    pub const ACCEPT_KRETPROBE: u8 = 3;
+    pub const ACCEPT_KRETPROBE: u32 = 3;
     /// Return of accept/accept4 and a walk to the new file.
-    pub const ACCEPT_SYSCALL: u8 = 4;
+    pub const ACCEPT_SYSCALL: u32 = 4;
     /// Completion of an io_uring accept request and a walk to the new file.
-    pub const ACCEPT_IO_URING: u8 = 5;
+    pub const ACCEPT_IO_URING: u32 = 5;
 }
 
 /// No stack was asked for.
 pub const NO_STACK: i32 = i32::MIN;
 
-/// Bits of [`Opened::flags`].
-pub mod opened_flags {
+/// Bits of [`Remembered::flags`].
+pub mod flags {
     /// Userspace has seen it stuck: who ends it, and from where, is worth a stack.
-    pub const STUCK: u8 = 2;
+    pub const STUCK: u32 = 2;
     /// The socket closed while a file was on it: its destroy is worth a record.
-    pub const CLOSED_WITH_FILE: u8 = 1;
+    pub const CLOSED_WITH_FILE: u32 = 1;
 }
 
 /// Slots of the per-CPU `COUNTERS` array. All count since load.
@@ -227,10 +273,12 @@ pub mod counter {
     pub const SENT_LEAVE: u32 = 7;
     /// Openers remembered.
     pub const OPENERS: u32 = 8;
+    /// Reads of EOF seen.
+    pub const EOF_READS: u32 = 10;
     /// Accepted files whose socket could not be reached (closed at once by another thread, or not TCP).
     pub const ACCEPT_MISSED: u32 = 9;
     /// Number of slots.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 }
 
 wire! {
@@ -261,6 +309,14 @@ wire! {
         pub sk_protocol: u16,
         /// `sock.sk_socket`
         pub sk_socket: u16,
+        /// `sock.sk_err`
+        pub sk_err: u16,
+        /// `sock_common.skc_state`
+        pub skc_state: u16,
+        /// `tcp_sock.rcv_nxt`: next sequence number expected
+        pub tcp_rcv_nxt: u16,
+        /// `tcp_sock.copied_seq`: first sequence number not yet read
+        pub tcp_copied_seq: u16,
         /// `net.ns.inum`
         pub net_inum: u16,
         /// `task_struct.files`

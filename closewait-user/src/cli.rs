@@ -43,6 +43,7 @@ pub enum Command {
 
 /// Options of live tracing.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub struct TraceArgs {
     /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m)
     #[arg(short, long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
@@ -110,9 +111,6 @@ pub struct FilterArgs {
     /// Only this network namespace: all, self, a pid, or a path such as /run/netns/blue
     #[arg(long, value_name = "NS")]
     pub netns: Vec<String>,
-    /// Only sockets held by a process in this cgroup or below it
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Vec<String>,
     /// Not sockets held by a process of this name
     #[arg(long, value_name = "NAME")]
     pub exclude_comm: Vec<String>,
@@ -183,7 +181,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() {
         return Err(format!("must be longer than zero; {form}"));
     }
-    if duration > Duration::from_secs(366 * 86_400) {
+    if duration > Duration::from_hours(366 * 24) {
         return Err("must be at most a year".into());
     }
     Ok(duration)

@@ -58,10 +58,21 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
     }
 }
 
-/// What the kernel remembered of an open.
+/// What the kernel side remembers of a socket.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Memory {
+    /// Who opened it; `None` when that was not seen.
+    pub opening: Option<Opening>,
+    /// Who was first told EOF; `None` when nobody was seen to be.
+    pub eof: Option<EofReading>,
+    /// The error the kernel last reported for it, an errno.
+    pub error: Option<u32>,
+}
+
+/// Who opened a socket.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Opening {
-    /// When; `None` when the open itself was not seen.
+    /// When.
     pub at: MonoNs,
     /// Who.
     pub task: Task,
@@ -73,22 +84,48 @@ pub struct Opening {
     pub stack: StackRef,
 }
 
-/// Decodes a value of the `SOCKETS` map. `None` when the entry does not tell who
-/// opened the socket, or belongs to another one than `tuple`: a stale entry.
-pub fn opening(value: &[u8], tuple: &Tuple) -> Option<Opening> {
-    let value = wire::Opened::read(&mut { value }).ok()?;
-    let via = match value.via {
-        wire::via::NONE => return None,
-        wire::via::CONNECT => OpenedVia::Connect,
-        _ => OpenedVia::Accept,
+/// The first read that returned EOF.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EofReading {
+    /// When.
+    pub at: MonoNs,
+    /// Who.
+    pub task: Task,
+    /// The user stack.
+    pub stack: StackRef,
+    /// How many such reads there were.
+    pub reads: u32,
+}
+
+/// Decodes a value of the `SOCKETS` map. `None` when the entry belongs to another
+/// socket than `tuple`: a stale entry.
+pub fn memory(value: &[u8], tuple: &Tuple) -> Option<Memory> {
+    let value = wire::Remembered::read(&mut { value }).ok()?;
+    let opened = value.opened;
+    let via = match opened.via {
+        wire::via::NONE => None,
+        wire::via::CONNECT => Some(OpenedVia::Connect),
+        _ => Some(OpenedVia::Accept),
     };
-    let same = value.dport == tuple.remote.port && (value.sport == 0 || value.sport == tuple.local.port);
-    same.then(|| Opening {
-        at: MonoNs(value.at_ns),
-        task: task(&value.task),
-        via,
-        fd: u32::try_from(value.fd).ok(),
-        stack: stack_ref(value.stack_id),
+    let same = opened.dport == tuple.remote.port && (opened.sport == 0 || opened.sport == tuple.local.port);
+    if via.is_some() && !same {
+        return None;
+    }
+    Some(Memory {
+        opening: via.map(|via| Opening {
+            at: MonoNs(opened.at_ns),
+            task: task(&opened.task),
+            via,
+            fd: u32::try_from(opened.fd).ok(),
+            stack: stack_ref(opened.stack_id),
+        }),
+        eof: (value.eof.at_ns != 0).then(|| EofReading {
+            at: MonoNs(value.eof.at_ns),
+            task: task(&value.eof.task),
+            stack: stack_ref(value.eof.stack_id),
+            reads: value.eof.reads,
+        }),
+        error: (value.error != 0).then_some(value.error),
     })
 }
 
@@ -196,29 +233,22 @@ mod tests {
             remote: Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 50_000 },
         };
         let value = |sport, dport, via| {
-            bytes(|b| {
-                wire::Opened {
-                    at_ns: 1,
-                    task: wire::Task { tgid: 7, tid: 8, comm: *b"a\xffb\0junk\0\0\0\0\0\0\0\0" },
-                    fd: -1,
-                    stack_id: wire::NO_STACK,
-                    sport,
-                    dport,
-                    via,
-                    flags: 0,
-                    reserved: 0,
-                }
-                .write(b);
-            })
+            let mut entry = wire::Remembered::EMPTY;
+            entry.opened.task = wire::Task { tgid: 7, tid: 8, comm: *b"a\xffb\0junk\0\0\0\0\0\0\0\0" };
+            (entry.opened.sport, entry.opened.dport, entry.opened.via) = (sport, dport, via);
+            entry.error = 32;
+            bytes(|b| entry.write(b))
         };
-        let accepted = opening(&value(8080, 50_000, wire::via::ACCEPT_FEXIT), &tuple).unwrap();
-        assert_eq!(accepted.task.comm, "a\u{fffd}b");
-        assert_eq!((accepted.fd, accepted.stack), (None, Err(0)));
-        assert!(opening(&value(0, 50_000, wire::via::CONNECT), &tuple).is_some(), "port not bound yet");
-        assert_eq!(opening(&value(8080, 50_001, wire::via::ACCEPT_FEXIT), &tuple), None);
-        assert_eq!(opening(&value(8081, 50_000, wire::via::ACCEPT_FEXIT), &tuple), None);
-        assert_eq!(opening(&value(8080, 50_000, wire::via::NONE), &tuple), None);
-        assert_eq!(opening(&value(8080, 50_000, wire::via::CONNECT)[..40], &tuple), None);
+        let accepted = memory(&value(8080, 50_000, wire::via::ACCEPT_FEXIT), &tuple).unwrap();
+        let opening = accepted.opening.unwrap();
+        assert_eq!(opening.task.comm, "a\u{fffd}b");
+        assert_eq!((opening.fd, opening.stack, accepted.error), (None, Err(0), Some(32)));
+        assert!(memory(&value(0, 50_000, wire::via::CONNECT), &tuple).is_some(), "port not bound yet");
+        assert_eq!(memory(&value(8080, 50_001, wire::via::ACCEPT_FEXIT), &tuple), None);
+        assert_eq!(memory(&value(8081, 50_000, wire::via::ACCEPT_FEXIT), &tuple), None);
+        assert_eq!(memory(&value(8080, 50_000, wire::via::CONNECT)[..40], &tuple), None);
+        let unseen = memory(&value(0, 0, wire::via::NONE), &tuple).unwrap();
+        assert_eq!((unseen.opening, unseen.eof, unseen.error), (None, None, Some(32)));
     }
 
     proptest! {

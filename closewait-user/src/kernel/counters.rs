@@ -2,6 +2,7 @@
 //! because the program was already running on that CPU. Turns them into gaps.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray};
 use closewait_ebpf::counter;
@@ -59,16 +60,24 @@ impl Counters {
         gap
     }
 
-    /// `recursion_misses` of all programs, from their descriptors' fdinfo (5.12+).
+    /// CPU time of all programs; `None` while the kernel does not count it
+    /// (`kernel.bpf_stats_enabled`, off by default).
+    pub fn run_time(&self) -> Option<Duration> {
+        self.sum("run_time_ns").filter(|&ns| ns > 0).map(Duration::from_nanos)
+    }
+
+    /// Skipped runs of all programs (5.12+).
     fn recursion(&self) -> Option<u64> {
-        let mut sum = None;
-        for program in &self.programs {
+        self.sum("recursion_misses")
+    }
+
+    /// The sum of a field of the programs' fdinfo; `None` when no program has it.
+    fn sum(&self, name: &str) -> Option<u64> {
+        let values = self.programs.iter().filter_map(|program| {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
-            if let Some(misses) = field(&info, "recursion_misses") {
-                sum = Some(sum.unwrap_or(0) + misses);
-            }
-        }
-        sum
+            field(&info, name)
+        });
+        values.fold(None, |sum, value| Some(sum.unwrap_or(0) + value))
     }
 }
 

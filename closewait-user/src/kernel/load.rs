@@ -9,7 +9,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
 use aya::programs::{FExit, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use closewait_ebpf::{Offsets, Opened, counter};
+use closewait_ebpf::{Offsets, Remembered, counter};
 
 use super::counters::Counters;
 use super::perf_tracepoint;
@@ -82,8 +82,8 @@ pub struct Loaded {
 pub struct Maps {
     /// Records.
     pub records: RingBuf<MapData>,
-    /// Openers by socket address; the value is an [`Opened`] in wire form.
-    pub sockets: HashMap<MapData, u64, [u8; Opened::SIZE]>,
+    /// Openers by socket address; the value is a [`Remembered`] in wire form.
+    pub sockets: HashMap<MapData, u64, [u8; Remembered::SIZE]>,
     /// Stacks by id.
     pub stacks: StackTraceMap<MapData>,
     /// What was lost.
@@ -192,6 +192,21 @@ impl Loading<'_> {
                 self.classic("accept_syscall", &[&events.exit_accept, &events.exit_accept4])
             }
             (Purpose::UringOpener, Hook::IoUring) => self.classic("accept_uring", &[&events.uring_complete]),
+            (Purpose::EofRead, Hook::SockRecvLength) => self.raw("eof_raw", "sock_recv_length"),
+            (Purpose::EofRead, Hook::RecvFexit) => {
+                self.fexit("eof_fexit", "inet_recvmsg")?;
+                // IPv6 may be a module without types of its own, and few applications
+                // splice: what is refused here narrows the evidence, it does not end it.
+                for (program, function) in
+                    [("eof_fexit6", "inet6_recvmsg"), ("eof_splice", "tcp_splice_read")]
+                {
+                    if let Err(why) = self.fexit(program, function) {
+                        log::info!("no EOF evidence from {function}: {why}");
+                    }
+                }
+                Ok(())
+            }
+            (Purpose::Error, Hook::SkErrorReport) => self.raw("error_raw", "inet_sk_error_report"),
             (Purpose::UserStack, Hook::Stack) if settings.stacks => Ok(()),
             (Purpose::UserStack, Hook::Stack) => Err("switched off by --stacks off".into()),
             (purpose, hook) => Err(format!("{hook} does not serve {}", purpose.name())),

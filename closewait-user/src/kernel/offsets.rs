@@ -27,6 +27,7 @@ const STRUCTS: &[&str] = &[
     "sock_common",
     "sock",
     "inet_sock",
+    "tcp_sock",
     "net",
     "task_struct",
     "files_struct",
@@ -54,6 +55,10 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         skc_v6_rcv_saddr: at(&["sock_common", "skc_v6_rcv_saddr"]),
         sk_protocol: at(&["sock", "sk_protocol"]),
         sk_socket: at(&["sock", "sk_socket"]),
+        sk_err: at(&["sock", "sk_err"]),
+        skc_state: at(&["sock_common", "skc_state"]),
+        tcp_rcv_nxt: at(&["tcp_sock", "rcv_nxt"]),
+        tcp_copied_seq: at(&["tcp_sock", "copied_seq"]),
         net_inum: at(&["net", "ns", "inum"]),
         task_files: at(&["task_struct", "files"]),
         files_fdt: at(&["files_struct", "fdt"]),
@@ -99,6 +104,16 @@ pub fn missing_for_fd_walk(offsets: &Offsets) -> Vec<&'static str> {
     ])
 }
 
+/// Members without which a read of EOF cannot be told from another, and that this kernel lacks.
+pub fn missing_for_eof(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("sock_common.skc_state", offsets.skc_state),
+        ("tcp_sock.rcv_nxt", offsets.tcp_rcv_nxt),
+        ("tcp_sock.copied_seq", offsets.tcp_copied_seq),
+        ("socket.sk", offsets.socket_sk),
+    ])
+}
+
 fn absent(members: &[(&'static str, u16)]) -> Vec<&'static str> {
     members.iter().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| *name).collect()
 }
@@ -116,6 +131,7 @@ mod tests {
         let offsets = offsets(&btf, &Events::default()).unwrap();
         assert_eq!(missing_for_transitions(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_fd_walk(&offsets), Vec::<&str>::new());
+        assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
         assert!(matches!(offsets.accept_ret_index, 2 | 4), "{}", offsets.accept_ret_index);

@@ -6,7 +6,7 @@ use std::fmt;
 
 use closewait_ebpf::ABSENT;
 
-use super::offsets::{missing_for_fd_walk, missing_for_transitions};
+use super::offsets::{missing_for_eof, missing_for_fd_walk, missing_for_transitions};
 use super::support::Support;
 use crate::fact::Fact;
 
@@ -28,6 +28,12 @@ pub enum Hook {
     IoUring,
     /// tcp:tcp_destroy_sock, by either kind of tracepoint.
     TcpDestroySock,
+    /// sock:sock_recv_length.
+    SockRecvLength,
+    /// Trampolines on the return of inet_recvmsg, inet6_recvmsg and tcp_splice_read.
+    RecvFexit,
+    /// sock:inet_sk_error_report.
+    SkErrorReport,
     /// User stacks.
     Stack,
 }
@@ -43,6 +49,9 @@ impl Hook {
             Self::SysExitAccept => "sys_exit_accept",
             Self::IoUring => "io_uring",
             Self::TcpDestroySock => "tcp_destroy_sock",
+            Self::SockRecvLength => "sock_recv_length",
+            Self::RecvFexit => "recv_fexit",
+            Self::SkErrorReport => "sk_error_report",
             Self::Stack => "stack",
         }
     }
@@ -65,7 +74,11 @@ pub enum Purpose {
     UringOpener,
     /// The end of a socket's life.
     EndOfLife,
-    /// The user stack of an opener.
+    /// Who was told EOF.
+    EofRead,
+    /// Why a connection ended by itself.
+    Error,
+    /// The user stack of an opener or a reader.
     UserStack,
 }
 
@@ -77,6 +90,8 @@ impl Purpose {
             Self::AcceptOpener => "accept openers",
             Self::UringOpener => "io_uring accept openers",
             Self::EndOfLife => "end of life",
+            Self::EofRead => "EOF reads",
+            Self::Error => "errors",
             Self::UserStack => "user stacks",
         }
     }
@@ -88,7 +103,9 @@ impl Purpose {
             Self::AcceptOpener => "who accepted a socket and from where; holders still come from fd tables",
             Self::UringOpener => "who accepted a socket through io_uring",
             Self::EndOfLife => "a fd left open on a closed socket is seen only by snapshot",
-            Self::UserStack => "which code opened a socket",
+            Self::EofRead => "whether the application was told EOF, and which code ignored it",
+            Self::Error => "whether a connection was reset, timed out or destroyed",
+            Self::UserStack => "which code opened a socket or read its EOF",
         }
     }
 }
@@ -168,6 +185,9 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
     let no_csk_accept = (!matches!(offsets.accept_ret_index, 2 | 4))
         .then(|| "the kernel's BTF has no inet_csk_accept of a known form".to_owned());
+    let eof = missing_for_eof(offsets);
+    let no_eof = (!eof.is_empty()).then(|| format!("the kernel's BTF has no {}", eof.join(", ")));
+    let no_sk_err = (offsets.sk_err == ABSENT).then(|| "the kernel's BTF has no sock.sk_err".to_owned());
     let no_kprobes = (!support.kprobes).then(|| "this kernel has no kprobes".to_owned());
     let no_uring =
         (offsets.tp_uring_req == ABSENT || offsets.tp_uring_res == ABSENT || offsets.req_opcode == ABSENT)
@@ -196,12 +216,16 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
         Hook::IoUring,
         needs(events.uring_complete.is_some(), "io_uring:io_uring_complete").or(no_uring).or(no_walk),
     )];
+    let eof_read = [rule(Hook::SockRecvLength, no_eof.clone()), rule(Hook::RecvFexit, no_eof)];
+    let error = [rule(Hook::SkErrorReport, no_sk_err)];
     Ok(Plan {
         choices: vec![
             choice(Purpose::Transitions, &set_state),
             choice(Purpose::EndOfLife, &end_of_life),
             choice(Purpose::AcceptOpener, &accept),
             choice(Purpose::UringOpener, &uring),
+            choice(Purpose::EofRead, &eof_read),
+            choice(Purpose::Error, &error),
             choice(Purpose::UserStack, &[rule(Hook::Stack, None)]),
         ],
     })
@@ -268,6 +292,8 @@ mod tests {
             (Purpose::EndOfLife, vec![Hook::RawTp, Hook::Tracepoint]),
             (Purpose::AcceptOpener, vec![Hook::Fexit, Hook::Kretprobe, Hook::SysExitAccept]),
             (Purpose::UringOpener, vec![Hook::IoUring]),
+            (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::RecvFexit]),
+            (Purpose::Error, vec![Hook::SkErrorReport]),
             (Purpose::UserStack, vec![Hook::Stack]),
         ];
         for (purpose, want) in table {

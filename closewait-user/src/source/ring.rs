@@ -2,26 +2,24 @@
 //! and when the kernel says that the ring fills. Loss comes out as gaps.
 
 use std::io;
+use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, RingBuf, StackTraceMap};
-use closewait_ebpf::{Opened, opened_flags, via};
+use closewait_ebpf::{Remembered, flags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::clock::MonoNs;
-use crate::decode::{self, Opening};
+use crate::decode::{self, Memory};
 use crate::item::{Gap, Item, SkAddr, StackId};
 use crate::kernel::counters::{Counters, Totals};
 use crate::kernel::load::Maps;
 use crate::tcp::Tuple;
 
-/// Byte offset of [`Opened::flags`] on the wire: before it come all members but the last three bytes.
-const FLAGS_AT: usize = Opened::SIZE - 3;
-
 /// The live source.
 pub struct RingSource {
     records: AsyncFd<RingBuf<MapData>>,
-    sockets: HashMap<MapData, u64, [u8; Opened::SIZE]>,
+    sockets: HashMap<MapData, u64, [u8; Remembered::SIZE]>,
     stacks: StackTraceMap<MapData>,
     counters: Counters,
     malformed: u64,
@@ -83,10 +81,15 @@ impl RingSource {
         self.counters.totals()
     }
 
-    /// Who opened the socket at `sk`, if the kernel side saw it; checked against the
-    /// ports of `tuple` so that a stale entry is not believed.
-    pub fn opening(&self, sk: SkAddr, tuple: &Tuple) -> Option<Opening> {
-        decode::opening(&self.sockets.get(&sk.0, 0).ok()?, tuple)
+    /// CPU time of the programs since load; `None` when the kernel does not count it.
+    pub fn run_time(&self) -> Option<Duration> {
+        self.counters.run_time()
+    }
+
+    /// What the kernel side remembers of the socket at `sk`; checked against the ports
+    /// of `tuple` so that a stale entry is not believed.
+    pub fn memory(&self, sk: SkAddr, tuple: &Tuple) -> Option<Memory> {
+        decode::memory(&self.sockets.get(&sk.0, 0).ok()?, tuple)
     }
 
     /// Asks the kernel side for the stack of whoever ends this socket.
@@ -95,12 +98,12 @@ impl RingSource {
     /// socket ends just now, that entry stays behind until the address is used again,
     /// which costs its place in the map and nothing else.
     pub fn mark_stuck(&mut self, sk: SkAddr) {
-        let mut value = self.sockets.get(&sk.0, 0).unwrap_or_else(|_| {
-            let mut unseen = [0; Opened::SIZE];
-            unseen[Opened::SIZE - 4] = via::NONE;
-            unseen
-        });
-        value[FLAGS_AT] |= opened_flags::STUCK;
+        let known = self.sockets.get(&sk.0, 0).ok();
+        let known = known.and_then(|wire| Remembered::read(&mut &wire[..]).ok());
+        let mut entry = known.unwrap_or(Remembered::EMPTY);
+        entry.flags |= flags::STUCK;
+        let mut value = [0; Remembered::SIZE];
+        entry.write(&mut &mut value[..]);
         if let Err(error) = self.sockets.insert(sk.0, value, 0) {
             log::debug!("{sk:?} could not be marked: {error}");
         }
@@ -117,28 +120,4 @@ fn addresses(stacks: &StackTraceMap<MapData>, stack: StackId) -> Vec<u64> {
         .get(&stack.0, 0)
         .map(|trace| trace.frames().iter().map(|frame| frame.ip).collect())
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use closewait_ebpf::{NO_STACK, Task};
-
-    #[test]
-    fn the_flags_are_where_the_wire_has_them() {
-        let opened = Opened {
-            at_ns: 0,
-            task: Task { tgid: 0, tid: 0, comm: [0; 16] },
-            fd: 0,
-            stack_id: NO_STACK,
-            sport: 0,
-            dport: 0,
-            via: 0x55,
-            flags: 0xaa,
-            reserved: 0,
-        };
-        let mut wire = [0; Opened::SIZE];
-        opened.write(&mut &mut wire[..]);
-        assert_eq!((wire[Opened::SIZE - 4], wire[FLAGS_AT]), (0x55, 0xaa));
-    }
 }

@@ -1,0 +1,112 @@
+//! Who was told EOF: a read on a socket in CLOSE_WAIT that returned 0 after everything,
+//! the FIN included, had been taken off the queue. That filter is exact: a MSG_PEEK or
+//! a read of length 0 leaves the FIN unread.
+//!
+//! The cheapest hook sees every receive of the host, so the return value is tested
+//! before anything is read. Only the first such read of a socket takes a stack.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{fexit, raw_tracepoint},
+    programs::{FExitContext, RawTracePointContext},
+};
+use aya_log_ebpf::debug;
+use closewait_ebpf::{
+    EofRead, counter,
+    tcp_state::{CLOSE_WAIT, IPPROTO_TCP},
+};
+
+use crate::{
+    maps,
+    memory::read,
+    path,
+    transitions::{netns, protocol},
+    tunables::{ONLY_NETNS, offset},
+    user_stack,
+};
+
+/// `sock_recv_length(sk, ret, flags)`: read, recv, recvmsg, readv, recvmmsg, io_uring.
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+fn eof_raw(ctx: RawTracePointContext) -> i32 {
+    if ctx.arg::<i32>(1) != 0 {
+        return 0;
+    }
+    received_nothing(&ctx, ctx.arg(0))
+}
+
+/// `inet_recvmsg(sock, msg, size, flags)`
+#[fexit(function = "inet_recvmsg")]
+fn eof_fexit(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(4) != 0 {
+        return 0;
+    }
+    received_nothing(&ctx, sk_of(ctx.arg(0)))
+}
+
+/// `inet6_recvmsg(sock, msg, size, flags)`
+#[fexit(function = "inet6_recvmsg")]
+fn eof_fexit6(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(4) != 0 {
+        return 0;
+    }
+    received_nothing(&ctx, sk_of(ctx.arg(0)))
+}
+
+/// `tcp_splice_read(sock, ppos, pipe, len, flags)`
+#[fexit(function = "tcp_splice_read")]
+fn eof_splice(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i64>(5) != 0 {
+        return 0;
+    }
+    received_nothing(&ctx, sk_of(ctx.arg(0)))
+}
+
+#[inline(always)]
+fn sk_of(socket: u64) -> u64 {
+    // SAFETY: an integer.
+    unsafe { read(socket + u64::from(offset!(socket_sk))) }
+}
+
+/// A receive on `sk`, of any family, returned 0.
+#[inline(always)]
+fn received_nothing(ctx: &impl EbpfContext, sk: u64) -> i32 {
+    // SAFETY: integers; of a socket that is not TCP these are other integers, and the
+    // protocol is tested with them.
+    let (state, copied_seq, rcv_nxt) = unsafe {
+        (
+            read::<u8>(sk + u64::from(offset!(skc_state))),
+            read::<u32>(sk + u64::from(offset!(tcp_copied_seq))),
+            read::<u32>(sk + u64::from(offset!(tcp_rcv_nxt))),
+        )
+    };
+    if state != CLOSE_WAIT || copied_seq != rcv_nxt || protocol(sk) != IPPROTO_TCP {
+        return 0;
+    }
+    let only = ONLY_NETNS.load();
+    if only != 0 && only != netns(sk) {
+        return 0;
+    }
+    let Some(entry) = maps::remembered(sk) else {
+        return 0;
+    };
+    maps::count(counter::EOF_READS);
+    // SAFETY: the entry lives at least until this program ends (RCU). Two threads that
+    // read the same EOF at once may both take themselves for the first; either is true.
+    let first = unsafe {
+        (*entry).eof.reads += 1;
+        (*entry).eof.at_ns == 0
+    };
+    if !first {
+        return 0;
+    }
+    let stack_id = user_stack::take(ctx);
+    let task = user_stack::task();
+    // SAFETY: no precondition.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: as above.
+    unsafe { (*entry).eof = EofRead { at_ns, task, stack_id, reads: 1 } };
+    path::announce(&task, stack_id, at_ns);
+    debug!(ctx, "sk {:x}: pid {} was told EOF", sk, task.tgid);
+    0
+}

@@ -1,0 +1,108 @@
+//! Which sockets are of interest. Pure. The values of one option are alternatives,
+//! different options must all hold; what can be decided from the tuple is decided
+//! before a socket is tracked, what needs the holders when it is reported.
+
+use crate::enrich::netns::NetnsFilter;
+use crate::item::Netns;
+use crate::tcp::Tuple;
+use crate::verdict::{Evidence, Holder};
+
+/// The filters, validated. The default lets everything pass.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only these network namespaces.
+    pub netns: NetnsFilter,
+    /// Only these local ports, if any.
+    pub local_ports: Vec<u16>,
+    /// Only these remote ports, if any.
+    pub remote_ports: Vec<u16>,
+    /// Not these ports, at either end.
+    pub exclude_ports: Vec<u16>,
+    /// Only sockets held by these processes, if any.
+    pub pids: Vec<u32>,
+    /// Only sockets held by processes of these names, if any.
+    pub comms: Vec<String>,
+    /// Not sockets held by processes of these names.
+    pub exclude_comms: Vec<String>,
+}
+
+impl Filter {
+    /// Whether a socket with these ends can be of interest.
+    pub fn wants_socket(&self, netns: Netns, tuple: &Tuple) -> bool {
+        let (local, remote) = (tuple.local.port, tuple.remote.port);
+        self.netns.allows(netns)
+            && (self.local_ports.is_empty() || self.local_ports.contains(&local))
+            && (self.remote_ports.is_empty() || self.remote_ports.contains(&remote))
+            && !self.exclude_ports.contains(&local)
+            && !self.exclude_ports.contains(&remote)
+    }
+
+    /// Whether a socket with this evidence is of interest: by its holders, or by its
+    /// listener when nobody accepted it. With a filter by process, a socket whose
+    /// holders are unknown is not.
+    pub fn wants_evidence(&self, evidence: &Evidence) -> bool {
+        let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
+        let holders = evidence.holders.known().map(Vec::as_slice).unwrap_or_default();
+        let mut all = holders.iter().chain(listener);
+        let excluded = |holder: &Holder| self.exclude_comms.contains(&holder.comm);
+        if all.clone().next().is_some() && all.clone().all(excluded) {
+            return false;
+        }
+        if self.pids.is_empty() && self.comms.is_empty() {
+            return true;
+        }
+        all.any(|holder| {
+            (self.pids.is_empty() || self.pids.contains(&holder.pid))
+                && (self.comms.is_empty() || self.comms.contains(&holder.comm))
+        })
+    }
+
+    /// The only namespace wanted, when there is just one.
+    pub fn only_netns(&self) -> Option<Netns> {
+        match &self.netns {
+            NetnsFilter::Only(only) if only.len() == 1 => only.keys().next().copied(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::netns::NetnsRef;
+    use crate::tcp::Endpoint;
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn tuple(local: u16, remote: u16) -> Tuple {
+        let end = |port| Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port };
+        Tuple { local: end(local), remote: end(remote) }
+    }
+
+    #[test]
+    fn values_of_one_option_are_alternatives_and_different_options_must_all_hold() {
+        let own = NetnsRef::own().unwrap();
+        let here = own.netns();
+        let filter = Filter {
+            local_ports: vec![80, 443],
+            remote_ports: vec![5000],
+            exclude_ports: vec![443],
+            netns: NetnsFilter::Only(BTreeMap::from([(here, own)])),
+            ..Filter::default()
+        };
+        let elsewhere = Netns(here.0 + 1);
+        let table = [
+            (here, 80, 5000, true),
+            (here, 80, 5001, false),
+            (here, 81, 5000, false),
+            (here, 443, 5000, false),
+            (elsewhere, 80, 5000, false),
+        ];
+        for (netns, local, remote, want) in table {
+            assert_eq!(filter.wants_socket(netns, &tuple(local, remote)), want, "{netns:?} {local} {remote}");
+        }
+        assert_eq!(filter.only_netns(), Some(here));
+        assert!(Filter::default().wants_socket(elsewhere, &tuple(1, 2)));
+        assert_eq!(Filter::default().only_netns(), None);
+    }
+}
