@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Task};
+use crate::tcp::State;
 
 /// Everything gathered about one suspect.
 #[derive(Clone, PartialEq, Debug)]
@@ -22,6 +23,131 @@ pub struct Evidence {
     pub listener: Fact<Listener>,
     /// Whether we accepted it or connected it.
     pub role: Fact<Role>,
+    /// How many scans of the fd tables `holders` rests on.
+    pub holder_scans: u32,
+    /// Where else a reference to the socket was found. Known and empty: looked, nothing.
+    pub elsewhere: Fact<Vec<Elsewhere>>,
+    /// Who has a descriptor on the listener at its local port.
+    pub listener_holders: Fact<Vec<Holder>>,
+    /// Who read or wrote it after it had been inherited. Known `None`: nobody did.
+    pub holder_io: Fact<Option<Task>>,
+    /// The read that told the application EOF. Known `None`: reads were watched
+    /// since before it entered CLOSE_WAIT, and there was none.
+    pub eof_read: Fact<Option<EofRead>>,
+    /// The other end. Known `None`: it is not on this host.
+    pub local_peer: Fact<Option<LocalPeer>>,
+    /// The sockets that its holder keeps to the same remote.
+    pub pool: Fact<Pool>,
+    /// `sk_err` as last reported by the kernel, an errno; 0 for none.
+    pub sock_error: Fact<u32>,
+}
+
+impl Evidence {
+    /// Nothing gathered yet.
+    pub fn unknown() -> Self {
+        fn fact<T>() -> Fact<T> {
+            Fact::unknown("not gathered")
+        }
+        Self {
+            looks: Vec::new(),
+            look_failed: None,
+            opener: fact(),
+            holders: fact(),
+            listener: fact(),
+            role: fact(),
+            holder_scans: 0,
+            elsewhere: fact(),
+            listener_holders: fact(),
+            holder_io: fact(),
+            eof_read: fact(),
+            local_peer: fact(),
+            pool: fact(),
+            sock_error: fact(),
+        }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self::unknown()
+    }
+}
+
+/// A reference to a socket that is no descriptor of a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Elsewhere {
+    /// In flight: sent over a unix socket and not received yet (SCM_RIGHTS).
+    InFlight {
+        /// Who may receive it.
+        receiver: Task,
+        /// The receiver's descriptor of the unix socket.
+        fd: u32,
+    },
+    /// Registered with an io_uring.
+    IoUring {
+        /// Who owns the ring.
+        owner: Task,
+        /// The ring's descriptor.
+        fd: u32,
+    },
+    /// A thread is in a system call on it, and its descriptor was closed meanwhile.
+    Blocked {
+        /// The thread.
+        task: Task,
+        /// The system call.
+        syscall: String,
+    },
+}
+
+/// A read that returned 0 because the peer had closed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EofRead {
+    /// Who was told.
+    pub task: Task,
+    /// When.
+    pub at: MonoNs,
+    /// Its user stack, innermost frame first.
+    pub stack: Fact<Vec<Frame>>,
+}
+
+/// The other end of the connection, on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalPeer {
+    /// Its state.
+    pub state: State,
+    /// Whether a file refers to it: then it only half-closed, and may still read.
+    pub has_file: bool,
+    /// Who has a descriptor on it, when known.
+    pub holder: Option<Holder>,
+}
+
+/// The sockets of one holder to one remote, watched over time.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pool {
+    /// How many of them are in CLOSE_WAIT.
+    pub stuck: u32,
+    /// The time most of them had been idle when the peer closed; `None` when
+    /// there are too few of them, or no such time.
+    pub idle_before_fin: Option<IdleBeforeFin>,
+    /// For how long births and closes were watched.
+    pub watched: Duration,
+    /// How many got stuck in that time.
+    pub births: u64,
+    /// How many stuck ones were closed in that time.
+    pub closes: u64,
+    /// Lower bound of the growth of `stuck` per minute; not above 0 when bounded.
+    pub growth_at_least: f64,
+}
+
+/// How long sockets of a pool had been idle when their peer closed them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IdleBeforeFin {
+    /// The typical time.
+    pub typical: Duration,
+    /// How many are within a few per cent of it.
+    pub sockets: u32,
+    /// Of how many for which it is known.
+    pub of: u32,
 }
 
 /// One look at the socket.

@@ -1,10 +1,33 @@
-//! The verdict: why a socket is stuck, from evidence alone. Pure.
+//! The verdict: why a socket is stuck, from evidence alone. Pure: a suspect, its
+//! evidence and `now` in, one verdict out; no I/O, no clock, never a guess.
+//!
+//! Each code has a rule, a function from a case to what it found, if anything.
+//! The rules are asked in the order of [`RULES`]; the first that can explain the
+//! socket is the verdict, the others that hold go to [`Verdict::also`]. A rule
+//! about change needs two looks at the same socket [`Policy::two_looks`] apart;
+//! with one it may answer provisionally, of low confidence, never that it leaks.
 
+mod case;
 mod evidence;
+mod explain;
+mod ghost;
+mod holding;
+mod looks;
+mod reading;
+mod sending;
+#[cfg(test)]
+mod tests;
 
 pub use evidence::*;
+pub use explain::{Explanation, explain};
 
 use serde::{Deserialize, Serialize};
+
+use crate::clock::MonoNs;
+use crate::tcp::State;
+use crate::tracker::{Suspect, SuspectKind};
+
+use case::{Case, Finding, Rank};
 
 /// Verdict codes. Part of the contract with users' scripts.
 #[derive(
@@ -105,4 +128,69 @@ pub struct Verdict {
     pub missing: Vec<String>,
     /// One sentence on what to do.
     pub next: String,
+}
+
+/// The rules, in order.
+const RULES: [fn(&Case) -> Option<Finding>; 11] = [
+    holding::not_accepted,
+    sending::peer_gone,
+    sending::sending,
+    sending::send_blocked,
+    holding::unheld,
+    holding::inherited,
+    reading::eof_ignored,
+    reading::slow_reader,
+    reading::idle_pool,
+    reading::not_reading,
+    reading::eof_consumed,
+];
+
+/// Decides why `suspect` is stuck, or what made it a ghost.
+pub fn verdict(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Policy) -> Verdict {
+    let case = Case::new(suspect, evidence, now, policy);
+    if let SuspectKind::Ghost { closed, from } = suspect.kind {
+        return concluded(ghost::ghost(&case, closed, from), Vec::new());
+    }
+    let left = case.socket().filter(|socket| socket.state != State::CloseWait);
+    let mut found: Vec<_> = match left {
+        Some(_) => Vec::new(),
+        None => RULES.iter().filter_map(|rule| rule(&case)).collect(),
+    };
+    let first = found.iter().position(|finding| finding.rank != Rank::Also);
+    let chosen = first.map_or_else(|| unknown(&case), |index| found.remove(index));
+    let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
+    concluded(chosen, also.collect())
+}
+
+fn concluded(finding: Finding, also: Vec<Code>) -> Verdict {
+    let Finding { code, rank: _, confidence, leak, evidence, missing, next } = finding;
+    Verdict { code, also, confidence, leak, evidence, missing, next }
+}
+
+/// No rule can explain it: says what was looked at, and what was not.
+fn unknown(case: &Case) -> Finding {
+    let next =
+        "Run again with what is missing available; `closewait-trace doctor` tells what this kernel offers.";
+    let finding = Finding::new(Code::Unknown, None, next).at_most(Confidence::Low);
+    let mut finding = match case.socket() {
+        Some(socket) if socket.state != State::CloseWait => {
+            let mut finding = finding.because(format!("it is in {} by now", socket.state));
+            finding.next = "Nothing: it has left CLOSE_WAIT.".into();
+            finding
+        }
+        Some(socket) => finding
+            .because(format!("Recv-Q {}, Send-Q {}, inode {}", socket.recv_q, socket.send_q, socket.inode)),
+        None => finding,
+    };
+    if let looks::Looks::None(why) | looks::Looks::One(_, why) = &case.looks {
+        finding.missing.push(why.clone());
+    }
+    let facts = [
+        ("opener", case.evidence.opener.reason()),
+        ("holders", case.evidence.holders.reason()),
+        ("EOF evidence", case.evidence.eof_read.reason()),
+    ];
+    let reasons = facts.into_iter().filter_map(|(what, reason)| Some(format!("{what}: {}", reason?)));
+    finding.missing.extend(reasons);
+    finding
 }

@@ -1,0 +1,203 @@
+//! One suspect under judgement: its evidence in the shape rules ask for, and
+//! what a rule answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::item::{DiagSocket, Task};
+use crate::tracker::Suspect;
+
+use super::looks::Looks;
+use super::{Code, Confidence, Evidence, Holder, Policy};
+
+/// What rules are given.
+pub(super) struct Case<'a> {
+    pub(super) suspect: &'a Suspect,
+    pub(super) evidence: &'a Evidence,
+    pub(super) now: MonoNs,
+    pub(super) looks: Looks<'a>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(suspect: &'a Suspect, evidence: &'a Evidence, now: MonoNs, policy: &Policy) -> Self {
+        Self { suspect, evidence, now, looks: Looks::new(evidence, policy) }
+    }
+
+    /// The socket at the newest look.
+    pub(super) fn socket(&self) -> Option<&'a DiagSocket> {
+        self.looks.last().map(|look| &look.socket)
+    }
+
+    /// Whether a file was made for the socket; `None` without a look.
+    pub(super) fn has_file(&self) -> Option<bool> {
+        self.socket().map(|socket| socket.inode != 0)
+    }
+
+    /// Known holders; empty when none, or not known.
+    pub(super) fn holders(&self) -> &'a [Holder] {
+        self.evidence.holders.known().map_or(&[], Vec::as_slice)
+    }
+
+    /// Names the holders: `java[21773] fd 17 and 2 more`.
+    pub(super) fn who(&self) -> String {
+        match self.holders() {
+            [] => "the process that holds it".into(),
+            [only] => only.to_string(),
+            [first, more @ ..] => format!("{first} and {} more", more.len()),
+        }
+    }
+}
+
+/// How far a finding goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rank {
+    /// It can be the verdict.
+    Decisive,
+    /// It can be the verdict as long as what it names is missing.
+    Provisional,
+    /// It holds too, but does not explain the socket.
+    Also,
+}
+
+/// What a rule found.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Finding {
+    pub(super) code: Code,
+    pub(super) rank: Rank,
+    pub(super) confidence: Confidence,
+    pub(super) leak: Option<bool>,
+    pub(super) evidence: Vec<String>,
+    pub(super) missing: Vec<String>,
+    pub(super) next: String,
+}
+
+impl Finding {
+    /// A decisive finding of high confidence.
+    pub(super) fn new(code: Code, leak: Option<bool>, next: impl Into<String>) -> Self {
+        Self {
+            code,
+            rank: Rank::Decisive,
+            confidence: Confidence::High,
+            leak,
+            evidence: Vec::new(),
+            missing: Vec::new(),
+            next: next.into(),
+        }
+    }
+
+    pub(super) fn because(mut self, evidence: impl Into<String>) -> Self {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    pub(super) fn at_most(mut self, confidence: Confidence) -> Self {
+        self.confidence = self.confidence.min(confidence);
+        self
+    }
+
+    /// Less sure for want of something.
+    pub(super) fn without(self, missing: impl Into<String>, confidence: Confidence) -> Self {
+        let mut finding = self.at_most(confidence);
+        finding.missing.push(missing.into());
+        finding
+    }
+
+    /// Only until `missing` is known: of low confidence, and no leak yet.
+    pub(super) fn until(self, missing: impl Into<String>) -> Self {
+        let mut finding = self.without(missing, Confidence::Low);
+        finding.leak = None;
+        if finding.rank == Rank::Decisive {
+            finding.rank = Rank::Provisional;
+        }
+        finding
+    }
+
+    /// A finding that would be wrong if bytes still moved: rests on two looks
+    /// between which none did. (That they did move, earlier rules have ruled out.)
+    pub(super) fn if_still(self, case: &Case) -> Self {
+        let (span, socket) = match &case.looks {
+            Looks::None(why) | Looks::One(_, why) => return self.until(why.clone()),
+            Looks::Two(first, last) => (last.at.since(first.at), &last.socket),
+        };
+        let recv = case.looks.both(|look| look.socket.recv_q);
+        let mut finding = match recv {
+            Some((before, after)) if before == after => {
+                self.because(format!("Recv-Q {} constant over {}", queue(after), Time(span)))
+            }
+            _ => self,
+        };
+        if socket.send_q > 0 {
+            finding.leak = None;
+            finding = finding
+                .without(format!("what becomes of {} bytes in Send-Q", socket.send_q), Confidence::Medium);
+        }
+        if case.looks.growth(|tcp| tcp.bytes_acked).is_none() {
+            return finding.without("bytes_acked: this source does not tell", Confidence::Medium);
+        }
+        finding.because(format!("nothing sent or acknowledged in {}", Time(span)))
+    }
+}
+
+/// A receive queue as people count it: `1 (the FIN)`.
+pub(super) fn queue(recv_q: u32) -> String {
+    match recv_q {
+        0 => "0".into(),
+        1 => "1 (the FIN)".into(),
+        n => format!("{n} ({} bytes and the FIN)", n - 1),
+    }
+}
+
+/// A time with the precision a reader needs.
+pub(super) struct Time(pub(super) Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        match ms {
+            0..1000 => write!(f, "{ms} ms"),
+            1000..120_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+            120_000..7_200_000 => write!(f, "{} min", ms / 60_000),
+            7_200_000..172_800_000 => write!(f, "{} h", ms / 3_600_000),
+            _ => write!(f, "{} days", ms / 86_400_000),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] fd {}", self.comm, self.pid, self.fd)
+    }
+}
+
+/// Names a task: `java[21773]`, with the thread where it is not the main one.
+pub(super) fn name(task: &Task) -> String {
+    if task.tid == task.pid {
+        format!("{}[{}]", task.comm, task.pid)
+    } else {
+        format!("{}[{}/{}]", task.comm, task.pid, task.tid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_queues_read_well() {
+        let cases = [
+            (0, "0 ms"),
+            (412, "412 ms"),
+            (1000, "1.0 s"),
+            (60_040, "60.0 s"),
+            (119_999, "119.9 s"),
+            (120_000, "2 min"),
+            (7_200_000, "2 h"),
+            (172_800_000, "2 days"),
+        ];
+        for (ms, want) in cases {
+            assert_eq!(Time(Duration::from_millis(ms)).to_string(), want);
+        }
+        assert_eq!([0, 1, 25].map(queue), ["0", "1 (the FIN)", "25 (24 bytes and the FIN)"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Ghosts: TCP is gone, a file descriptor is not. Why TCP ended names the code.
+
+use super::case::{Case, Finding, Time};
+use super::{Code, Confidence};
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::tcp::State;
+
+/// The verdict on a ghost that closed at `closed`, from `from`.
+pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
+    let who = case.who();
+    let error = case.evidence.sock_error.known().and_then(|error| i32::try_from(*error).ok());
+    let (code, how, next) = match (from, error) {
+        (State::LastAck, _) => (
+            Code::GhostShutdown,
+            "it was shut down, and both sides finished",
+            format!("Call close() in {who}: shutdown() ends the connection, not the descriptor."),
+        ),
+        (_, Some(libc::ECONNABORTED)) => (
+            Code::GhostDestroyed,
+            "it was destroyed from outside (SOCK_DESTROY, as by ss -K)",
+            format!("Close it in {who}: destroying the socket freed its memory, not the descriptor."),
+        ),
+        (_, Some(libc::ETIMEDOUT)) => (
+            Code::GhostTimeout,
+            "keepalive or the user timeout gave up on the peer",
+            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+        ),
+        _ => (
+            Code::GhostReset,
+            "the peer reset it",
+            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+        ),
+    };
+    let ago = Time(case.now.since(closed));
+    let mut finding = Finding::new(code, Some(true), next).because(match from {
+        State::CloseWait | State::LastAck => format!("{from} -> CLOSE {ago} ago: {how}"),
+        _ => {
+            format!("in CLOSE for {ago} at least: {how}; it may have come from another state than CLOSE_WAIT")
+        }
+    });
+    if from != State::LastAck {
+        finding = match &case.evidence.sock_error {
+            Fact::Known(0) => finding.without("a cause: the socket has no error", Confidence::Low),
+            Fact::Known(error) => finding.because(format!("the kernel reported error {error}")),
+            Fact::Unknown(reason) => {
+                finding.without(format!("the socket's error: {reason}"), Confidence::Low)
+            }
+        };
+    }
+    match &case.evidence.holders {
+        Fact::Known(holders) if holders.is_empty() => {
+            finding.leak = None;
+            finding = finding.because("no process has a descriptor on it any more").at_most(Confidence::Low);
+        }
+        Fact::Known(_) => finding = finding.because(format!("held by {who}")),
+        Fact::Unknown(reason) => {
+            finding.leak = None;
+            finding = finding.without(format!("holders: {reason}"), Confidence::Low);
+        }
+    }
+    finding
+}

@@ -1,0 +1,196 @@
+//! Rules about who has the socket: a listener's queue, nobody, or the wrong process.
+
+use super::case::{Case, Finding, Rank, name};
+use super::{Code, Confidence, Elsewhere, Holder, OpenedVia, Role};
+use crate::fact::Fact;
+
+/// Still in a listener's accept queue.
+pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
+    let accepted = case.evidence.opener.known().is_some_and(|opener| opener.via == OpenedVia::Accept);
+    let client = case.evidence.role.known() == Some(&Role::Client);
+    if case.has_file()? || accepted || client {
+        return None;
+    }
+    let listener = case.evidence.listener.known();
+    let holder = listener.and_then(|listener| listener.holder.as_ref());
+    let port = case.suspect.tuple.local.port;
+    let who = holder.map_or_else(|| format!("the listener on port {port}"), Holder::to_string);
+    let finding = Finding::new(
+        Code::NotAccepted,
+        Some(true),
+        format!(
+            "Find out why {who} does not call accept(): is its thread blocked, or its event loop stopped?"
+        ),
+    )
+    .because("inode 0: no process has accepted it");
+    Some(match (listener, &case.evidence.listener) {
+        (Some(listener), _) => {
+            let queue = format!("{} of {} in the accept queue of {who}", listener.queue, listener.limit);
+            finding.because(queue)
+        }
+        (None, fact) => finding
+            .without(format!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
+    })
+}
+
+/// No process has a file descriptor on it.
+pub(super) fn unheld(case: &Case) -> Option<Finding> {
+    let inode = case.socket().map(|socket| socket.inode).filter(|inode| *inode != 0)?;
+    if !case.evidence.holders.known()?.is_empty() {
+        return None;
+    }
+    let scans = case.evidence.holder_scans.max(1);
+    let times = if scans == 1 { "1 scan".into() } else { format!("{scans} scans") };
+    let mut finding = Finding::new(
+        Code::Unheld,
+        None,
+        "Look for who got the socket over a unix socket, registered it with io_uring, \
+         or sits in a system call on it after its descriptor was closed.",
+    )
+    .because(format!("inode {inode}, and no descriptor on it in {times} of all fd tables"));
+    if scans < 2 {
+        finding = finding.without("a second scan of the fd tables", Confidence::Medium);
+    }
+    match &case.evidence.elsewhere {
+        Fact::Known(found) => {
+            for reference in found {
+                let (sentence, next) = elsewhere(reference);
+                finding = finding.because(sentence);
+                finding.next = next;
+            }
+            if found.is_empty() {
+                finding = finding
+                    .because("not in flight over a unix socket, in no io_uring, no thread blocked on it")
+                    .at_most(Confidence::Medium);
+            }
+        }
+        Fact::Unknown(reason) => {
+            finding =
+                finding.without(format!("references that are no descriptors: {reason}"), Confidence::Medium);
+        }
+    }
+    Some(finding)
+}
+
+fn elsewhere(reference: &Elsewhere) -> (String, String) {
+    match reference {
+        Elsewhere::InFlight { receiver, fd } => {
+            let receiver = name(receiver);
+            (
+                format!("in flight to {receiver} over its unix socket fd {fd}"),
+                format!("Find out why {receiver} does not receive what was sent to its fd {fd}."),
+            )
+        }
+        Elsewhere::IoUring { owner, fd } => {
+            let owner = name(owner);
+            (
+                format!("registered with the io_uring of {owner}, fd {fd}"),
+                format!("Have {owner} unregister or close the file in its io_uring (fd {fd})."),
+            )
+        }
+        Elsewhere::Blocked { task, syscall } => {
+            let task = name(task);
+            (
+                format!("{task} is in {syscall}() on it"),
+                format!("Call shutdown() before close(), so that {syscall}() in {task} returns."),
+            )
+        }
+    }
+}
+
+/// Held by a process other than the opener.
+pub(super) fn inherited(case: &Case) -> Option<Finding> {
+    let holders = case.holders();
+    let heir = holders.iter().find(|holder| !may_hold(case, holder))?;
+    let opener_holds = holders.iter().any(|holder| may_hold(case, holder));
+    let mut finding = Finding::new(
+        Code::Inherited,
+        Some(true),
+        format!(
+            "Open the socket with SOCK_CLOEXEC (accept4), or close it in {heir} after fork(): \
+             while that descriptor is open, nobody else's close() ends the connection."
+        ),
+    );
+    if let Fact::Known(opener) = &case.evidence.opener {
+        let left = if opener_holds { "still has" } else { "no longer has" };
+        finding = finding.because(format!("opened by {}, which {left} a descriptor", name(&opener.task)));
+    } else {
+        finding = finding
+            .because(format!("{heir} is not among the holders of the listener on its local port"))
+            .without(
+                format!("the opener: {}", case.evidence.opener.reason().unwrap_or_default()),
+                Confidence::Medium,
+            );
+    }
+    let cloexec = match heir.cloexec {
+        Fact::Known(true) => ", close-on-exec (so by fork, not by exec)",
+        Fact::Known(false) => ", not close-on-exec",
+        Fact::Unknown(_) => "",
+    };
+    finding = finding.because(format!("held by {}{cloexec}", case.who()));
+
+    match used(case) {
+        Use::Unused(why) => finding = finding.because(why),
+        Use::Used(by) => {
+            finding.rank = Rank::Also;
+            finding = finding.because(format!("{by} reads or writes it"));
+        }
+        Use::Unknown(reason) => {
+            finding =
+                finding.without(format!("whether a holder reads or writes it: {reason}"), Confidence::Medium);
+        }
+    }
+    // Standard input and output are given on purpose (inetd, socket activation).
+    if opener_holds || heir.fd <= 2 {
+        finding.rank = Rank::Also;
+    }
+    Some(finding.if_still(case))
+}
+
+/// Whether this holder is the opener, or, for a socket whose opening was not
+/// seen, might be: it has the listener. True when nothing is known.
+fn may_hold(case: &Case, holder: &Holder) -> bool {
+    if let Fact::Known(opener) = &case.evidence.opener {
+        return opener.task.pid == holder.pid;
+    }
+    if case.evidence.role.known() == Some(&Role::Client) {
+        return true;
+    }
+    match &case.evidence.listener_holders {
+        Fact::Known(listening) if !listening.is_empty() => listening.iter().any(|l| l.pid == holder.pid),
+        _ => true,
+    }
+}
+
+enum Use {
+    Unused(String),
+    Used(String),
+    Unknown(String),
+}
+
+/// Whether a holder has read or written the socket.
+fn used(case: &Case) -> Use {
+    match &case.evidence.holder_io {
+        Fact::Known(Some(task)) => return Use::Used(name(task)),
+        Fact::Known(None) => return Use::Unused("no holder has read or written it".into()),
+        Fact::Unknown(_) => {}
+    }
+    if let Fact::Known(Some(read)) = &case.evidence.eof_read {
+        let held = case.holders().iter().any(|holder| holder.pid == read.task.pid);
+        let reader = name(&read.task);
+        return if held {
+            Use::Used(reader)
+        } else {
+            Use::Unused(format!("{reader} read the EOF and is no holder any more"))
+        };
+    }
+    if let Some(socket) = case.socket()
+        && let Some(tcp) = socket.tcp
+        && tcp.bytes_sent == Some(0)
+        && let Some(received) = tcp.bytes_received
+        && received + 1 == u64::from(socket.recv_q)
+    {
+        return Use::Unused("nobody ever read or wrote it".into());
+    }
+    Use::Unknown(case.evidence.holder_io.reason().unwrap_or_default().into())
+}

@@ -1,0 +1,167 @@
+//! Rules about the EOF: ignored, not read yet, or gone from the queue unseen.
+
+use std::time::Duration;
+
+use super::case::{Case, Finding, Time, name, queue};
+use super::looks::Looks;
+use super::{Code, Confidence, LocalPeer, Pool, Role};
+use crate::fact::Fact;
+use crate::tcp::State;
+
+/// Births and closes of a pool must have been watched this long before it is
+/// called bounded or growing.
+const POOL_WATCHED: Duration = Duration::from_mins(1);
+
+/// So many sockets with the same idle time make a habit of the peer.
+const POOL_CLUSTER: u32 = 3;
+
+/// The application was told EOF and did not close.
+pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
+    let read = case.evidence.eof_read.known()?.as_ref()?;
+    let reader = name(&read.task);
+    let finding = Finding::new(
+        Code::EofIgnored,
+        Some(true),
+        format!(
+            "Call close() where {reader} got 0 from its read (see the EOF stack); {} has it.",
+            case.who()
+        ),
+    )
+    .because(format!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
+    let mut finding = finding.if_still(case);
+    if let Fact::Known(Some(LocalPeer { state: State::FinWait2, has_file: true, holder })) =
+        &case.evidence.local_peer
+    {
+        let who = holder.as_ref().map_or_else(|| "a process of this host".into(), ToString::to_string);
+        finding.leak = None;
+        finding = finding.because(format!("the peer, {who}, only half-closed and may wait for an answer"));
+    }
+    Some(finding)
+}
+
+/// Still reading.
+pub(super) fn slow_reader(case: &Case) -> Option<Finding> {
+    let (before, after) = case.looks.both(|look| look.socket.recv_q)?;
+    let span = Time(case.looks.span()?);
+    // Nothing can arrive after a FIN, so only a read changes the queue.
+    (after < before).then(|| {
+        Finding::new(
+            Code::SlowReader,
+            Some(false),
+            format!("Nothing to fix: {} is reading what is left, and the EOF comes last.", case.who()),
+        )
+        .because(format!("Recv-Q went from {before} to {after} in {span}"))
+    })
+}
+
+/// A client keeps connections that its server closed.
+pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
+    let recv_q = unread(case)?;
+    if case.evidence.role.known() != Some(&Role::Client) {
+        return None;
+    }
+    let pool = case.evidence.pool.known()?;
+    let idle = pool.idle_before_fin.filter(|idle| idle.sockets >= POOL_CLUSTER)?;
+    let remote = case.suspect.tuple.remote;
+    let timeout = Time(idle.typical);
+    let finding = Finding::new(
+        Code::IdlePool,
+        pool_leak(pool),
+        format!(
+            "Let the pool of {} drop idle connections before {remote} does: set its idle timeout below {timeout}.",
+            case.who()
+        ),
+    )
+    .because("we connected, and nothing was read since the FIN")
+    .because(format!("the peer closed {} of {} after {timeout} idle", idle.sockets, idle.of));
+    let watched = format!(
+        "{} stuck, {} births and {} closes in {}",
+        pool.stuck,
+        pool.births,
+        pool.closes,
+        Time(pool.watched)
+    );
+    let finding = match pool_leak(pool) {
+        Some(false) => finding.because(format!("{watched}: bounded")),
+        Some(true) => {
+            finding.because(format!("{watched}: grows by at least {:.1}/min", pool.growth_at_least))
+        }
+        None => finding
+            .because(watched)
+            .without(format!("births and closes over {}", Time(POOL_WATCHED)), Confidence::Medium),
+    };
+    Some(with_fingerprint(finding, recv_q).if_still(case))
+}
+
+fn pool_leak(pool: &Pool) -> Option<bool> {
+    (pool.watched >= POOL_WATCHED).then_some(pool.growth_at_least > 0.0)
+}
+
+/// Held, with unread data or FIN, and nothing reads it.
+pub(super) fn not_reading(case: &Case) -> Option<Finding> {
+    let recv_q = unread(case)?;
+    if case.evidence.holders.known().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    let mut finding = Finding::new(
+        Code::NotReading,
+        Some(true),
+        format!("See what {} does instead of reading: it must read to the end, or close().", case.who()),
+    );
+    if let Looks::One(..) = case.looks {
+        finding = finding.because(format!("Recv-Q {}", queue(recv_q)));
+    }
+    finding = with_fingerprint(finding, recv_q);
+    if let Fact::Unknown(reason) = &case.evidence.holders {
+        finding = finding.without(format!("holders: {reason}"), Confidence::Medium);
+    }
+    // What a pool keeps looks just like this, and need not be a leak.
+    if case.evidence.role.known() != Some(&Role::Server)
+        && let Fact::Unknown(reason) = &case.evidence.pool
+    {
+        finding.leak = None;
+        finding = finding.without(format!("whether it is one of an idle pool: {reason}"), Confidence::Medium);
+    }
+    Some(finding.if_still(case))
+}
+
+/// The EOF left the queue, no read of 0 was seen.
+pub(super) fn eof_consumed(case: &Case) -> Option<Finding> {
+    let socket = case.socket()?;
+    if socket.recv_q != 0 || !case.has_file()? || matches!(case.evidence.eof_read, Fact::Known(Some(_))) {
+        return None;
+    }
+    let finding = Finding::new(
+        Code::EofConsumed,
+        None,
+        format!(
+            "Check that {} reads once more after a short read and closes at 0: one read may have taken the last \
+             bytes and the FIN together.",
+            case.who()
+        ),
+    )
+    .because("Recv-Q 0: the FIN was taken from the queue");
+    Some(match &case.evidence.eof_read {
+        Fact::Known(_) => finding.because("reads were watched, and none returned 0"),
+        Fact::Unknown(reason) => finding.without(format!("EOF evidence: {reason}"), Confidence::Medium),
+    })
+}
+
+/// Bytes in the receive queue of a socket with a file.
+fn unread(case: &Case) -> Option<u32> {
+    let socket = case.socket()?;
+    (socket.inode != 0 && socket.recv_q > 0).then_some(socket.recv_q)
+}
+
+/// What OpenSSL 3 leaves unread when the peer ends an idle TLS connection: a
+/// close_notify and the FIN (measured, but for the last, which is from a public issue).
+fn with_fingerprint(finding: Finding, recv_q: u32) -> Finding {
+    let tls = match recv_q {
+        25 => "TLS 1.3",
+        24 => "TLS 1.2 with ChaCha20",
+        32 => "TLS 1.2 with GCM",
+        54 => "TLS with CBC",
+        _ => return finding,
+    };
+    finding.because(format!("Recv-Q {recv_q} is consistent with a close_notify of {tls}"))
+}
