@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use closewait_trace::item::Task;
 
+/// For a program without arguments.
+pub(crate) const NO_ARGS: [&str; 0] = [];
+
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/stack").join(name)
 }
@@ -27,6 +30,17 @@ pub(crate) fn build_c(to: &Path, extra: &[&str]) {
         .arg(source("target.c"))
         .arg("-o")
         .arg(to));
+}
+
+/// Builds the Go program.
+pub(crate) fn build_go(to: &Path) {
+    run(Command::new("go").args(["build", "-o"]).arg(to).arg(source("target.go")));
+}
+
+/// Builds the Rust program.
+pub(crate) fn build_rust(to: &Path) {
+    let flags = ["-O", "-g", "-Cforce-frame-pointers=yes", "--edition=2024"];
+    run(Command::new("rustc").args(flags).arg(source("target.rs")).arg("-o").arg(to));
 }
 
 /// A running program that has printed its call path.
@@ -52,6 +66,16 @@ impl Target {
         // The program run with "thread" prints its thread's id first.
         let tid = line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(pid);
         Self { child, task: Task { pid, tid, comm: "target".into() }, addrs }
+    }
+
+    /// The same for a program that `unshare --fork` started as its child.
+    pub(crate) fn start_unshared(args: &[&OsStr]) -> Self {
+        let mut target = Self::start("unshare", args);
+        let parent = target.task.pid;
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let pid = children.split_whitespace().next().unwrap().parse().unwrap();
+        (target.task.pid, target.task.tid) = (pid, pid);
+        target
     }
 
     /// Ends the process and waits until it is gone.

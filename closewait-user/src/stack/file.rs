@@ -43,7 +43,7 @@ pub struct HeldFile {
 }
 
 impl HeldFile {
-    /// Opens `O_PATH` descriptor `path` for reading if it is a regular file.
+    /// Opens what the `O_PATH` descriptor `path` leads to for reading, if it is a regular file.
     fn open(path: &OwnedFd) -> Result<(Self, Stat), Errno> {
         let stat = rustix::fs::fstat(path)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -107,7 +107,10 @@ pub(super) fn open_mapped(pid: u32, mapping: &Mapping) -> Result<HeldFile, Strin
     {
         return Ok(held);
     }
-    match open_in_root(pid, path) {
+    // The kernel prints paths from the root of the mount namespace; the process
+    // may have changed its root below that.
+    let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_default();
+    match open_in_root(pid, path.strip_prefix(&root).unwrap_or(path)) {
         Ok((_, stat)) if stat.st_ino != mapping.inode => Err("replaced on disk".to_owned()),
         Ok((held, _)) => Ok(held),
         Err(Errno::NOENT | Errno::SRCH) if !Path::new(&format!("/proc/{pid}/maps")).exists() => {

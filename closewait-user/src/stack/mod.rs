@@ -4,6 +4,7 @@
 //! later ([`symbolize`]); [`worker`] does both in threads of its own, so that the
 //! event loop never waits for them. [`fold`] picks the frames worth a line.
 
+mod call_site;
 mod elf;
 pub mod file;
 pub mod fold;

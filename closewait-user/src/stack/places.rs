@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, Weak};
 
+use super::call_site::{WINDOW, can_return_after};
 use super::file::{FileId, HeldFile, open_mapped};
 use super::jit;
 use super::lru::Lru;
@@ -42,6 +43,16 @@ pub struct Place {
     pub file: Option<Result<Arc<HeldFile>, String>>,
     /// The perf map that may name it, where a JIT may have written the code.
     pub jit: Option<Result<Arc<HeldFile>, String>>,
+}
+
+impl Place {
+    /// Whether a caller's frame can be here, as far as its code can be read.
+    pub(super) fn can_be_returned_to(&self) -> bool {
+        let Some(Ok(file)) = &self.file else { return true };
+        let mut before = [0; WINDOW];
+        let start = (self.offset + 1).checked_sub(before.len() as u64);
+        start.is_none_or(|start| !file.read_at(&mut before, start) || can_return_after(before))
+    }
 }
 
 /// The address to look up for an address found on a stack: one less. Callers
@@ -186,7 +197,10 @@ impl Known {
     /// asked, which may be after the first stack, and some write a new file.
     fn open_jit(&mut self, pid: Option<u32>, tgid: u32) -> Result<Arc<HeldFile>, String> {
         if pid.is_some() {
-            self.jit = Some(Arc::new(jit::open(tgid)?));
+            let now = jit::open(tgid)?;
+            if self.jit.as_ref().is_none_or(|held| held.id != now.id) {
+                self.jit = Some(Arc::new(now));
+            }
         }
         self.jit.clone().ok_or_else(|| format!("process {tgid} exited before its perf map could be opened"))
     }

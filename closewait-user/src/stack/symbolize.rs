@@ -57,7 +57,7 @@ impl Default for Symbols {
 
 impl Symbols {
     /// Names the frames of one stack.
-    pub fn stack(&mut self, placed: &Placed) -> Stack {
+    pub fn stack(&mut self, found: &Placed) -> Stack {
         let mut stack = Stack::default();
         let mut notes: Vec<String> = Vec::new();
         let mut note = |text: String| {
@@ -65,17 +65,13 @@ impl Symbols {
                 notes.push(text);
             }
         };
-        for place in &placed.places {
-            let named = self.frames(place, &mut stack.frames);
-            if let Err(reason) = named {
+        let (places, end) = until_garbage(found);
+        for place in places {
+            if let Err(reason) = self.frames(place, &mut stack.frames) {
                 note(reason);
             }
         }
-        if let Some((addr, dropped)) = placed.not_code {
-            note(format!(
-                "ends early: {addr:#x} is not code, {dropped} dropped (a function here keeps no frame pointer)"
-            ));
-        }
+        end.map(&mut note);
         stack.note = (!notes.is_empty()).then(|| notes.join("; "));
         stack
     }
@@ -119,19 +115,26 @@ impl Symbols {
             Some(Err(why)) => reason = Err(format!("no symbols of {}: {why}", place.module)),
             None => {}
         }
-        match &place.jit {
-            Some(Ok(file)) => {
-                if let Some((name, start)) = self.table(file)?.find(super::lookup_address(place.addr)) {
-                    bare.symbol = Some(name);
-                    bare.offset = place.addr - start;
-                    reason = Ok(());
-                }
+        match self.jit_name(place) {
+            Ok(Some((name, start))) => {
+                bare.symbol = Some(name);
+                bare.offset = place.addr - start;
+                reason = Ok(());
             }
-            Some(Err(why)) => reason = Err(format!("no names for code made at run time: {why}")),
-            None => {}
+            Ok(None) => {}
+            Err(why) => reason = Err(format!("no names for code made at run time: {why}")),
         }
         out.push(bare);
         reason
+    }
+
+    /// What a perf map calls the code at this place, and where that code starts.
+    fn jit_name(&mut self, place: &Place) -> Result<Option<(String, u64)>, String> {
+        match &place.jit {
+            Some(Ok(file)) => Ok(self.table(file)?.find(super::lookup_address(place.addr))),
+            Some(Err(why)) => Err(why.clone()),
+            None => Ok(None),
+        }
     }
 
     fn module(&mut self, file: &Arc<HeldFile>) -> &mut Module {
@@ -192,6 +195,23 @@ impl Module {
         };
         result.ok().and_then(|found| found.into_sym().map(|sym| expand(bare, &sym))).unwrap_or_default()
     }
+}
+
+/// The places up to the first where no frame can be, and why they end there.
+fn until_garbage(found: &Placed) -> (&[Place], Option<String>) {
+    let places = &found.places;
+    // The innermost address follows a system call, the others follow calls.
+    let garbage = places.iter().skip(1).position(|place| !place.can_be_returned_to());
+    let kept = garbage.map_or(places.len(), |at| at + 1);
+    let beyond = found.not_code.map_or(0, |(_, dropped)| dropped);
+    let what = match (places.get(kept), found.not_code) {
+        (Some(place), _) => format!("no call stands before {:#x}", place.addr),
+        (None, Some((addr, _))) => format!("{addr:#x} is not code"),
+        (None, None) => return (places, None),
+    };
+    let dropped = places.len() - kept + beyond;
+    let note = format!("ends early: {what}, {dropped} dropped (a function here keeps no frame pointer)");
+    (&places[..kept], Some(note))
 }
 
 /// One frame for the function and one for each call inlined at this place, innermost first.
