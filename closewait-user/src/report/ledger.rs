@@ -12,90 +12,18 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use crate::clock::MonoNs;
-use crate::fact::Fact;
 use crate::item::Netns;
 use crate::tcp::Tuple;
-use crate::tracker::{SocketId, SuspectKind};
+use crate::tracker::SocketId;
 use crate::verdict::{Code, Nofile};
 
 use super::cause::CauseId;
-use super::model::{Ending, Finding, Release, entered};
+use super::counts::{ByEnding, ByLeak};
+use super::model::{Finding, Release, entered};
 
 /// Causes remembered before those with no stuck socket left are only counted. A
 /// client that talks to the whole internet makes one cause of each server.
 const MAX_CAUSES: usize = 10_000;
-
-/// Sockets by whether they are a leak.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ByLeak {
-    /// Leaked.
-    #[serde(rename = "true")]
-    pub yes: u64,
-    /// The evidence cannot tell.
-    #[serde(rename = "null")]
-    pub unclear: u64,
-    /// Harmless.
-    #[serde(rename = "false")]
-    pub no: u64,
-}
-
-impl ByLeak {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.yes + self.unclear + self.no
-    }
-
-    /// The worst that is there; `Some(false)` when nothing is.
-    pub fn worst(&self) -> Option<bool> {
-        match self {
-            Self { yes: 1.., .. } => Some(true),
-            Self { unclear: 1.., .. } => None,
-            _ => Some(false),
-        }
-    }
-
-    fn of(&mut self, leak: Option<bool>) -> &mut u64 {
-        match leak {
-            Some(true) => &mut self.yes,
-            None => &mut self.unclear,
-            Some(false) => &mut self.no,
-        }
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.yes += other.yes;
-        self.unclear += other.unclear;
-        self.no += other.no;
-    }
-}
-
-/// Sockets by how they ended; what is not known has a place of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ByEnding {
-    known: [u64; Ending::ALL.len()],
-    /// The end was not seen.
-    pub unknown: u64,
-}
-
-impl ByEnding {
-    /// How many ended in this way.
-    pub fn get(&self, how: Ending) -> u64 {
-        self.known[how as usize]
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.known.iter().sum::<u64>() + self.unknown
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.unknown += other.unknown;
-        for how in Ending::ALL {
-            self.known[how as usize] += other.get(how);
-        }
-    }
-}
 
 /// What a finding is, compared with what was known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +41,6 @@ struct Member {
     cause: CauseId,
     /// Of what makes a finding news.
     fingerprint: u64,
-    ghost: bool,
     leak: Option<bool>,
     entered: (MonoNs, Option<MonoNs>),
     tuple: Tuple,
@@ -145,8 +72,6 @@ impl Ledger {
     /// Whether `finding` is news.
     pub fn news(&self, finding: &Finding) -> News {
         match self.members.get(&finding.suspect.id) {
-            // A stuck socket that turns ghost is the first ghost of its socket.
-            Some(known) if known.ghost != is_ghost(finding) => News::New,
             Some(known) if known.fingerprint == fingerprint(finding) => News::Same,
             Some(_) => News::Changed,
             None => News::New,
@@ -160,7 +85,6 @@ impl Ledger {
         let member = Member {
             cause,
             fingerprint: fingerprint(&finding),
-            ghost: is_ghost(&finding),
             leak: finding.verdict.leak,
             entered: entered(&finding.suspect),
             tuple: finding.suspect.tuple,
@@ -197,11 +121,7 @@ impl Ledger {
     /// A socket ended. The cause it was counted under, when it had been reported.
     pub fn release(&mut self, release: &Release) -> Option<CauseId> {
         let member = self.members.remove(&release.released.id)?;
-        let mut ending = ByEnding::default();
-        match release.how {
-            Fact::Known(how) => ending.known[how as usize] = 1,
-            Fact::Unknown(_) => ending.unknown = 1,
-        }
+        let ending = ByEnding::one(release.how.known().copied());
         self.endings.add(ending);
         if let Some(entry) = self.entries.get_mut(&member.cause) {
             entry.now -= 1;
@@ -231,6 +151,11 @@ impl Ledger {
     /// The sockets stuck now under `cause`.
     pub fn stuck(&self, cause: CauseId) -> u64 {
         self.entries.get(&cause).map_or(0, |e| e.now)
+    }
+
+    /// Nothing has been reported.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.forgotten_causes == 0
     }
 
     /// The ends of all sockets that had been reported.
@@ -330,7 +255,8 @@ impl Cause<'_> {
         if let Some(pid) = member.pid {
             let process = self.processes.entry(pid).or_default();
             process.sockets += 1;
-            if member.at >= process.at && member.nofile.is_some() {
+            let newer = |n: Nofile| (member.at, n.used) > (process.at, process.nofile.map_or(0, |n| n.used));
+            if member.nofile.is_some_and(|n| process.nofile.is_none() || newer(n)) {
                 (process.at, process.nofile) = (member.at, member.nofile);
             }
         }
@@ -376,10 +302,6 @@ impl<T: PartialEq> Same<T> {
             _ => *self = Self::Many,
         }
     }
-}
-
-fn is_ghost(finding: &Finding) -> bool {
-    matches!(finding.suspect.kind, SuspectKind::Ghost { .. })
 }
 
 /// How much a finding tells: the better example of its cause tells more.

@@ -11,6 +11,7 @@ use std::io;
 use crate::clock::{Clock, MonoNs};
 
 pub mod cause;
+pub mod counts;
 pub mod escape;
 pub mod json;
 pub mod ledger;
@@ -18,12 +19,15 @@ pub mod model;
 mod pace;
 pub mod schema;
 pub mod summary;
+pub mod text;
 
 pub use cause::CauseId;
+pub use counts::{ByEnding, ByLeak};
 pub use json::JsonSink;
 pub use ledger::Ledger;
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report};
-pub use summary::{Cost, Dwell, Summary, Totals, gate};
+pub use summary::{Cost, Summary, Totals, gate};
+pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
 
 use ledger::News;
 

@@ -161,13 +161,13 @@ impl Ending {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Closed, Self::Aborted, Self::Exited, Self::Destroyed];
 
-    /// As it is printed.
-    pub const fn word(self) -> &'static str {
+    /// As it is printed for people.
+    pub const fn words(self) -> &'static str {
         match self {
-            Self::Closed => "closed",
-            Self::Aborted => "aborted",
-            Self::Exited => "exited",
-            Self::Destroyed => "destroyed",
+            Self::Closed => "closed late",
+            Self::Aborted => "aborted by the program",
+            Self::Exited => "ended with the process",
+            Self::Destroyed => "destroyed from outside",
         }
     }
 }

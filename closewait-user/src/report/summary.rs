@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::item::Gap;
+use crate::tracker::TrackerStats;
 use crate::verdict::Code;
 
 use super::cause::CauseId;
-use super::ledger::{ByEnding, ByLeak, Ledger};
+use super::counts::{ByEnding, ByLeak};
+use super::ledger::Ledger;
 
 /// What the driver knows and the ledger does not.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,20 +26,26 @@ pub struct Totals {
     pub threshold: Duration,
     /// Sockets watched, in any state.
     pub watched: u64,
-    /// Sockets that entered CLOSE_WAIT, those already in it at the start included.
-    pub entered: u64,
-    /// Sockets that left CLOSE_WAIT.
-    pub left: u64,
-    /// Sockets in CLOSE_WAIT at the end.
-    pub in_close_wait: u64,
-    /// How long the sockets that left had been in CLOSE_WAIT.
-    pub dwell: Dwell,
+    /// What the tracker has counted.
+    pub tracker: TrackerStats,
     /// Everything that was lost.
     pub lost: Gap,
     /// What was off, and why: one sentence each.
     pub degraded: Vec<String>,
     /// What the tool itself used.
     pub cost: Cost,
+}
+
+impl Totals {
+    /// Sockets that were in CLOSE_WAIT at some time.
+    pub fn entered(&self) -> u64 {
+        self.tracker.entered + self.tracker.found_by_snapshot + self.tracker.unmatched_leaves
+    }
+
+    /// Sockets that left it, seen or inferred.
+    pub fn left(&self) -> u64 {
+        self.tracker.left + self.tracker.healed
+    }
 }
 
 /// What the tool itself used; `None` where it could not be measured.
@@ -49,44 +57,6 @@ pub struct Cost {
     pub rss: Option<u64>,
     /// CPU time of the BPF programs; the kernel counts it only when told to.
     pub bpf: Option<Duration>,
-}
-
-/// A histogram of the time sockets spent in CLOSE_WAIT, by powers of ten and the
-/// units people think in.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Dwell {
-    counts: [u64; Self::BOUNDS.len() + 1],
-}
-
-impl Dwell {
-    /// Upper bounds of the buckets, exclusive; the last bucket has none.
-    pub const BOUNDS: [Duration; 9] = [
-        Duration::from_millis(1),
-        Duration::from_millis(10),
-        Duration::from_millis(100),
-        Duration::from_secs(1),
-        Duration::from_secs(10),
-        Duration::from_mins(1),
-        Duration::from_mins(10),
-        Duration::from_hours(1),
-        Duration::from_hours(24),
-    ];
-
-    /// Counts one socket.
-    pub fn add(&mut self, dwell: Duration) {
-        self.counts[Self::BOUNDS.partition_point(|bound| *bound <= dwell)] += 1;
-    }
-
-    /// Sockets counted.
-    pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// The buckets in order: upper bound and count.
-    pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
-        let bounds = Self::BOUNDS.into_iter().map(Some).chain([None]);
-        bounds.zip(self.counts)
-    }
 }
 
 /// Everything there is to say at the end.
@@ -157,23 +127,4 @@ impl Summary {
 /// harmless never counts.
 pub fn gate(summary: &Summary, fail_on_stuck: bool, allow_unknown: bool) -> bool {
     fail_on_stuck && (summary.leak.yes > 0 || (summary.leak.unclear > 0 && !allow_unknown))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_ends_before_its_bound() {
-        let mut dwell = Dwell::default();
-        for (ms, bucket) in
-            [(0, 0), (1, 1), (9, 1), (10, 2), (999, 3), (1000, 4), (86_399_999, 8), (86_400_000, 9)]
-        {
-            let before = dwell.counts[bucket];
-            dwell.add(Duration::from_millis(ms));
-            assert_eq!(dwell.counts[bucket], before + 1, "{ms} ms");
-        }
-        assert_eq!(dwell.total(), 8);
-        assert_eq!(dwell.buckets().map(|(_, n)| n).sum::<u64>(), 8);
-    }
 }

@@ -61,7 +61,8 @@ impl Dwell {
     /// Number of buckets: under 1 ms, under 2, under 4, ...; the last has no upper bound.
     pub const BUCKETS: usize = 32;
 
-    pub(super) fn record(&mut self, dwell: Duration) {
+    /// Counts one time.
+    pub fn record(&mut self, dwell: Duration) {
         let ms = u64::try_from(dwell.as_millis()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - ms.leading_zeros()) as usize;
         self.counts[bucket.min(Self::BUCKETS - 1)] += 1;

@@ -43,6 +43,7 @@ impl From<&verdict::Frame> for Frame {
             addr: format!("{:#x}", f.addr),
             symbol: f.symbol.clone(),
             module: f.module.clone(),
+            build_id: f.build_id.clone(),
             offset: format!("{:#x}", f.offset),
             file: f.file.clone(),
             line: f.line,
@@ -101,7 +102,15 @@ impl From<&verdict::Holder> for Holder {
 impl From<&verdict::Opener> for Opener {
     fn from(o: &verdict::Opener) -> Self {
         let (stack, stack_unknown) = frames(&o.stack);
-        Self { pid: o.task.pid, tid: o.task.tid, comm: o.task.comm.clone(), via: o.via, stack, stack_unknown }
+        Self {
+            pid: o.task.pid,
+            tid: o.task.tid,
+            comm: o.task.comm.clone(),
+            via: o.via,
+            stack,
+            stack_unknown,
+            stack_note: o.stack_note.clone(),
+        }
     }
 }
 

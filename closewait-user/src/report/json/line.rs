@@ -185,6 +185,9 @@ pub(crate) struct Opener {
     pub stack: Vec<Frame>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_unknown: Option<String>,
+    /// What is missing from the stack, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_note: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -315,6 +318,9 @@ pub(crate) struct Frame {
     pub addr: String,
     pub symbol: Option<String>,
     pub module: Option<String>,
+    /// The module's build id in hexadecimal, when it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
     /// Into the function, or into the module when there is no symbol; hexadecimal.
     pub offset: String,
     pub file: Option<String>,

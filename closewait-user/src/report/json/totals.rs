@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::item::Gap;
 use crate::report::Moment;
-use crate::report::ledger::{ByEnding, ByLeak, Cause, Same};
+use crate::report::counts::{ByEnding, ByLeak};
+use crate::report::ledger::{Cause, Same};
 use crate::report::model::{Age, Ending, Level, Notice};
 use crate::report::summary::{Cost, Summary};
 use crate::verdict::Code;
@@ -176,7 +177,7 @@ pub(crate) struct SummaryLine {
 pub(crate) struct TotalsLine {
     /// Sockets watched, in any state.
     pub watched: u64,
-    /// Sockets that entered CLOSE_WAIT, those already in it at the start included.
+    /// Sockets that were in CLOSE_WAIT at some time.
     pub entered: u64,
     /// Sockets that left it.
     pub left: u64,
@@ -262,9 +263,9 @@ impl SummaryLine {
             threshold_ms: millis(totals.threshold),
             totals: TotalsLine {
                 watched: totals.watched,
-                entered: totals.entered,
-                left: totals.left,
-                in_close_wait: totals.in_close_wait,
+                entered: totals.entered(),
+                left: totals.left(),
+                in_close_wait: totals.tracker.tracked,
                 reported: summary.leak.total(),
                 stuck: summary.stuck,
                 released: summary.released.into(),
@@ -284,6 +285,7 @@ impl SummaryLine {
                 .collect(),
             causes_forgotten: summary.causes_forgotten,
             dwell: totals
+                .tracker
                 .dwell
                 .buckets()
                 .map(|(bound, count)| Bucket { lt_ms: bound.map(millis), count })

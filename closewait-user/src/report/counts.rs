@@ -1,0 +1,86 @@
+//! Counts of sockets: by whether they are a leak, by how they ended. What is not
+//! known is counted apart, never as one of the others.
+
+use super::model::Ending;
+
+/// Sockets by whether they are a leak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByLeak {
+    /// Leaked.
+    #[serde(rename = "true")]
+    pub yes: u64,
+    /// The evidence cannot tell.
+    #[serde(rename = "null")]
+    pub unclear: u64,
+    /// Harmless.
+    #[serde(rename = "false")]
+    pub no: u64,
+}
+
+impl ByLeak {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.yes + self.unclear + self.no
+    }
+
+    /// The worst that is there; `Some(false)` when nothing is.
+    pub fn worst(&self) -> Option<bool> {
+        match self {
+            Self { yes: 1.., .. } => Some(true),
+            Self { unclear: 1.., .. } => None,
+            _ => Some(false),
+        }
+    }
+
+    pub(super) fn of(&mut self, leak: Option<bool>) -> &mut u64 {
+        match leak {
+            Some(true) => &mut self.yes,
+            None => &mut self.unclear,
+            Some(false) => &mut self.no,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.yes += other.yes;
+        self.unclear += other.unclear;
+        self.no += other.no;
+    }
+}
+
+/// Sockets by how they ended; what is not known has a place of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ByEnding {
+    known: [u64; Ending::ALL.len()],
+    /// The end was not seen.
+    pub unknown: u64,
+}
+
+impl ByEnding {
+    /// One socket; `None`: its end was not seen.
+    pub(super) fn one(how: Option<Ending>) -> Self {
+        let mut one = Self::default();
+        match how {
+            Some(how) => one.known[how as usize] = 1,
+            None => one.unknown = 1,
+        }
+        one
+    }
+
+    /// How many ended in this way.
+    pub fn get(&self, how: Ending) -> u64 {
+        self.known[how as usize]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.known.iter().sum::<u64>() + self.unknown
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.unknown += other.unknown;
+        for how in Ending::ALL {
+            self.known[how as usize] += other.get(how);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A cause in text: who, how many, since when, where, why, and what to do.
+//!
+//! In: a [`Cause`] of the ledger. Out: lines of at most the style's width. Every
+//! name from the system is escaped here.
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::report::escape::escape;
+use crate::report::ledger::{Cause, Process};
+use crate::report::model::{Age, Finding, owner};
+use crate::verdict::{Confidence, Evidence, Holder, Nofile, Verdict};
+
+use super::place;
+use super::stack::fold;
+use super::style::{Paint, Style, age, count, plural, shorten, wrap};
+use super::totals::endings;
+
+/// Column where what a label introduces begins.
+const BODY: usize = 12;
+
+/// The three words for `leak`, and their colour.
+pub(super) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
+    match leak {
+        Some(true) => ("leak", Paint::Leak),
+        None => ("unclear", Paint::Unclear),
+        Some(false) => ("harmless", Paint::Dim),
+    }
+}
+
+pub(super) fn confidence_word(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Low => "low",
+        Confidence::Medium => "medium",
+        Confidence::High => "high",
+    }
+}
+
+/// What causes are put together under one owner line by.
+pub(super) fn owner_key(finding: &Finding) -> (String, Option<String>, Option<String>) {
+    match finding.owner() {
+        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
+        Fact::Unknown(reason) => (reason, opener_name(&finding.evidence), None),
+    }
+}
+
+/// The owner line of causes that share an owner.
+pub(super) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
+    let finding = causes[0].exemplar;
+    let holder = match finding.owner() {
+        Fact::Known(holder) => holder,
+        Fact::Unknown(reason) => {
+            // Nobody holds it: that is known, too.
+            let nobody =
+                finding.evidence.holders.known().is_some() && finding.evidence.listener.known().is_none();
+            let who = if nobody { "held by nobody" } else { "owner unknown" };
+            let opened = opener_name(&finding.evidence).map_or(String::new(), |o| format!(", opened by {o}"));
+            let rest = format!("{opened}: {}", escape(&reason));
+            let left = style.columns() - who.len();
+            return format!("{}{}", style.paint(Paint::Owner, who), shorten(&rest, left));
+        }
+    };
+    let mut processes: Vec<(u32, Process)> = Vec::new();
+    for (&pid, process) in causes.iter().flat_map(|c| &c.processes) {
+        match processes.iter_mut().find(|(known, _)| *known == pid) {
+            Some((_, known)) => known.nofile = process.nofile.or(known.nofile),
+            None => processes.push((pid, *process)),
+        }
+    }
+    processes.sort_by_key(|(pid, _)| *pid);
+
+    let shown: Vec<_> = processes.iter().take(4).map(|(pid, _)| pid.to_string()).collect();
+    let mut pids = if shown.is_empty() { holder.pid.to_string() } else { shown.join(",") };
+    if processes.len() > shown.len() {
+        pids.push_str(&format!(" and {} more", count((processes.len() - shown.len()) as u64)));
+    }
+    let name = shorten(&format!("{}[{pids}]", quoted(&holder.comm)), style.columns());
+    let mut rest = String::new();
+    if let Some(exe) = holder.exe.known().filter(|exe| !named_after(&holder.comm, exe)) {
+        rest.push_str(&format!("  {}", shorten(&escape(exe), 40)));
+    }
+    if let Some(container) = &holder.container {
+        rest.push_str(&format!("  {}", shorten(&escape(container), 40)));
+    }
+    let fullest = processes
+        .iter()
+        .filter_map(|(pid, p)| Some((pid, p.nofile?)))
+        .max_by_key(|(_, n)| n.used.saturating_mul(1000) / n.soft.max(1));
+    if let Some((pid, nofile)) = fullest {
+        let of = fds(nofile);
+        if processes.len() > 1 {
+            rest.push_str(&format!("  up to {of}, pid {pid}"));
+        } else {
+            rest.push_str(&format!("  {of}"));
+        }
+    }
+    let left = style.columns().saturating_sub(name.width());
+    format!("{}{}", style.paint(Paint::Owner, &name), shorten(&rest, left))
+}
+
+/// `812 of 1,024 fds (79%)`
+fn fds(n: Nofile) -> String {
+    if n.soft == u64::MAX {
+        return format!("{} fds, no limit", count(n.used));
+    }
+    let percent = n.used.saturating_mul(100).checked_div(n.soft).filter(|p| *p <= 100);
+    let percent = percent.map_or(String::new(), |p| format!(" ({p}%)"));
+    format!("{} of {} fds{percent}", count(n.used), count(n.soft))
+}
+
+/// `java[21773]`
+pub(super) fn name(comm: &str, pid: u32) -> String {
+    format!("{}[{pid}]", quoted(comm))
+}
+
+/// A comm as it is, or in quotes when it could be taken for the text around it.
+fn quoted(comm: &str) -> String {
+    let plain = !comm.is_empty() && comm.trim() == comm && !comm.contains("  ") && !comm.contains(['[', '"']);
+    let comm = shorten(&escape(comm), 40);
+    if plain { comm } else { format!("\"{comm}\"") }
+}
+
+/// A comm is the first 15 bytes of the executable's name, unless the program changed it.
+fn named_after(comm: &str, exe: &str) -> bool {
+    exe.rsplit('/').next().is_some_and(|file| file.starts_with(comm))
+}
+
+fn opener_name(evidence: &Evidence) -> Option<String> {
+    evidence.opener.known().map(|o| name(&o.task.comm, o.task.pid))
+}
+
+/// The lines of one cause under its owner line. `before`: its sockets when it was
+/// last printed.
+pub(super) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &Style) -> Vec<String> {
+    let finding = cause.exemplar;
+    let stuck = cause.now.total();
+    let gone = cause.gone.total();
+    let mut sockets = match (stuck, gone) {
+        (0, _) => format!("none left of {}", plural(gone, "socket")),
+        _ => plural(stuck, "socket"),
+    };
+    if (1..stuck).contains(&before) {
+        sockets.push_str(&format!(" ({} before)", count(before)));
+    }
+    let oldest = cause.oldest.map(|(latest, earliest)| {
+        let age_now = Age::between(latest, earliest, now);
+        let word = if stuck > 1 { "oldest" } else { "for" };
+        let note = if age_now.max.is_none() { " (older than this trace)" } else { "" };
+        format!("{word} {}{note}", age(age_now))
+    });
+    let (leak, paint) = leak_word(cause.leak());
+    let head = [
+        (None, sockets),
+        (Some(paint), code_and_confidence(&finding.verdict)),
+        (Some(paint), leak.to_owned()),
+        (None, oldest.unwrap_or_default()),
+        (None, format!("cause {}", cause.id)),
+    ];
+    let mut lines = row(&head, 2, style);
+    labelled(&mut lines, style, "where", &place::of_cause(cause), 2);
+    let many = stuck + gone > 1;
+    detail(&mut lines, finding, many, style);
+    if gone > 0 && stuck > 0 || gone > 1 {
+        labelled(&mut lines, style, "ended", &endings(cause.endings), 2);
+    }
+    next(&mut lines, &finding.verdict, style);
+    lines
+}
+
+/// Parts side by side, from column `indent` on; those that do not fit go on,
+/// further in, on the next line.
+pub(super) fn row(parts: &[(Option<Paint>, String)], indent: usize, style: &Style) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut used = style.columns();
+    for (paint, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
+        let painted = paint.map_or_else(|| text.clone(), |paint| style.paint(paint, text));
+        match lines.last_mut() {
+            Some(line) if used + 2 + text.width() <= style.columns() => {
+                line.push_str(&format!("  {painted}"));
+                used += 2 + text.width();
+            }
+            last => {
+                let indent = if last.is_some() { indent + 4 } else { indent };
+                lines.push(format!("{}{painted}", " ".repeat(indent)));
+                used = indent + text.width();
+            }
+        }
+    }
+    lines
+}
+
+/// `EOF_IGNORED (high)`
+pub(super) fn code_and_confidence(verdict: &Verdict) -> String {
+    format!("{} ({})", verdict.code, confidence_word(verdict.confidence))
+}
+
+/// Why, what is missing, who holds it and where it was opened.
+pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, style: &Style) {
+    let verdict = &finding.verdict;
+    let evidence = &finding.evidence;
+    let mut why = escape(&verdict.evidence.join("; ")).into_owned();
+    if many && !why.is_empty() {
+        why.insert_str(0, "e.g. ");
+    }
+    if !verdict.also.is_empty() {
+        let also: Vec<_> = verdict.also.iter().map(|code| code.name()).collect();
+        why.push_str(&format!("; also {}", also.join(", ")));
+    }
+    labelled(lines, style, "why", &why, 3);
+    if verdict.leak != Some(false) {
+        if !verdict.missing.is_empty() {
+            labelled(lines, style, "missing", &escape(&verdict.missing.join("; ")), 2);
+        }
+        if let Some(holders) = other_holders(evidence) {
+            labelled(lines, style, "held by", &holders, 2);
+        }
+        opened(lines, evidence, style);
+    }
+}
+
+/// `next:` and the fix; the last of every block.
+pub(super) fn next(lines: &mut Vec<String>, verdict: &Verdict, style: &Style) {
+    labelled(lines, style, "next:", &escape(&verdict.next), 3);
+}
+
+/// All holders, when there is more than one process.
+fn other_holders(evidence: &Evidence) -> Option<String> {
+    let holders = evidence.holders.known()?;
+    let first = holders.first()?;
+    if evidence.listener.known().is_some() || holders.iter().all(|h| h.pid == first.pid) {
+        return None;
+    }
+    let shown = 6;
+    let mut names: Vec<_> = holders.iter().take(shown).map(holder_name).collect();
+    if holders.len() > shown {
+        names.push(format!("{} more", holders.len() - shown));
+    }
+    Some(names.join(", "))
+}
+
+fn holder_name(h: &Holder) -> String {
+    let inherits = if h.cloexec == Fact::Known(false) { " without CLOEXEC" } else { "" };
+    format!("{} fd {}{inherits}", name(&h.comm, h.pid), h.fd)
+}
+
+fn opened(lines: &mut Vec<String>, evidence: &Evidence, style: &Style) {
+    let opener = match &evidence.opener {
+        Fact::Known(opener) => opener,
+        // That nobody opened a socket that was never accepted is no news.
+        Fact::Unknown(_) if evidence.listener.known().is_some() => return,
+        Fact::Unknown(reason) => {
+            labelled(lines, style, "opened", &format!("not known: {}", escape(reason)), 2);
+            return;
+        }
+    };
+    let by_owner = owner(evidence).known().is_some_and(|h| h.pid == opener.task.pid);
+    let who = opener_name(evidence).filter(|_| !by_owner);
+    match &opener.stack {
+        Fact::Known(stack) if !stack.is_empty() => {
+            let mut body = who.map_or(Vec::new(), |who| vec![format!("by {who}")]);
+            body.extend(fold(stack, style.columns() - BODY));
+            if let Some(note) = &opener.stack_note {
+                body.extend(wrap(&format!("({})", escape(note)), style.columns() - BODY, 2));
+            }
+            put(lines, style, "opened", body);
+        }
+        stack => {
+            let reason = stack.reason().unwrap_or("it is empty");
+            let who = who.map_or(String::new(), |who| format!("by {who}; "));
+            labelled(lines, style, "opened", &format!("{who}no stack: {}", escape(reason)), 2);
+        }
+    }
+}
+
+/// Adds `text` after `label`, wrapped to at most `max` lines; nothing when it is empty.
+pub(super) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text: &str, max: usize) {
+    put(lines, style, label, wrap(text, style.columns() - BODY, max));
+}
+
+fn put(lines: &mut Vec<String>, style: &Style, label: &str, body: Vec<String>) {
+    for (i, text) in body.into_iter().enumerate() {
+        let label = if i == 0 { format!("{label:<8}") } else { " ".repeat(8) };
+        lines.push(format!("    {}{text}", style.paint(Paint::Dim, &label)));
+    }
+}

@@ -1,0 +1,173 @@
+//! Stacks for people: `a <- b <- c`, the innermost frame of the program first.
+//! What every stack has in common (libc's wrappers) and what repeats is folded.
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::report::escape::escape;
+use crate::verdict::{Frame, How};
+
+use super::style::shorten;
+
+/// Widest a single symbol may be.
+const SYMBOL: usize = 48;
+
+/// One line of `width` columns, or two when the second earns it; what does not
+/// fit is counted. An empty stack gives no line.
+pub(super) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
+    let names = names(frames);
+    let mut lines: Vec<String> = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let left = names.len() - i;
+        match &mut lines[..] {
+            [] => lines.push(shorten(name, width)),
+            [line] if line.width() + 4 + name.width() <= width => line.push_str(&format!(" <- {name}")),
+            [_] => lines.push(format!("<- {}", shorten(name, width - 3 - more(left - 1).width()))),
+            [.., line] if line.width() + 4 + name.width() + more(left - 1).width() <= width => {
+                line.push_str(&format!(" <- {name}"));
+            }
+            [.., line] => {
+                line.push_str(&more(left));
+                break;
+            }
+        }
+    }
+    lines
+}
+
+fn more(frames: usize) -> String {
+    if frames == 0 { String::new() } else { format!(" <- … {frames} more") }
+}
+
+/// What to print for each frame, repeats folded.
+fn names(frames: &[Frame]) -> Vec<String> {
+    // The innermost frames in libc (accept4, its cancellation wrapper) are in every stack.
+    let own = frames.iter().position(|f| !in_libc(f)).unwrap_or(0);
+    let mut names: Vec<(String, usize)> = Vec::new();
+    for (i, frame) in frames[own..].iter().enumerate() {
+        // Where the program did it: worth a place in its source.
+        let name = name(frame, i == 0);
+        match names.last_mut() {
+            Some((last, times)) if *last == name => *times += 1,
+            _ => names.push((name, 1)),
+        }
+    }
+    names.into_iter().map(|(name, times)| if times > 1 { format!("{name} x{times}") } else { name }).collect()
+}
+
+fn in_libc(frame: &Frame) -> bool {
+    let file = frame.module.as_deref().map_or("", |m| m.rsplit('/').next().unwrap_or(m));
+    ["libc.so", "libc-2.", "libc.musl", "libpthread", "ld-musl", "ld-linux", "[vdso]"]
+        .iter()
+        .any(|name| file.starts_with(name))
+}
+
+fn name(frame: &Frame, with_source: bool) -> String {
+    let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
+    let mut name = match (&frame.symbol, module) {
+        (Some(symbol), _) => shorten(&escape(bare(symbol)), SYMBOL),
+        (None, Some(module)) => shorten(&format!("{}+{:#x}", escape(module), frame.offset), SYMBOL),
+        (None, None) => format!("{:#x}", frame.addr),
+    };
+    // Found by scanning: it may be a left-over of an earlier call.
+    if frame.how == How::Scan {
+        name.push('?');
+    }
+    if with_source && let Some(file) = &frame.file {
+        let file = file.rsplit('/').next().unwrap_or(file);
+        let line = frame.line.map_or(String::new(), |l| format!(":{l}"));
+        name.push_str(&format!(" ({}{line})", shorten(&escape(file), SYMBOL / 2)));
+    }
+    name
+}
+
+/// A C++ symbol without its arguments: `pool::take(std::string const&)` is `pool::take`.
+fn bare(symbol: &str) -> &str {
+    match symbol.find('(') {
+        Some(at)
+            if at > 0
+                && symbol.ends_with([')', 't'])
+                && symbol.contains("::")
+                && !symbol.starts_with('<') =>
+        {
+            &symbol[..at]
+        }
+        _ => symbol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(symbol: &str, module: &str) -> Frame {
+        Frame {
+            addr: 0x55d0_0000_1234,
+            symbol: (!symbol.is_empty()).then(|| symbol.to_owned()),
+            module: (!module.is_empty()).then(|| module.to_owned()),
+            offset: 0x1a2,
+            build_id: None,
+            file: None,
+            line: None,
+            inlined: false,
+            how: How::Dwarf,
+        }
+    }
+
+    #[test]
+    fn libc_is_skipped_repeats_are_folded_and_the_rest_is_counted() {
+        let frames = [
+            frame("accept4", "/lib/x86_64-linux-gnu/libc.so.6"),
+            frame("serve", "/usr/bin/app"),
+            frame("step", "/usr/bin/app"),
+            frame("step", "/usr/bin/app"),
+            frame("step", "/usr/bin/app"),
+            frame("", "/usr/bin/app"),
+            frame("", ""),
+        ];
+        assert_eq!(fold(&frames, 80), ["serve <- step x3 <- app+0x1a2 <- 0x55d000001234"]);
+        assert_eq!(fold(&frames, 36), ["serve <- step x3 <- app+0x1a2", "<- 0x55d000001234"]);
+        assert_eq!(fold(&frames, 28), ["serve <- step x3", "<- app+0x1a2 <- … 1 more"]);
+        assert_eq!(fold(&frames[..1], 80), ["accept4"]);
+        assert_eq!(fold(&[], 80), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_width_and_no_stack_makes_a_line_too_long() {
+        let long = "a::very::long::name::".repeat(9);
+        for n in 0..40 {
+            let frames: Vec<_> = (0..n).map(|i| frame(&format!("{long}{i}"), "m")).collect();
+            for width in 40..120 {
+                let lines = fold(&frames, width);
+                assert!(lines.len() <= 2);
+                assert!(lines.iter().all(|l| l.width() <= width), "{n} frames, {width}: {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_place_in_the_source_follows_the_first_frame_of_the_program() {
+        let mut first = frame("handle_conn", "/usr/bin/app");
+        first.file = Some("/src/server.c".into());
+        first.line = Some(88);
+        let mut guess = first.clone();
+        guess.how = How::Scan;
+        assert_eq!(fold(&[first, guess], 80), ["handle_conn (server.c:88) <- handle_conn?"]);
+    }
+
+    #[test]
+    fn arguments_are_dropped_from_cpp_symbols_only() {
+        for (symbol, want) in [
+            ("pool::take(std::string const&)", "pool::take"),
+            ("pool::size() const", "pool::size"),
+            ("main.(*Server).Serve", "main.(*Server).Serve"),
+            ("net/http.(*conn).serve.func1", "net/http.(*conn).serve.func1"),
+            ("<app::Pool as core::ops::Drop>::drop", "<app::Pool as core::ops::Drop>::drop"),
+            (
+                "serve_forever (/usr/lib/python3.12/socketserver.py)",
+                "serve_forever (/usr/lib/python3.12/socketserver.py)",
+            ),
+        ] {
+            assert_eq!(bare(symbol), want);
+        }
+    }
+}

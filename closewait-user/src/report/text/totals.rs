@@ -1,0 +1,190 @@
+//! Text about everything at once: the headline, the sentence for "nothing is
+//! stuck", and the summary.
+
+use std::time::Duration;
+
+use crate::report::Moment;
+use crate::report::counts::{ByEnding, ByLeak};
+use crate::report::ledger::Cause;
+use crate::report::model::{Ending, FirstLook};
+use crate::report::summary::Summary;
+use crate::tracker::{Dwell, SuspectKind};
+
+use super::style::{Style, count, plural, span, wrap};
+
+/// How many, how bad, and when: the first line of a report.
+pub(super) fn headline(
+    causes: &[Cause<'_>],
+    threshold: Duration,
+    at: Moment<'_>,
+    style: &Style,
+) -> Vec<String> {
+    let mut stuck = ByLeak::default();
+    let mut gone = ByLeak::default();
+    let mut ghosts = 0;
+    for cause in causes {
+        stuck.add(cause.now);
+        gone.add(cause.gone);
+        if matches!(cause.exemplar.suspect.kind, SuspectKind::Ghost { .. }) {
+            ghosts += cause.now.total();
+        }
+    }
+    let threshold = span(threshold);
+    let mut text = if stuck.total() > 0 {
+        format!("{} in CLOSE_WAIT for {threshold} or longer", plural(stuck.total() - ghosts, "socket"))
+    } else {
+        stuck = gone;
+        let were = if gone.total() == 1 { "was and has" } else { "were and have" };
+        format!(
+            "No socket is in CLOSE_WAIT for {threshold} or longer now; {} {were} ended",
+            count(gone.total())
+        )
+    };
+    if ghosts > 0 {
+        text.push_str(&format!(", and {} (descriptor open, TCP gone)", plural(ghosts, "ghost")));
+    }
+    text.push_str(&format!(": {} ({})", leaks(stuck), time(at)));
+    wrap(&text, style.columns(), 3)
+}
+
+/// `2026-11-20 18:00:00 UTC`
+pub(super) fn time(at: Moment<'_>) -> String {
+    let rfc = humantime::format_rfc3339_seconds(at.clock.wall(at.now)).to_string();
+    rfc.replace('T', " ").replace('Z', " UTC")
+}
+
+/// `4,941 leaked, 3 unclear, 112 harmless`
+pub(super) fn leaks(n: ByLeak) -> String {
+    let words = [(n.yes, "leaked"), (n.unclear, "unclear"), (n.no, "harmless")];
+    let words: Vec<_> =
+        words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", count(*n))).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+/// `499 closed late, 4,491 ended with the process`
+pub(super) fn endings(n: ByEnding) -> String {
+    let known = Ending::ALL.into_iter().map(|how| (n.get(how), how.words()));
+    let words: Vec<_> = known
+        .chain([(n.unknown, "ended unseen")])
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, words)| format!("{} {words}", count(n)))
+        .collect();
+    words.join(", ")
+}
+
+/// Said when nothing is stuck, so that the reader knows that somebody looked.
+pub(super) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Vec<String> {
+    let young = match look.young {
+        0 => "none is in CLOSE_WAIT now".to_owned(),
+        n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
+    };
+    let text = format!(
+        "No socket has been in CLOSE_WAIT for {} or longer; {} watched, {young}.",
+        span(threshold),
+        count(look.watched)
+    );
+    wrap(&text, style.columns(), 3)
+}
+
+/// The summary at the end.
+pub(super) fn summary(s: &Summary, style: &Style) -> Vec<String> {
+    let totals = &s.totals;
+    let mut lines = Vec::new();
+    let mut put = |label: &str, text: &str, max: usize| {
+        for (i, line) in wrap(text, style.columns() - 12, max).into_iter().enumerate() {
+            lines.push(format!("  {:<10}{line}", if i == 0 { label } else { "" }));
+        }
+    };
+    put(
+        "watched",
+        &format!(
+            "{} for {}; {} were in CLOSE_WAIT, {} left it, {} in it now",
+            plural(totals.watched, "socket"),
+            span(totals.ended.since(totals.began)),
+            count(totals.entered()),
+            count(totals.left()),
+            count(totals.tracker.tracked)
+        ),
+        2,
+    );
+    let reported = s.leak.total();
+    let mut text =
+        format!("{} as stuck for {} or longer", plural(reported, "socket"), span(totals.threshold));
+    if reported > 0 {
+        text.push_str(&format!(": {}", leaks(s.leak)));
+        let codes: Vec<_> =
+            s.by_verdict.iter().map(|(code, n)| format!("{code} {}", count(n.total()))).collect();
+        text.push_str(&format!("; {}", codes.join(", ")));
+    }
+    if s.causes_forgotten > 0 {
+        text.push_str(&format!("; {} ended and not listed above", plural(s.causes_forgotten, "cause")));
+    }
+    put("reported", &text, 4);
+    if s.released.total() > 0 {
+        let text = format!("{} of them: {}", count(s.released.total()), endings(s.released));
+        put("ended", &text, 2);
+    }
+    if totals.tracker.dwell.total() > 0 {
+        put("dwell", &dwell(&totals.tracker.dwell), 2);
+    }
+    put("lost", &lost(s), 3);
+    for degraded in &totals.degraded {
+        put("degraded", &crate::report::escape::escape(degraded), 3);
+    }
+    let cost = [
+        totals.cost.cpu.map(|t| format!("CPU {}", span(t))),
+        totals.cost.bpf.map(|t| format!("BPF {}", span(t))),
+        totals.cost.rss.map(|b| format!("memory {:.1} MiB", f64_of(b) / f64_of(1 << 20))),
+    ];
+    let cost: Vec<_> = cost.into_iter().flatten().collect();
+    put("cost", &cost.join(", "), 1);
+    lines.insert(0, "summary".to_owned());
+    lines
+}
+
+/// Half, most and all of the times, by the bounds of their buckets.
+fn dwell(dwell: &Dwell) -> String {
+    let total = dwell.total();
+    let mut parts = Vec::new();
+    for (share, percent) in [("half", 50), ("99%", 99), ("all", 100)] {
+        let mut within = 0;
+        let bucket = dwell.buckets().find(|(_, n)| {
+            within += n;
+            within.saturating_mul(100) >= total.saturating_mul(percent)
+        });
+        parts.push(match bucket {
+            Some((Some(bound), _)) => format!("{share} in under {}", span(bound)),
+            _ => format!("{share} in weeks"),
+        });
+    }
+    format!("of {} that left CLOSE_WAIT, {}", plural(total, "socket"), parts.join(", "))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
+const fn f64_of(n: u64) -> f64 {
+    n as f64
+}
+
+fn lost(s: &Summary) -> String {
+    let lost = &s.totals.lost;
+    if lost.total() == 0 {
+        return "no records".to_owned();
+    }
+    format!("{}: {}", plural(lost.total(), "record"), lost_kinds(lost))
+}
+
+/// `12 enter, 3 recursion`
+pub(super) fn lost_kinds(gap: &crate::item::Gap) -> String {
+    let kinds = [
+        (gap.enter, "entered CLOSE_WAIT"),
+        (gap.leave, "left it"),
+        (gap.destroy, "end of life"),
+        (gap.path, "call path"),
+        (gap.opener, "opener"),
+        (gap.recursion, "skipped by the kernel"),
+        (gap.malformed, "unreadable"),
+    ];
+    let kinds: Vec<_> =
+        kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{} {kind}", count(*n))).collect();
+    kinds.join(", ")
+}
