@@ -64,6 +64,7 @@ fn evidence(case: &Case) -> Evidence {
         holders: case.holders.clone(),
         listener: case.listener.clone(),
         role: case.role.clone(),
+        ..Evidence::unknown()
     }
 }
 
