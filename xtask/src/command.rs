@@ -5,8 +5,9 @@ use anyhow::{Context, Result, bail};
 use std::{
     env,
     ffi::{OsStr, OsString},
-    path::PathBuf,
-    process::Command,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 /// Runs `command` with our terminal, after printing it.
@@ -39,6 +40,35 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// The cargo that runs us, so that a chore uses the toolchain it was started with.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs `command` and hands each line of its stdout to `see` as it comes, after
+/// printing it.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub(crate) fn run_seen(command: &mut Command, mut see: impl FnMut(&str)) -> Result<()> {
+    let line = shown(command);
+    eprintln!("+ {line}");
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{line}`"))?;
+    for out in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n')) {
+        let out = String::from_utf8_lossy(&out.context("cannot read what it prints")?).into_owned();
+        println!("{out}");
+        see(&out);
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// [`find`], and where Debian keeps programs that only root is expected to run.
+pub(crate) fn find_system(name: &str) -> Option<PathBuf> {
+    find(name).or_else(|| {
+        ["/usr/sbin", "/sbin"].iter().map(|dir| Path::new(dir).join(name)).find(|file| file.is_file())
+    })
 }
 
 /// The first executable called `name` on PATH or among cargo's installed programs.

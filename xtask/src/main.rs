@@ -5,9 +5,17 @@
 //! Talk goes to stderr; stdout is for what a caller may want to read.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to the terminal")]
 
+mod build;
 mod command;
+mod counts;
+mod demo;
 mod ebpf;
+mod generate;
+mod privilege;
+mod run;
+mod setup;
 mod stopwatch;
+mod test;
 mod vm;
 mod workspace;
 
@@ -23,16 +31,34 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Bring what the other chores need and this machine lacks
+    Setup(setup::Args),
+    /// Build the tool and run it as root
+    Run(run::Args),
+    /// Leak sockets on purpose and watch the tool find them
+    Demo,
     /// Build the BPF object from source, check the committed one, or replace it
     Ebpf(ebpf::Args),
+    /// Run everything that CI runs
+    Test(test::Args),
+    /// Write the files that are made from code: the JSON Schema
+    Generate,
     /// Run the live tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().chore {
+        Chore::Setup(args) => setup::run(&args),
+        Chore::Run(args) => run::run(&args),
+        Chore::Demo => demo::run(),
         Chore::Ebpf(args) => ebpf::run(&args),
-        Chore::Vm(args) => vm::run(&args),
+        Chore::Vm(args) => vm::run(&args).map(drop),
+        Chore::Generate => generate::run(),
+        Chore::Test(args) => match test::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -128,6 +128,11 @@ pub(crate) fn check(kind: Option<Kind>) -> Result<()> {
     Ok(())
 }
 
+/// Whether some compiler for the target is there, of either kind.
+pub(crate) fn has_compiler() -> bool {
+    toolchain::distribution().is_ok() || toolchain::nightly().is_ok()
+}
+
 /// Builds and replaces the committed object.
 fn update(kind: Option<Kind>) -> Result<()> {
     let fresh = build(kind)?;

@@ -109,7 +109,7 @@ pub(crate) fn cargo(kind: Kind) -> Command {
 }
 
 /// rustup's nightly, if it has the source of `core`: (rustc, sysroot).
-fn nightly() -> Result<(PathBuf, PathBuf)> {
+pub(super) fn nightly() -> Result<(PathBuf, PathBuf)> {
     let mut rustc = Command::new("rustup");
     rustc.args(["run", "nightly", "rustc", "--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN");
     let sysroot = PathBuf::from(command::output(&mut rustc).context("rustup nightly")?);
@@ -121,7 +121,7 @@ fn nightly() -> Result<(PathBuf, PathBuf)> {
 }
 
 /// A rustc with a compiled `core` for the target: (rustc, sysroot).
-fn distribution() -> Result<(PathBuf, PathBuf)> {
+pub(super) fn distribution() -> Result<(PathBuf, PathBuf)> {
     let rustc =
         env::var_os("CLOSEWAIT_BPF_RUSTC").map_or_else(|| PathBuf::from("/usr/bin/rustc"), PathBuf::from);
     let ask = |what: &[&str]| command::output(Command::new(&rustc).args(what));

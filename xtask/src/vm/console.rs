@@ -1,6 +1,8 @@
 //! What PID 1 of a test machine says on the serial console (tests/vm/init.sh),
 //! line by line. Pure: no process, no clock.
 
+use crate::counts::Counts;
+
 /// All that was understood of a console so far.
 #[derive(Default, Debug)]
 pub(crate) struct Console {
@@ -19,7 +21,7 @@ pub(crate) struct Ran {
     /// Its exit code; `None` while it runs
     pub(crate) code: Option<i32>,
     /// libtest's counts, where it printed them
-    pub(crate) counts: Option<String>,
+    pub(crate) counts: Option<Counts>,
     first_line: usize,
     end_line: usize,
 }
@@ -33,10 +35,8 @@ impl Console {
         let line = line.trim_end();
         let at = self.lines.len();
         self.lines.push(line.to_owned());
-        if let Some(counts) = line.strip_prefix("test result: ")
-            && let Some(test) = self.tests.last_mut()
-        {
-            test.counts = Some(counts.to_owned());
+        if let (Some(counts), Some(test)) = (Counts::in_line(line), self.tests.last_mut()) {
+            test.counts = Some(counts);
         }
         // A test may leave a line unfinished, so ours need not begin one.
         let Some(said) = line.find("VM-").and_then(|at| line.get(at..)) else { return };
@@ -89,12 +89,12 @@ mod tests {
     fn a_machine_that_passes() {
         let console = console(
             "Linux starts\nVM-BOOTED 5.10.0-32 3.1\nVM-START live\nnoise\n\
-             test result: ok. 31 passed; 0 failed\r\nunfinishedVM-END live 0\r\nVM-VERDICT ok\n",
+             test result: ok. 31 passed; 0 failed; 2 ignored; 0 measured\r\nunfinishedVM-END live 0\r\nVM-VERDICT ok\n",
         );
         assert_eq!(console.booted, Some(("5.10.0-32".to_owned(), "3.1".to_owned())));
         assert_eq!(console.verdict, Some(true));
         assert_eq!(console.tests[0].code, Some(0));
-        assert_eq!(console.tests[0].counts.as_deref(), Some("ok. 31 passed; 0 failed"));
+        assert_eq!(console.tests[0].counts, Some(Counts { passed: 31, failed: 0, ignored: 2 }));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(crate) fn common(payload: &Payload, deadline_s: u64) -> Result<Vec<u8>> {
     }
     archive.symlink("bin/sh", "/usr/bin/sh");
 
-    let mut libraries = BTreeSet::new();
+    let mut libraries: BTreeSet<PathBuf> = libraries_of(&busybox).into_iter().collect();
     let tools = TOOLS.iter().map(|tool| Ok((format!("usr/bin/{tool}"), program(tool)?)));
     let tools: Vec<(String, PathBuf)> = tools.collect::<Result<_>>()?;
     for (path, file) in tools.iter().chain(&payload.files) {
@@ -130,11 +130,7 @@ fn libraries_of(executable: &Path) -> Vec<PathBuf> {
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    let found =
-        ["/usr/sbin", "/sbin"].iter().map(|dir| Path::new(dir).join(name)).find(|file| file.is_file());
-    command::find(name)
-        .or(found)
-        .with_context(|| format!("no {name} on this machine: run `cargo xtask setup`"))
+    command::find_system(name).with_context(|| format!("no {name} on this machine: run `cargo xtask setup`"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

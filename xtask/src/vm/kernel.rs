@@ -98,7 +98,8 @@ fn settle(dir: &Path) -> Result<()> {
         fs::rename(dir.join("usr/lib/modules"), dir.join("lib/modules"))?;
     }
     let modules = only_entry(&dir.join("lib/modules"))?;
-    let depmod = command::find("depmod").context("no depmod: install the package kmod")?;
+    let depmod =
+        command::find_system("depmod").context("no depmod on this machine: run `cargo xtask setup`")?;
     command::output(Command::new(depmod).arg("-b").arg(dir).arg(modules.file_name().unwrap_or_default()))?;
     Ok(())
 }

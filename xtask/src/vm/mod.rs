@@ -14,7 +14,7 @@ mod mirror;
 mod payload;
 mod suite;
 
-use crate::{stopwatch::Stopwatch, workspace};
+use crate::{counts::Counts, stopwatch::Stopwatch, workspace};
 use anyhow::{Context, Result, bail};
 use console::Console;
 use matrix::{Kernel, Machine, Matrix};
@@ -35,9 +35,19 @@ pub(crate) struct Args {
     /// How many machines run at the same time
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// The BPF object that the tool is to embed, instead of the committed one
+    #[arg(long)]
+    object: Option<PathBuf>,
     /// Arguments for the live tests, such as part of a test's name
     #[arg(last = true)]
     filter: Vec<String>,
+}
+
+impl Args {
+    /// All live tests on all kernels, with a tool that embeds `object`.
+    pub(crate) fn whole_matrix(object: PathBuf) -> Self {
+        Self { kernels: Vec::new(), command: None, jobs: 2, object: Some(object), filter: Vec::new() }
+    }
 }
 
 /// Time that a machine has for booting and shutting down beside its tests, in seconds.
@@ -52,18 +62,18 @@ enum Outcome {
     NotBooted(anyhow::Error),
 }
 
-/// Runs the matrix.
+/// Runs the matrix; how many tests ran, all kernels together.
 ///
 /// # Errors
 /// When a test failed, a machine gave no verdict, or a kernel could not be had:
 /// the error says how many of each.
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<Counts> {
     let matrix = Matrix::read()?;
     let kernels = matrix.select(&args.kernels)?;
     let cache = workspace::target_dir().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
 
-    let payload = payload::build(args.command.as_deref(), &args.filter, &cache)?;
+    let payload = payload::payload(args.command.as_deref(), &args.filter, args.object.as_deref(), &cache)?;
     let tests_deadline = matrix.machine.deadline_s.saturating_sub(BOOT_S);
     let common = initramfs::common(&payload, tests_deadline)?;
     eprintln!("initramfs: {} MB and the modules", common.len() / 1_000_000);
@@ -145,7 +155,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn conclude(outcomes: &[Outcome]) -> Result<()> {
+fn conclude(outcomes: &[Outcome]) -> Result<Counts> {
     let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
     let failed = count(|outcome| matches!(outcome, Outcome::Ran(console) if console.verdict != Some(true)));
     let not_fetched = count(|outcome| matches!(outcome, Outcome::NotFetched(_)));
@@ -157,7 +167,13 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
             outcomes.len()
         );
     }
-    Ok(())
+    let mut counts = Counts::default();
+    for outcome in outcomes {
+        if let Outcome::Ran(console) = outcome {
+            console.tests.iter().filter_map(|test| test.counts).for_each(|more| counts += more);
+        }
+    }
+    Ok(counts)
 }
 
 /// The queue and the outcomes stay usable when another machine's thread panicked.

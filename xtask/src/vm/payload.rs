@@ -1,13 +1,15 @@
 //! What a test machine is to run: the tool, the live tests and the scenario
 //! programs, built here with the same cargo as everything else.
 
-use crate::{command, workspace};
+use crate::{
+    build::{self, Executables},
+    command,
+};
 use anyhow::{Context, Result};
-use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// Files for the machine, and the command lines to run there.
@@ -24,23 +26,25 @@ pub(crate) struct Test {
 }
 
 /// Builds the tool, the live tests and the scenario programs.
-/// `instead` replaces the live tests by a command; `filter` is passed to them.
+/// `instead` replaces the live tests by a command; `filter` is passed to them;
+/// the tool embeds `object`, or the committed one.
 ///
 /// # Errors
 /// When something does not compile.
-pub(crate) fn build(instead: Option<&str>, filter: &[String], cache: &Path) -> Result<Payload> {
+pub(crate) fn payload(
+    instead: Option<&str>,
+    filter: &[String],
+    object: Option<&Path>,
+    cache: &Path,
+) -> Result<Payload> {
     let what: &[&str] = match instead {
         Some(_) => &["build", "--bin", "closewait-trace"],
         None => &["test", "--no-run", "--test", "live"],
     };
-    let built = executables(what)?;
-    let find = |name: &str| {
-        let file = built.iter().find(|(built, _)| built == name).map(|(_, file)| file);
-        file.with_context(|| format!("cargo built no executable `{name}`"))
-    };
+    let built = Executables::build(what, object)?;
     let mut files = Vec::new();
     let mut add = |name: &str| -> Result<()> {
-        files.push((format!("usr/bin/{name}"), without_debug_info(find(name)?, cache)?));
+        files.push((format!("usr/bin/{name}"), without_debug_info(built.get(name)?, cache)?));
         Ok(())
     };
     add("closewait-trace")?;
@@ -49,7 +53,7 @@ pub(crate) fn build(instead: Option<&str>, filter: &[String], cache: &Path) -> R
     }
 
     let scenarios = cache.join("scenarios");
-    command::run(Command::new("sh").arg(workspace::root().join("tests/scenarios/build.sh")).arg(&scenarios))?;
+    build::scenarios(&scenarios)?;
     for entry in scenarios.read_dir()? {
         let path = entry?.path();
         files.push((format!("scenarios/{}", path.file_name().unwrap_or_default().to_string_lossy()), path));
@@ -66,20 +70,6 @@ pub(crate) fn build(instead: Option<&str>, filter: &[String], cache: &Path) -> R
         },
     };
     Ok(Payload { files, tests: vec![test] })
-}
-
-/// Every executable that one cargo command gives; the live tests bring the tool.
-fn executables(what: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    let mut cargo = command::cargo();
-    cargo.current_dir(workspace::root()).args(what).args(["--locked", "--package", "closewait-trace"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    let messages = command::output(&mut cargo)?;
-    let executable = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let name = message.get("target")?.get("name")?.as_str()?.to_owned();
-        Some((name, PathBuf::from(message.get("executable")?.as_str()?)))
-    };
-    Ok(messages.lines().filter_map(executable).collect())
 }
 
 /// A copy without DWARF: an emulated machine unpacks every byte of it.

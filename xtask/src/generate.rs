@@ -1,0 +1,16 @@
+//! `cargo xtask generate`: the files in the repository that are made from code.
+//! The golden tests compare them on every run; here they are written.
+
+use crate::{command, workspace};
+use anyhow::Result;
+
+/// Writes the JSON Schema of the output.
+///
+/// # Errors
+/// When the tests that write it do not compile.
+pub(crate) fn run() -> Result<()> {
+    let mut cargo = command::cargo();
+    cargo.current_dir(workspace::root()).env("UPDATE", "1");
+    cargo.args(["test", "--locked", "--package", "closewait-trace", "--test", "golden", "schema"]);
+    command::run(&mut cargo)
+}

@@ -1,0 +1,120 @@
+//! The stages of `cargo xtask test`: what each runs, and how long it may take on
+//! two cores. The budgets sum to less than what CI has; `setup` takes the rest.
+
+use crate::{
+    build::{self, Executables},
+    command,
+    counts::Counts,
+    ebpf, privilege, vm, workspace,
+};
+use anyhow::{Context, Result, ensure};
+use std::process::{Command, Stdio};
+
+pub(super) struct Stage {
+    pub(super) name: &'static str,
+    /// Minutes on two cores with nothing compiled before
+    pub(super) budget_min: u32,
+    pub(super) run: fn() -> Result<Done>,
+}
+
+/// What a stage that did not fail has to say.
+pub(super) enum Done {
+    /// Passed, and no test that can be counted
+    Checked,
+    Tested(Counts),
+    /// Not done, and why: an optional tool is missing
+    Left(String),
+}
+
+/// In order: what the others need, and what fails quickly, comes first.
+pub(super) const STAGES: [Stage; 7] = [
+    Stage { name: "format", budget_min: 1, run: format },
+    Stage { name: "BPF object from source", budget_min: 3, run: bpf_object },
+    Stage { name: "lints", budget_min: 4, run: lints },
+    Stage { name: "unit, property, golden, schema", budget_min: 6, run: unit },
+    Stage { name: "live, this kernel", budget_min: 4, run: live },
+    Stage { name: "live, VM kernels", budget_min: 14, run: vms },
+    Stage { name: "licences, advisories", budget_min: 1, run: deny },
+];
+
+fn format() -> Result<Done> {
+    command::run(in_workspace().args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")?;
+    Ok(Done::Checked)
+}
+
+fn bpf_object() -> Result<Done> {
+    ebpf::check(None)?;
+    Ok(Done::Checked)
+}
+
+fn lints() -> Result<Done> {
+    let mut clippy = against_built_object();
+    command::run(clippy.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(Done::Checked)
+}
+
+fn unit() -> Result<Done> {
+    // The live tests are a stage of their own, with root.
+    counted(against_built_object().args(["test", "--workspace", "--locked", "--", "--skip", "live::"]))
+}
+
+fn live() -> Result<Done> {
+    let built = Executables::build(&["test", "--no-run", "--test", "live"], Some(&ebpf::built_object()))?;
+    let scenarios = workspace::target_dir().join("scenarios");
+    build::scenarios(&scenarios)?;
+    let mut live = privilege::command(built.get("live")?)?;
+    live.env("CLOSEWAIT_TRACE_BIN", built.get("closewait-trace")?).env("CLOSEWAIT_SCENARIOS", scenarios);
+    counted(live.current_dir(workspace::root()))
+}
+
+fn vms() -> Result<Done> {
+    vm::run(&vm::Args::whole_matrix(ebpf::built_object())).map(Done::Tested)
+}
+
+fn deny() -> Result<Done> {
+    if command::find("cargo-deny").is_none() {
+        return Ok(Done::Left(
+            "cargo-deny is not installed; `cargo xtask test --full` installs it".to_owned(),
+        ));
+    }
+    let deny = |args: &[&str]| command::run(in_workspace().args(["deny", "--all-features"]).args(args));
+    deny(&["check", "bans", "licenses", "sources"])?;
+    // The database of advisories lies outside the package registry, and a CI
+    // machine may not reach it: no fault of the dependencies.
+    if deny(&["fetch", "db"]).is_err() {
+        return Ok(Done::Left("advisories, their database cannot be fetched; the rest is ok".to_owned()));
+    }
+    deny(&["check", "--disable-fetch", "advisories"])?;
+    Ok(Done::Checked)
+}
+
+/// Runs tests, printing as they go, and counts them.
+fn counted(tests: &mut Command) -> Result<Done> {
+    let mut counts = Counts::default();
+    command::run_seen(tests.stdin(Stdio::null()), |line| {
+        counts += Counts::in_line(line).unwrap_or_default();
+    })?;
+    ensure!(counts.passed > 0, "no test ran");
+    Ok(Done::Tested(counts))
+}
+
+/// Cargo, embedding the object that this run has built from source.
+fn against_built_object() -> Command {
+    let mut cargo = in_workspace();
+    cargo.env("CLOSEWAIT_BPF_OBJECT", ebpf::built_object());
+    cargo
+}
+
+fn in_workspace() -> Command {
+    let mut cargo = command::cargo();
+    cargo.current_dir(workspace::root());
+    cargo
+}
