@@ -36,12 +36,13 @@ const PLUMBING_NAMES: [&str; 24] = [
     "__clone3",
     "clone",
     "clone3",
-    "start",
+    // The JVM's name for code it interprets.
+    "Interpreter",
 ];
 
 /// Functions that are plumbing, by how their names begin: the language
 /// runtimes' ways into the kernel and onto a thread.
-const PLUMBING_PREFIXES: [&str; 34] = [
+const PLUMBING_PREFIXES: [&str; 31] = [
     // Go
     "runtime.",
     "runtime/",
@@ -61,7 +62,6 @@ const PLUMBING_PREFIXES: [&str; 34] = [
     "<core::",
     "<alloc::",
     "__rust_",
-    "rust_",
     "<mio::",
     "mio::",
     "<socket2::",
@@ -71,24 +71,26 @@ const PLUMBING_PREFIXES: [&str; 34] = [
     "libc::",
     // C++
     "boost::asio::detail::",
-    "std::__1::",
     // JVM
     "sun.nio.ch.",
     "java.net.",
     "Java_sun_nio_",
     "Java_java_net_",
-    "Interpreter",
     "StubRoutines",
     // libuv, statically linked into node
     "uv_",
 ];
 
+/// Whether all the functions of a module are plumbing.
+pub fn is_plumbing_module(module: &str) -> bool {
+    let file = module.rsplit('/').next().unwrap_or(module);
+    KERNEL_MODULES.contains(&module) || PLUMBING_MODULES.iter().any(|name| file.starts_with(name))
+}
+
 /// Whether a frame is plumbing: true of no frame that has no name and lies in
 /// code of the user's own.
 pub fn is_plumbing(frame: &Frame) -> bool {
-    let module = frame.module.as_deref().unwrap_or_default();
-    let file = module.rsplit('/').next().unwrap_or(module);
-    if KERNEL_MODULES.contains(&module) || PLUMBING_MODULES.iter().any(|name| file.starts_with(name)) {
+    if frame.module.as_deref().is_some_and(is_plumbing_module) {
         return true;
     }
     let Some(symbol) = frame.symbol.as_deref() else { return false };
@@ -214,9 +216,17 @@ mod tests {
 
     #[test]
     fn a_users_function_that_is_merely_called_alike_is_kept() {
-        for name in
-            ["accept_loop", "connect_backend", "runtimes", "Connection::connect", "main.accept", "stdin_loop"]
-        {
+        for name in [
+            "accept_loop",
+            "connect_backend",
+            "runtimes",
+            "Connection::connect",
+            "main.accept",
+            "stdin_loop",
+            "start",
+            "rust_server",
+            "InterpreterPool::run",
+        ] {
             assert!(!is_plumbing(&frame(name)), "{name}");
         }
         assert!(!is_plumbing(&frame("@/opt/libcurl.so.4")), "not libc");

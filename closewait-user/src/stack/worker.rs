@@ -25,7 +25,7 @@ use crate::item::{Path, StackId, Task};
 /// once per call path of a process, not once per socket; 1024 of 127 addresses are 1 MB.
 pub const MAX_WAITING: usize = 1024;
 
-/// Named stacks that are kept; some 5 KB each.
+/// Named stacks that are kept; about 300 bytes a frame.
 pub const MAX_STACKS: usize = 4096;
 
 /// Parsed symbols are dropped after this long without a new stack: they are the
