@@ -29,7 +29,7 @@ use closewait_trace::verdict::{Code, Confidence, OpenedVia};
 use unicode_width::UnicodeWidthStr;
 
 use desk::{Desk, OPTIONS, Page, assert_fits, assert_valid, golden, same_as_file, totals};
-use made::{Case, NOW, ago, fds, holder, hostile, incident, stack, tuple, verdict};
+use made::{Case, NOW, ago, eof_read, fds, holder, hostile, incident, stack, tuple, verdict};
 
 #[test]
 fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
@@ -417,6 +417,8 @@ fn a_cause_keeps_its_id_across_restarts_and_parts_with_what_makes_it_another() {
         Case { role: Fact::unknown("?"), ..base.clone() },
         Case { verdict: verdict(Code::NotReading, Confidence::High, Some(true), &[], ""), ..base.clone() },
         Case { holders: Fact::unknown("?"), ..base.clone() },
+        Case { eof_read: Fact::Known(Some(eof_read("parse"))), ..base.clone() },
+        Case { eof_read: Fact::Known(Some(eof_read("drain"))), ..base.clone() },
     ];
     let mut ids: Vec<_> = others.iter().map(id).chain([id(&base)]).collect();
     ids.sort();

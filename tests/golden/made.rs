@@ -11,7 +11,8 @@ use closewait_trace::report::{Finding, Report};
 use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::{Since, SocketId, Suspect, SuspectKind};
 use closewait_trace::verdict::{
-    Code, Confidence, Evidence, Frame, Holder, How, Listener, Look, Nofile, OpenedVia, Opener, Role, Verdict,
+    Code, Confidence, EofRead, Evidence, Frame, Holder, How, Listener, Look, Nofile, OpenedVia, Opener, Role,
+    Verdict,
 };
 
 /// Now, in every test: 2026-11-20 18:00:00 UTC, eleven days after boot.
@@ -37,6 +38,7 @@ pub(crate) struct Case {
     pub(crate) holders: Fact<Vec<Holder>>,
     pub(crate) listener: Fact<Listener>,
     pub(crate) role: Fact<Role>,
+    pub(crate) eof_read: Fact<Option<EofRead>>,
     pub(crate) verdict: Verdict,
 }
 
@@ -64,6 +66,7 @@ fn evidence(case: &Case) -> Evidence {
         holders: case.holders.clone(),
         listener: case.listener.clone(),
         role: case.role.clone(),
+        eof_read: case.eof_read.clone(),
         ..Evidence::unknown()
     }
 }
@@ -86,6 +89,7 @@ impl Case {
             holders: Fact::unknown("the scan of fd tables was refused: EACCES"),
             listener: Fact::unknown("it was accepted"),
             role: Fact::Known(Role::Server),
+            eof_read: Fact::unknown("reads are recorded since this trace began only"),
             verdict,
         }
     }
@@ -173,6 +177,15 @@ pub(crate) fn fds(mut holder: Holder, used: u64, soft: u64) -> Holder {
     holder
 }
 
+/// A read of EOF in `function`.
+pub(crate) fn eof_read(function: &str) -> EofRead {
+    EofRead {
+        task: Task { pid: 21_773, tid: 21_790, comm: "http-nio-19".into() },
+        at: ago(18_119),
+        stack: Fact::Known(stack(&[function, "Client.get", "Worker.run"])),
+    }
+}
+
 /// Frames from the innermost: `function` or `function@file:line`.
 pub(crate) fn stack(names: &[&str]) -> Vec<Frame> {
     names
@@ -239,11 +252,7 @@ fn java() -> Vec<Case> {
         Code::EofIgnored,
         Confidence::High,
         Some(true),
-        &[
-            "read() returned 0 18,119 s ago in ResponseParser.parse (ResponseParser.java:212)",
-            "nothing was read or written since",
-            "0 bytes unread",
-        ],
+        &["read() returned 0 18,119 s ago; nothing was read or written since", "0 bytes unread"],
         "Close the connection where ResponseParser.parse sees the end of the stream; it goes back to the pool instead.",
     );
     for id in 0..4_812_u32 {
@@ -251,6 +260,7 @@ fn java() -> Vec<Case> {
         if id == 4_811 {
             case.since = Since::NoLaterThan(ago(18_120));
         }
+        case.eof_read = Fact::Known(Some(eof_read("ResponseParser.parse@ResponseParser.java:212")));
         let stack = stack(&["HttpPool.lease@HttpPool.java:88", "Client.get", "Worker.run"]);
         cases.push(case.held(vec![java(400 + id)]).opened(
             21_773,
@@ -277,6 +287,7 @@ fn nginx() -> Vec<Case> {
             case.queues = (79, 0);
             case.tuple = tuple("10.0.0.1", 8080, &format!("10.0.3.{}", n % 3), 40_000 + n);
             case.holders = Fact::Known(Vec::new());
+            case.eof_read = Fact::Known(None);
             case.opener = Fact::unknown("nobody accepted it");
             let nginx = fds(holder(88, "nginx", "/usr/sbin/nginx", 6), 137, 1_024);
             case.listener = Fact::Known(Listener { holder: Some(nginx), queue: 129, limit: 128 });

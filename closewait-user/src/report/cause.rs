@@ -15,8 +15,8 @@ use super::model::owner;
 
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
-/// owner's comm and exe, verdict code, role, remote service, and the opener's
-/// frames from the innermost.
+/// owner's comm and exe, verdict code, role, remote service, the opener's frames
+/// from the innermost; then, when the stack of a read of EOF is known, `EOF` and its frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CauseId(pub u32);
 
@@ -59,9 +59,16 @@ impl CauseId {
             }
             Fact::Unknown(_) => hash.part("?"),
         }
-        let stack = evidence.opener.known().and_then(|o| o.stack.known());
-        for frame in stack.into_iter().flatten() {
+        let opened = evidence.opener.known().and_then(|o| o.stack.known());
+        for frame in opened.into_iter().flatten() {
             hash.part(&stable_name(frame));
+        }
+        let eof_read = evidence.eof_read.known().and_then(Option::as_ref);
+        if let Some(stack) = eof_read.and_then(|read| read.stack.known()) {
+            hash.part("EOF");
+            for frame in stack {
+                hash.part(&stable_name(frame));
+            }
         }
         Self(hash.fold())
     }

@@ -14,8 +14,8 @@ use crate::tracker::{Since, SuspectKind};
 use crate::verdict;
 
 use super::line::{
-    AgeMs, CloserLine, End, Family, Frame, Holder, Keepalive, Limits, Listener, Nofile, Opener, Queues,
-    Released, Socket, Stuck, Verdict,
+    AgeMs, CloserLine, End, EofRead, Family, Frame, Holder, Keepalive, Limits, Listener, Nofile, Opener,
+    Queues, Released, Socket, Stuck, Verdict,
 };
 
 /// RFC 3339, UTC, milliseconds.
@@ -114,6 +114,20 @@ impl From<&verdict::Opener> for Opener {
     }
 }
 
+impl EofRead {
+    fn new(read: &verdict::EofRead, clock: &Clock) -> Self {
+        let (stack, stack_unknown) = frames(&read.stack);
+        Self {
+            pid: read.task.pid,
+            tid: read.task.tid,
+            comm: read.task.comm.clone(),
+            ts: timestamp(clock, read.at),
+            stack,
+            stack_unknown,
+        }
+    }
+}
+
 impl From<&verdict::Listener> for Listener {
     fn from(l: &verdict::Listener) -> Self {
         let holder = l.holder.as_ref();
@@ -177,6 +191,8 @@ impl Stuck {
         let ghost = matches!(f.suspect.kind, SuspectKind::Ghost { .. });
         let (since, since_unknown) = since(entered(&f.suspect), clock);
         let (opener, opener_unknown) = split(&evidence.opener, Opener::from);
+        let (eof_read, eof_read_unknown) =
+            split(&evidence.eof_read, |read| read.as_ref().map(|read| EofRead::new(read, clock)));
         let listener = evidence.listener.known().map(Listener::from);
         // A socket nobody accepted has no holders: that is known, whatever a scan said.
         let (holders, holders_unknown) = if listener.is_some() {
@@ -198,8 +214,8 @@ impl Stuck {
             age_ms: f.age().into(),
             opener,
             opener_unknown,
-            eof_read: None,
-            eof_read_unknown: Some("reads of EOF are not recorded".to_owned()),
+            eof_read: eof_read.flatten(),
+            eof_read_unknown,
             holders: holders.unwrap_or_default(),
             holders_unknown,
             listener,

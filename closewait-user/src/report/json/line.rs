@@ -2,9 +2,8 @@
 //! names. The schema file is generated from these (and `totals`) and nothing
 //! else. They are no domain types: nothing computes with them or reads them back.
 //!
-//! Two rules for what is not known: a value is null and a list is empty, and
-//! `NAME_unknown` beside it says why; without `NAME_unknown`, an empty list means
-//! that there is nothing.
+//! What is not known is null, or an empty list, and `NAME_unknown` beside it says
+//! why; without `NAME_unknown`, null or an empty list means that there is none.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +15,8 @@ use super::totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
 
 /// One line of `--output json`.
 ///
-/// What is not known is null, or an empty list; `NAME_unknown` beside it says why.
+/// What is not known is null, or an empty list, and `NAME_unknown` beside it says
+/// why; without `NAME_unknown`, null or an empty list means that there is none.
 #[derive(Serialize, JsonSchema)]
 #[schemars(title = "closewait-trace line", deny_unknown_fields)]
 pub(crate) struct Line {
@@ -92,7 +92,8 @@ pub(crate) struct Stuck {
     pub opener: Option<Opener>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opener_unknown: Option<String>,
-    /// Who was told of the end of the stream.
+    /// The read that returned 0 because the peer had closed. Null without
+    /// `eof_read_unknown`: reads were watched, and there was none.
     pub eof_read: Option<EofRead>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eof_read_unknown: Option<String>,

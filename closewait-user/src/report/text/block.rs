@@ -7,10 +7,11 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::clock::MonoNs;
 use crate::fact::Fact;
+use crate::item::Task;
 use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Process};
 use crate::report::model::{Age, Finding, owner};
-use crate::verdict::{Confidence, Evidence, Holder, Nofile, Verdict};
+use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
 use super::place;
 use super::stack::fold;
@@ -18,7 +19,7 @@ use super::style::{Paint, Style, age, count, plural, shorten, wrap};
 use super::totals::endings;
 
 /// Column where what a label introduces begins.
-const BODY: usize = 12;
+pub(super) const BODY: usize = 14;
 
 /// The three words for `leak`, and their colour.
 pub(super) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
@@ -216,6 +217,9 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
             labelled(lines, style, "held by", &holders, 2);
         }
         opened(lines, evidence, style);
+        if let Some(read) = evidence.eof_read.known().and_then(Option::as_ref) {
+            labelled_stack(lines, style, "EOF read", evidence, &read.task, &read.stack);
+        }
     }
 }
 
@@ -254,21 +258,33 @@ fn opened(lines: &mut Vec<String>, evidence: &Evidence, style: &Style) {
             return;
         }
     };
-    let by_owner = owner(evidence).known().is_some_and(|h| h.pid == opener.task.pid);
-    let who = opener_name(evidence).filter(|_| !by_owner);
-    match &opener.stack {
+    labelled_stack(lines, style, "opened", evidence, &opener.task, &opener.stack);
+    if let Some(note) = &opener.stack_note {
+        labelled(lines, style, "", &format!("({})", escape(note)), 2);
+    }
+}
+
+/// A task, unless it is the owner's, and its stack.
+fn labelled_stack(
+    lines: &mut Vec<String>,
+    style: &Style,
+    label: &str,
+    evidence: &Evidence,
+    task: &Task,
+    stack: &Fact<Vec<Frame>>,
+) {
+    let by_owner = owner(evidence).known().is_some_and(|h| h.pid == task.pid);
+    let who = (!by_owner).then(|| format!("by {}", name(&task.comm, task.pid)));
+    match stack {
         Fact::Known(stack) if !stack.is_empty() => {
-            let mut body = who.map_or(Vec::new(), |who| vec![format!("by {who}")]);
+            let mut body: Vec<_> = who.into_iter().collect();
             body.extend(fold(stack, style.columns() - BODY));
-            if let Some(note) = &opener.stack_note {
-                body.extend(wrap(&format!("({})", escape(note)), style.columns() - BODY, 2));
-            }
-            put(lines, style, "opened", body);
+            put(lines, style, label, body);
         }
         stack => {
             let reason = stack.reason().unwrap_or("it is empty");
-            let who = who.map_or(String::new(), |who| format!("by {who}; "));
-            labelled(lines, style, "opened", &format!("{who}no stack: {}", escape(reason)), 2);
+            let who = who.map_or(String::new(), |who| format!("{who}; "));
+            labelled(lines, style, label, &format!("{who}no stack: {}", escape(reason)), 2);
         }
     }
 }
@@ -280,7 +296,7 @@ pub(super) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text
 
 fn put(lines: &mut Vec<String>, style: &Style, label: &str, body: Vec<String>) {
     for (i, text) in body.into_iter().enumerate() {
-        let label = if i == 0 { format!("{label:<8}") } else { " ".repeat(8) };
+        let label = if i == 0 { format!("{label:<10}") } else { " ".repeat(10) };
         lines.push(format!("    {}{text}", style.paint(Paint::Dim, &label)));
     }
 }

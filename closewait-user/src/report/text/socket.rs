@@ -6,7 +6,7 @@ use crate::report::escape::escape;
 use crate::report::model::{Age, Finding, Release};
 use crate::tracker::{Since, SuspectKind};
 
-use super::block::{code_and_confidence, detail, labelled, leak_word, name, next, row};
+use super::block::{BODY, code_and_confidence, detail, labelled, leak_word, name, next, row};
 use super::place;
 use super::stack::fold;
 use super::style::{Paint, Style, age};
@@ -73,8 +73,8 @@ pub(super) fn release(r: &Release, clock: &Clock, style: &Style) -> Vec<String> 
             labelled(&mut lines, style, "by", &format!("{who}{finalizer}"), 2);
             match &closer.stack {
                 Fact::Known(stack) => {
-                    for line in fold(stack, style.columns() - 12) {
-                        lines.push(format!("            {line}"));
+                    for line in fold(stack, style.columns() - BODY) {
+                        lines.push(format!("{}{line}", " ".repeat(BODY)));
                     }
                 }
                 Fact::Unknown(reason) => {
