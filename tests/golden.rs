@@ -523,6 +523,21 @@ fn a_broken_pipe_goes_up_and_the_other_sink_goes_on() {
 }
 
 #[test]
+fn a_json_line_waits_for_no_more_than_the_next_tick() {
+    let page = Page::default();
+    let mut desk = Desk::json(false);
+    let out = io::BufWriter::with_capacity(1 << 20, page.clone());
+    desk.reporter = Reporter::new(vec![Box::new(JsonSink::new(Box::new(out), false))]);
+    assert_eq!(desk.reporter.deadline(), None);
+    desk.all(leak(0, 100, 1));
+    assert_eq!(page.take(), "");
+    assert_eq!(desk.reporter.deadline(), Some(NOW), "due at once");
+    desk.tick(NOW);
+    assert_eq!(assert_valid(&page.take()).len(), 100);
+    assert_eq!(desk.reporter.deadline(), None);
+}
+
+#[test]
 fn the_committed_schema_is_the_one_the_code_writes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/closewait-trace.schema.json");
     same_as_file(&path, &schema_file());

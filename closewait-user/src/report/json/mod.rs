@@ -1,8 +1,9 @@
 //! JSON lines: one object per line, in the shape users' scripts rely on.
 //!
-//! In: reports. Out: lines on the writer, flushed whenever the reporter returns,
-//! so that a reader at the other end of a pipe is never behind. With `group`,
-//! findings are held back and come out as `cause` lines.
+//! In: reports. Out: lines on the writer, flushed by the next tick, which a written
+//! line makes due at once: a burst costs one flush, and a reader at the other end
+//! of a pipe is never behind. With `group`, findings are held back and come out
+//! as `cause` lines.
 
 use std::io::{self, Write};
 
@@ -30,12 +31,14 @@ pub struct JsonSink {
     out: Box<dyn Write>,
     /// With `--group`: which causes are due.
     pace: Option<Pace>,
+    /// When the first line that is not flushed yet was written.
+    unflushed: Option<MonoNs>,
 }
 
 impl JsonSink {
     /// Writes to `out`; `group` makes `cause` lines of findings.
     pub fn new(out: Box<dyn Write>, group: bool) -> Self {
-        Self { out, pace: group.then(Pace::default) }
+        Self { out, pace: group.then(Pace::default), unflushed: None }
     }
 
     fn line(&mut self, body: Body) -> io::Result<()> {
@@ -74,6 +77,7 @@ impl Sink for JsonSink {
             Report::Loss(gap) => Body::Loss(LossLine::new(gap, at)),
             Report::Notice(notice) => Body::Notice(NoticeLine::new(notice, at)),
         };
+        self.unflushed.get_or_insert(at.now);
         self.line(body)
     }
 
@@ -81,11 +85,13 @@ impl Sink for JsonSink {
         if let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(at)) {
             self.causes(at, |cause| due.contains_key(&cause))?;
         }
+        self.unflushed = None;
         self.out.flush()
     }
 
     fn deadline(&self) -> Option<MonoNs> {
-        self.pace.as_ref().and_then(Pace::deadline)
+        let pace = self.pace.as_ref().and_then(Pace::deadline);
+        self.unflushed.into_iter().chain(pace).min()
     }
 
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()> {
