@@ -33,12 +33,19 @@ use crate::{
 /// `IORING_OP_ACCEPT` (include/uapi/linux/io_uring.h).
 const IORING_OP_ACCEPT: u8 = 13;
 
+/// `inet_csk_accept(sk, arg)`, since 6.10: the return value is the third argument.
+///
+/// Two programs and not a branch in one: the compiler makes a computed offset of the
+/// branch, and verifiers before 7.x refuse a context accessed by one.
 #[fexit(function = "inet_csk_accept")]
-fn accept_fexit(ctx: FExitContext) -> i32 {
-    // `(sk, flags, err, kern)` until 6.9, `(sk, arg)` since; the return value follows.
-    // The verifier drops the branch that this kernel does not have.
-    let sk: u64 = if offset!(accept_ret_index) == 2 { ctx.arg(2) } else { ctx.arg(4) };
-    accepted(&ctx, sk, via::ACCEPT_FEXIT)
+fn accept_fexit2(ctx: FExitContext) -> i32 {
+    accepted(&ctx, ctx.arg(2), via::ACCEPT_FEXIT)
+}
+
+/// `inet_csk_accept(sk, flags, err, kern)`, until 6.9.
+#[fexit(function = "inet_csk_accept")]
+fn accept_fexit4(ctx: FExitContext) -> i32 {
+    accepted(&ctx, ctx.arg(4), via::ACCEPT_FEXIT)
 }
 
 #[kretprobe]

@@ -31,7 +31,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     socket_file: ABSENT,
     socket_sk: ABSENT,
     req_opcode: ABSENT,
-    accept_ret_index: ABSENT,
+    accept_parameters: ABSENT,
     tp_skaddr: ABSENT,
     tp_oldstate: ABSENT,
     tp_newstate: ABSENT,

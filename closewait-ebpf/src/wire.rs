@@ -335,8 +335,8 @@ wire! {
         pub socket_sk: u16,
         /// `io_kiocb.opcode`
         pub req_opcode: u16,
-        /// Index of the return value of `inet_csk_accept` among a trampoline's arguments.
-        pub accept_ret_index: u16,
+        /// Parameters of `inet_csk_accept`: the loader picks the program that fits.
+        pub accept_parameters: u16,
         /// Field offsets of the classic tracepoint records, from their `format` files.
         pub tp_skaddr: u16,
         /// `oldstate` of sock:inet_sock_set_state

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::kernel::plan::Hook;
+use crate::report::ColorWhen;
 
 /// Finds TCP sockets stuck in CLOSE_WAIT: since when, who holds them, which code
 /// opened them, and why.
@@ -86,7 +87,7 @@ pub struct TraceArgs {
     pub verbose: u8,
     /// Colour the text
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub color: ColorWanted,
+    pub color: ColorWhen,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub kernel: KernelArgs,
@@ -161,17 +162,6 @@ pub enum StacksWanted {
     Fp,
     /// None
     Off,
-}
-
-/// `--color`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ColorWanted {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 /// Parses a duration as the contract writes it: `10s`, `500ms`, `2m`; above zero.

@@ -138,6 +138,19 @@ impl Gap {
     pub fn total(&self) -> u64 {
         self.enter + self.leave + self.destroy + self.path + self.opener + self.recursion + self.malformed
     }
+
+    /// Widens this gap by another one.
+    pub fn add(&mut self, other: &Self) {
+        self.from = self.from.min(other.from);
+        self.to = self.to.max(other.to);
+        self.enter += other.enter;
+        self.leave += other.leave;
+        self.destroy += other.destroy;
+        self.path += other.path;
+        self.opener += other.opener;
+        self.recursion += other.recursion;
+        self.malformed += other.malformed;
+    }
 }
 
 /// The sockets of one network namespace that a dump found.

@@ -34,6 +34,7 @@ pub mod clock;
 pub mod commands;
 pub mod decode;
 pub mod diagnostics;
+pub mod driver;
 pub mod enrich;
 pub mod error;
 pub mod exit;

@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Some(Command::Doctor(args)) => commands::doctor::run(&args),
-        _ => Ok(Exit::Fine),
+        Some(Command::Explain { code }) => commands::explain::run(code.as_deref()),
+        None => commands::trace::run(&cli.trace),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -99,10 +99,13 @@ impl NetnsRef {
     /// The namespace that the file at `path` is (a bind mount, or a /proc link).
     pub fn at(path: &Path) -> Result<Self, NetnsError> {
         let fd = open(path)?;
-        // Only an open nsfs file tells by its link what kind of namespace it is.
-        let link = rustix::fs::readlinkat(CWD, proc_fd(&fd), Vec::new())
-            .map_err(|e| NetnsError::Open { path: path.into(), source: e.into() })?;
-        let netns = from_link(link.as_bytes()).ok_or_else(|| NetnsError::NotOne { path: path.into() })?;
+        let failed = |source| NetnsError::Open { path: path.into(), source };
+        if !is_network(&fd) {
+            return Err(NetnsError::NotOne { path: path.into() });
+        }
+        // The inode of an nsfs file is the namespace's number, wherever it is mounted.
+        let stat = rustix::fs::fstat(&fd).map_err(|e| failed(e.into()))?;
+        let netns = Netns(u32::try_from(stat.st_ino).unwrap_or(0));
         Ok(Self { netns, path: path.into(), own: netns == Self::own()?.netns })
     }
 
@@ -167,7 +170,7 @@ fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
 }
 
 fn proc_fd(fd: &OwnedFd) -> String {
-    format!("/proc/thread-self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd))
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
 }
 
 /// The namespaces there were at one moment.
@@ -361,6 +364,14 @@ impl NetnsFilter {
             Self::Only(only) => only.contains_key(&netns),
         }
     }
+}
+
+/// Whether an open file is a network namespace.
+fn is_network(fd: &OwnedFd) -> bool {
+    /// `NS_GET_NSTYPE` (include/uapi/linux/nsfs.h): the namespace's CLONE_NEW flag; ENOTTY for other files.
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: the request takes no argument and writes nothing.
+    unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWNET }
 }
 
 #[cfg(test)]

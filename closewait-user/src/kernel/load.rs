@@ -186,7 +186,10 @@ impl Loading<'_> {
             }
             (Purpose::EndOfLife, Hook::RawTp) => self.raw("destroy_raw", "tcp_destroy_sock"),
             (Purpose::EndOfLife, Hook::Tracepoint) => self.classic("destroy_tp", &[&events.destroy]),
-            (Purpose::AcceptOpener, Hook::Fexit) => self.fexit("accept_fexit", "inet_csk_accept"),
+            (Purpose::AcceptOpener, Hook::Fexit) => {
+                let two = self.support.offsets.known().is_some_and(|offsets| offsets.accept_parameters == 2);
+                self.fexit(if two { "accept_fexit2" } else { "accept_fexit4" }, "inet_csk_accept")
+            }
             (Purpose::AcceptOpener, Hook::Kretprobe) => self.kretprobe("accept_kretprobe", "inet_csk_accept"),
             (Purpose::AcceptOpener, Hook::SysExitAccept) => {
                 self.classic("accept_syscall", &[&events.exit_accept, &events.exit_accept4])
@@ -312,7 +315,12 @@ fn refusal(error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             log::debug!("verifier: {log}");
-            let last = log.lines().rev().find(|l| !l.is_empty() && !l.starts_with("processed "));
+            // After its reason the verifier prints statistics.
+            let statistics = ["processed ", "stack depth ", "verification time "];
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.is_empty() && !statistics.iter().any(|word| line.starts_with(word)));
             match last {
                 Some(last) => format!("refused at load: {io_error}; verifier: {last}"),
                 None => format!("refused at load: {io_error}"),

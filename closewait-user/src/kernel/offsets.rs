@@ -68,7 +68,7 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         socket_file: at(&["socket", "file"]),
         socket_sk: at(&["socket", "sk"]),
         req_opcode: at(&["io_kiocb", "opcode"]),
-        accept_ret_index: btf.parameters("inet_csk_accept").unwrap_or(ABSENT),
+        accept_parameters: btf.parameters("inet_csk_accept").unwrap_or(ABSENT),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
         tp_newstate: field(&events.set_state, "newstate"),
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
-        assert!(matches!(offsets.accept_ret_index, 2 | 4), "{}", offsets.accept_ret_index);
+        assert!(matches!(offsets.accept_parameters, 2 | 4), "{}", offsets.accept_parameters);
         assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");
     }
 }

@@ -183,7 +183,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     };
     let walk = missing_for_fd_walk(offsets);
     let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
-    let no_csk_accept = (!matches!(offsets.accept_ret_index, 2 | 4))
+    let no_csk_accept = (!matches!(offsets.accept_parameters, 2 | 4))
         .then(|| "the kernel's BTF has no inet_csk_accept of a known form".to_owned());
     let eof = missing_for_eof(offsets);
     let no_eof = (!eof.is_empty()).then(|| format!("the kernel's BTF has no {}", eof.join(", ")));
@@ -261,7 +261,7 @@ mod tests {
     fn able() -> Support {
         let mut wire = &[8_u8; Offsets::SIZE][..];
         let mut offsets = Offsets::read(&mut wire).unwrap();
-        offsets.accept_ret_index = 2;
+        offsets.accept_parameters = 2;
         Support {
             release: "test".into(),
             capabilities: Fact::Known(Capabilities::from_status("CapEff:\t000001ffffffffff").unwrap()),

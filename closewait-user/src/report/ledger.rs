@@ -69,6 +69,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Whether a socket has been reported and has not ended since.
+    pub fn knows(&self, id: SocketId) -> bool {
+        self.members.contains_key(&id)
+    }
+
     /// Whether `finding` is news.
     pub fn news(&self, finding: &Finding) -> News {
         match self.members.get(&finding.suspect.id) {

@@ -31,7 +31,18 @@ use case::{Case, Finding, Rank};
 
 /// Verdict codes. Part of the contract with users' scripts.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {

@@ -24,7 +24,7 @@ impl Default for Style {
 }
 
 /// `--color`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ColorWhen {
     /// On a terminal, unless NO_COLOR is set.
     #[default]

@@ -1,0 +1,288 @@
+//! The loop: one current-thread runtime that drains the source, lets the tracker
+//! keep time, hands suspects to the [`judge`] and its findings to the reporter.
+//! All effects meet here; every decision is made in a room that has none.
+
+mod cost;
+mod judge;
+mod release;
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::{Clock, MonoNs};
+use crate::enrich::Enricher;
+use crate::filter::Filter;
+use crate::item::{Gap, Item};
+use crate::kernel::load::Loaded;
+use crate::report::{FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
+use crate::source::ring::RingSource;
+use crate::stack::Stacks;
+use crate::tracker::{Outcome, Tracker};
+use judge::Judge;
+
+/// The source is drained at least this often.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+/// Loss counters are read this often.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The tracker is compared with the kernel's tables this often while tracing.
+const RECONCILE_EVERY: Duration = Duration::from_secs(10);
+/// And this often when snapshots are all there is.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
+
+/// What the driver runs with.
+pub struct Parts {
+    /// Keeps the programs attached, and their log.
+    pub loaded: Option<Loaded>,
+    /// The live source; `None` when only snapshots are possible.
+    pub source: Option<RingSource>,
+    /// Looks at sockets and processes.
+    pub enricher: Enricher,
+    /// Names stacks.
+    pub stacks: Stacks,
+    /// Writes reports.
+    pub reporter: Reporter,
+    /// What is of interest.
+    pub filter: Filter,
+    /// A socket is reported once it has been in CLOSE_WAIT this long.
+    pub threshold: Duration,
+    /// Stop after this long.
+    pub duration: Option<Duration>,
+    /// What is off, and why: for the summary.
+    pub degraded: Vec<String>,
+}
+
+/// The loop's state.
+pub struct Driver {
+    loaded: Option<Loaded>,
+    source: Option<RingSource>,
+    enricher: Enricher,
+    stacks: Stacks,
+    reporter: Reporter,
+    filter: Filter,
+    tracker: Tracker,
+    judge: Judge,
+    threshold: Duration,
+    began: MonoNs,
+    ends: Option<MonoNs>,
+    degraded: Vec<String>,
+    lost: Gap,
+    next_count: MonoNs,
+    next_reconcile: MonoNs,
+    first_look_done: bool,
+    outcomes: Vec<Outcome>,
+}
+
+/// Signals that end the run.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// Takes over SIGINT and SIGTERM. Before anything is attached, so that a signal
+    /// during start ends the run in order too.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Resolves when one has come.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl Driver {
+    /// A driver that begins now.
+    pub fn new(parts: Parts) -> Self {
+        let began = Clock::mono_now();
+        Self {
+            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served)),
+            tracker: Tracker::new(parts.threshold),
+            loaded: parts.loaded,
+            source: parts.source,
+            enricher: parts.enricher,
+            stacks: parts.stacks,
+            reporter: parts.reporter,
+            filter: parts.filter,
+            threshold: parts.threshold,
+            began,
+            ends: parts.duration.map(|duration| began + duration),
+            degraded: parts.degraded,
+            lost: Gap { from: began, to: began, ..Gap::default() },
+            next_count: began + COUNT_EVERY,
+            next_reconcile: began,
+            first_look_done: false,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Runs until a signal, the end of the duration, or an error of a writer (a
+    /// broken pipe among them).
+    pub async fn run(mut self, stop: &mut Stop) -> (Summary, io::Result<()>) {
+        let ran = self.watch(stop).await;
+        let clock = Clock::read();
+        let now = Clock::mono_now();
+        let last = match ran {
+            Ok(()) => self.pump(now, true).await,
+            Err(error) => Err(error),
+        };
+        let totals = self.totals(Clock::mono_now());
+        let (summary, written) = self.reporter.finish(totals, &clock);
+        (summary, last.and(written))
+    }
+
+    async fn watch(&mut self, stop: &mut Stop) -> io::Result<()> {
+        loop {
+            let now = Clock::mono_now();
+            self.pump(now, false).await?;
+            if self.ends.is_some_and(|ends| now >= ends) {
+                return Ok(());
+            }
+            let wake = self.next_wake(now).since(now).max(Duration::from_millis(1));
+            let filling = async {
+                match &mut self.source {
+                    Some(source) => source.filling().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.wait() => return Ok(()),
+                filled = filling => filled?,
+                () = tokio::time::sleep(wake) => {}
+            }
+        }
+    }
+
+    fn next_wake(&self, now: MonoNs) -> MonoNs {
+        let drain = now + DRAIN_EVERY;
+        let others =
+            [self.tracker.next_deadline(), self.judge.next_look(), self.reporter.deadline(), self.ends];
+        others.into_iter().flatten().fold(drain, MonoNs::min)
+    }
+
+    /// Everything there is to do at `now`.
+    async fn pump(&mut self, now: MonoNs, last: bool) -> io::Result<()> {
+        self.drain();
+        let clock = Clock::read();
+        self.count(now, last, &clock)?;
+        if now >= self.next_reconcile && !last {
+            self.reconcile(now, &clock)?;
+        }
+        let mut suspects = Vec::new();
+        self.tracker.expire(now, &mut suspects);
+        suspects.retain(|suspect| self.filter.wants_socket(suspect.netns, &suspect.tuple));
+        for suspect in &suspects {
+            if let (Some(source), Some(sk)) = (&mut self.source, suspect.sk) {
+                source.mark_stuck(sk);
+            }
+        }
+        let gone = self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now);
+        let judged = self.judge.due(&mut self.enricher, &self.stacks, Clock::mono_now()).await;
+        for id in gone.into_iter().chain(judged.gone) {
+            self.tracker.retire(id, now, &mut self.outcomes);
+        }
+        for finding in judged.findings {
+            // It may have left while it was looked at.
+            if self.tracker.suspect(finding.suspect.id).is_some()
+                && self.filter.wants_evidence(&finding.evidence)
+            {
+                self.reporter.report(Report::Stuck(Box::new(finding)), &clock, now)?;
+            }
+        }
+        self.release(&clock, now).await?;
+        if !self.first_look_done && self.judge.is_idle() {
+            self.first_look_done = true;
+            let stats = self.tracker.stats();
+            let first =
+                FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };
+            self.reporter.report(Report::FirstLook(first), &clock, now)?;
+        }
+        self.reporter.tick(&clock, now)
+    }
+
+    fn drain(&mut self) {
+        if let Some(logger) = self.loaded.as_mut().and_then(|loaded| loaded.logger.as_mut()) {
+            logger.flush();
+        }
+        let Some(source) = &mut self.source else { return };
+        let (tracker, stacks, filter, outcomes) =
+            (&mut self.tracker, &self.stacks, &self.filter, &mut self.outcomes);
+        source.drain(|item| match &item {
+            Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
+            Item::Path(path) => stacks.remember(path),
+            _ => tracker.apply(&item, outcomes),
+        });
+    }
+
+    /// Turns growth of the loss counters into a gap, which taints what it touches
+    /// and brings the next reconcile forward.
+    fn count(&mut self, now: MonoNs, last: bool, clock: &Clock) -> io::Result<()> {
+        if now < self.next_count && !last {
+            return Ok(());
+        }
+        self.next_count = now + COUNT_EVERY;
+        let Some(gap) = self.source.as_mut().and_then(|source| source.gap(now)) else {
+            return Ok(());
+        };
+        self.lost.add(&gap);
+        self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
+        self.next_reconcile = now;
+        self.reporter.report(Report::Loss(gap), clock, now)
+    }
+
+    /// Compares the tracker with the kernel's tables.
+    fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
+        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
+        self.next_reconcile = now + every;
+        for snapshot in self.enricher.snapshot(&self.filter.netns) {
+            match snapshot {
+                Ok(mut snapshot) => {
+                    let netns = snapshot.netns;
+                    snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
+                    self.tracker.apply(&Item::Snapshot(snapshot), &mut self.outcomes);
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if !self.degraded.contains(&text) {
+                        self.degraded.push(text.clone());
+                        let notice = Notice { level: Level::Warning, text, hint: None };
+                        self.reporter.report(Report::Notice(notice), clock, now)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the ends of sockets that had been reported.
+    async fn release(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        for outcome in std::mem::take(&mut self.outcomes) {
+            let Outcome::Released(released) = outcome else { continue };
+            if !self.reporter.ledger().knows(released.id) {
+                continue;
+            }
+            let release = release::release(released, self.source.as_ref(), &self.stacks).await;
+            self.reporter.report(Report::Released(Box::new(release)), clock, now)?;
+        }
+        Ok(())
+    }
+
+    fn totals(&self, ended: MonoNs) -> Totals {
+        let stats = self.tracker.stats();
+        Totals {
+            began: self.began,
+            ended,
+            threshold: self.threshold,
+            watched: stats.entered,
+            tracker: stats.clone(),
+            lost: self.lost,
+            degraded: self.degraded.clone(),
+            cost: cost::cost(self.source.as_ref()),
+        }
+    }
+}
