@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::item::Netns;
@@ -98,14 +99,7 @@ impl NetnsRef {
 
     /// The namespace that the file at `path` is (a bind mount, or a /proc link).
     pub fn at(path: &Path) -> Result<Self, NetnsError> {
-        let fd = open(path)?;
-        let failed = |source| NetnsError::Open { path: path.into(), source };
-        if !is_network(&fd) {
-            return Err(NetnsError::NotOne { path: path.into() });
-        }
-        // The inode of an nsfs file is the namespace's number, wherever it is mounted.
-        let stat = rustix::fs::fstat(&fd).map_err(|e| failed(e.into()))?;
-        let netns = Netns(u32::try_from(stat.st_ino).unwrap_or(0));
+        let (_, netns) = open(path)?;
         Ok(Self { netns, path: path.into(), own: netns == Self::own()?.netns })
     }
 
@@ -137,7 +131,7 @@ impl NetnsRef {
         }
         let fd = self.open()?;
         let enter_and_work = || {
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&fd), Some(LinkNameSpaceType::Network))
+            move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|e| NetnsError::Enter { path: self.path.clone(), source: e.into() })?;
             Ok(work())
         };
@@ -153,10 +147,8 @@ impl NetnsRef {
 
     /// Opens it, and checks that the path still leads to the same namespace.
     fn open(&self) -> Result<OwnedFd, NetnsError> {
-        let fd = open(&self.path)?;
-        let link = rustix::fs::readlinkat(CWD, proc_fd(&fd), Vec::new())
-            .map_err(|e| NetnsError::Open { path: self.path.clone(), source: e.into() })?;
-        if from_link(link.as_bytes()) == Some(self.netns) {
+        let (fd, netns) = open(&self.path)?;
+        if netns == self.netns {
             Ok(fd)
         } else {
             Err(NetnsError::Other { path: self.path.clone(), wanted: self.netns.0 })
@@ -164,13 +156,20 @@ impl NetnsRef {
     }
 }
 
-fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
-    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .map_err(|e| NetnsError::Open { path: path.into(), source: e.into() })
-}
-
-fn proc_fd(fd: &OwnedFd) -> String {
-    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
+/// Opens the network namespace at `path`.
+fn open(path: &Path) -> Result<(OwnedFd, Netns), NetnsError> {
+    // NS_GET_NSTYPE of linux/nsfs.h; the link of a bind mount shows only where it is mounted.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    let failed = |e: Errno| NetnsError::Open { path: path.into(), source: e.into() };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+    let inode = rustix::fs::fstat(&fd).map_err(failed)?.st_ino;
+    // SAFETY: this request takes no argument and touches no memory of this process.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    match u32::try_from(inode) {
+        Ok(inode) if kind == libc::CLONE_NEWNET => Ok((fd, Netns(inode))),
+        _ => Err(NetnsError::NotOne { path: path.into() }),
+    }
 }
 
 /// The namespaces there were at one moment.
@@ -364,14 +363,6 @@ impl NetnsFilter {
             Self::Only(only) => only.contains_key(&netns),
         }
     }
-}
-
-/// Whether an open file is a network namespace.
-fn is_network(fd: &OwnedFd) -> bool {
-    /// `NS_GET_NSTYPE` (include/uapi/linux/nsfs.h): the namespace's CLONE_NEW flag; ENOTTY for other files.
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
-    // SAFETY: the request takes no argument and writes nothing.
-    unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWNET }
 }
 
 #[cfg(test)]

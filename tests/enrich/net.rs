@@ -1,0 +1,163 @@
+//! What the tests of `enrich` are made of: a network namespace, sockets in
+//! CLOSE_WAIT in it, and processes that hold them. All end with the value that
+//! stands for them, also when a test fails.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use closewait_trace::enrich::netns::NetnsRef;
+use closewait_trace::item::Netns;
+
+/// How long a condition may take to come true.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A network namespace with its loopback up, named under /run/netns.
+pub(super) struct Net {
+    name: Name,
+    at: NetnsRef,
+}
+
+/// Removed from /run/netns when dropped.
+struct Name(String);
+
+impl Net {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cwt-enrich-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = Name(name);
+        ip(&["netns", "add", &name.0]);
+        ip(&["-n", &name.0, "link", "set", "lo", "up"]);
+        let at = NetnsRef::at(&PathBuf::from("/run/netns").join(&name.0)).unwrap();
+        Self { name, at }
+    }
+
+    pub(super) fn netns(&self) -> Netns {
+        self.at.netns()
+    }
+
+    pub(super) fn at(&self) -> &NetnsRef {
+        &self.at
+    }
+
+    /// Runs `work` on a thread inside the namespace.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.at.run(work).unwrap()
+    }
+
+    /// Ends in CLOSE_WAIT of `count` connections to `target` at a listener on `listen`.
+    pub(super) fn leak(&self, listen: &str, target: &str, count: usize) -> Vec<TcpStream> {
+        self.run(|| {
+            let listener = TcpListener::bind((listen, 0)).unwrap();
+            let to = SocketAddr::new(target.parse().unwrap(), listener.local_addr().unwrap().port());
+            (0..count)
+                .map(|_| {
+                    let client = TcpStream::connect(to).unwrap();
+                    let (server, _) = listener.accept().unwrap();
+                    drop(client);
+                    await_eof(&server);
+                    server
+                })
+                .collect()
+        })
+    }
+
+    /// Starts a process in the namespace that holds these sockets and nothing
+    /// else of this process; ours are closed.
+    pub(super) fn hold<S: Into<OwnedFd>>(&self, sockets: impl IntoIterator<Item = S>) -> Holding {
+        let sockets: Vec<OwnedFd> = sockets.into_iter().map(Into::into).collect();
+        self.run(|| starting(move || Holding::of(sockets)))
+    }
+
+    /// What `ss` prints in the namespace, by lines.
+    pub(super) fn ss(&self, args: &[&str]) -> Vec<String> {
+        let output =
+            self.run(|| starting(|| Command::new("ss").args(args).output().expect("these tests need ss")));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Removes the name; the namespace stays while anything else is in it.
+    pub(super) fn unname(&self) {
+        ip(&["netns", "del", &self.name.0]);
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        // It may have been removed by the test already.
+        let mut ip = Command::new("ip");
+        let _ = starting(|| ip.args(["netns", "del", &self.0]).stderr(Stdio::null()).status());
+    }
+}
+
+/// Between fork and exec a child holds every descriptor of this process: while
+/// holders are looked for, no other test may start one.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Runs something that starts a process.
+fn starting<T>(start: impl FnOnce() -> T) -> T {
+    let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    start()
+}
+
+/// Runs something that looks for holders, or closes a descriptor for good.
+pub(super) fn looking<T>(look: impl FnOnce() -> T) -> T {
+    let _none_starts = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    look()
+}
+
+fn ip(args: &[&str]) {
+    let status = starting(|| Command::new("ip").args(args).status()).expect("these tests need ip");
+    assert!(status.success(), "ip {} (these tests need root)", args.join(" "));
+}
+
+/// Waits for the peer's FIN, without taking it out of the queue.
+pub(super) fn await_eof(socket: &TcpStream) {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(socket.peek(&mut [0]).unwrap(), 0, "the peer sent something");
+}
+
+/// A process that holds sockets until it is dropped, or until this process ends.
+pub(super) struct Holding(Child);
+
+impl Holding {
+    fn of(sockets: Vec<OwnedFd>) -> Self {
+        let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let keep = move || {
+            for &fd in &fds {
+                // SAFETY: `sockets` are open in the parent until the child runs.
+                let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+                rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        // SAFETY: fcntl is async-signal-safe, and nothing is allocated.
+        let mut child = unsafe { cat.pre_exec(keep) }.spawn().unwrap();
+        drop(sockets);
+        // It answers only once it has the name people see.
+        child.stdin.as_mut().unwrap().write_all(b".").unwrap();
+        let mut answer = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut answer).unwrap();
+        Self(child)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
