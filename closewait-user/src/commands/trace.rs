@@ -89,11 +89,22 @@ fn attach(args: &TraceArgs, filter: &Filter) -> Result<(Loaded, RingSource), Can
     };
     let mut loaded = load::load(&support, &plan, &settings)?;
     let maps = loaded.maps()?;
+    give_back();
     let source = RingSource::new(maps).map_err(|error| CannotTrace {
         what: format!("the ring buffer cannot be watched: {error}"),
         hint: "raise the limit of open files (ulimit -n)".into(),
     })?;
     Ok((loaded, source))
+}
+
+/// Gives memory back to the system: reading the kernel's types takes tens of
+/// megabytes once, and the allocator would keep them for the rest of the run.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// What is traced, in words.
