@@ -25,6 +25,7 @@ mod live {
     mod doctor;
     mod endings;
     mod fallbacks;
+    mod filters;
     mod kinds;
     mod owners;
     mod refusals;

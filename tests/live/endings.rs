@@ -8,7 +8,7 @@ use super::bpf::{are_gone, programs_of};
 use super::netns::Netns;
 use super::tool::{Tool, binary, json_of};
 use super::waiting::until;
-use super::workload::SERVER;
+use super::workload::{SERVER, Workload};
 
 fn ends_well_by(signal: Signal) {
     let net = Netns::new();
@@ -60,11 +60,29 @@ fn by_ctrl_c_during_load() {
 #[test]
 fn when_nobody_reads_its_stdout() {
     let net = Netns::new();
-    let mut tool = Tool::trace(&net, &[]);
+    let (mut tool, stdout) = Tool::spawn_unread(Command::new(binary()).args(json_of(&net)));
+    tool.attached();
     let programs = programs_of(tool.pid());
-    tool.stop_listening();
+    drop(stdout);
     let _leaked = SERVER.run(&net, &net);
     // It ends by itself when it has something to say.
     tool.end().exits(0);
     are_gone(&programs);
+}
+
+/// Exit code 1 is for those who asked for it, and for leaks.
+#[test]
+fn with_fail_on_stuck() {
+    let leak = Workload { server: &["--read", "none"], ..SERVER };
+    for (option, code) in [(["--fail-on-stuck"].as_slice(), 1), (&[], 0)] {
+        let net = Netns::new();
+        let mut tool = Tool::trace(&net, option);
+        let _leaked = leak.run(&net, &net);
+        tool.has_reported("stuck", leak.leak);
+        let ended = tool.signal(Signal::INT);
+        ended.exits(code);
+        assert!(ended.of_kind("stuck").all(|report| report["verdict"]["leak"] == true));
+    }
+    let net = Netns::new();
+    Tool::trace(&net, &["--fail-on-stuck"]).signal(Signal::INT).exits(0);
 }

@@ -56,6 +56,12 @@ fn a_child_holds_it() {
 }
 
 #[test]
+fn the_opener_is_gone() {
+    // Its stack, too, is named: `three_leaks` asks for it.
+    three_leaks(&["--fork", "--leave"]);
+}
+
+#[test]
 fn close_on_exec_is_told() {
     let told = |options: &[&str]| -> Vec<Value> {
         three_leaks(options).iter().map(|report| report["holders"][0]["cloexec"].clone()).collect()

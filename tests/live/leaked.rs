@@ -16,6 +16,8 @@ use super::workload::Side;
 pub(crate) struct Leaked<'n> {
     /// Where they are.
     pub(crate) net: &'n Netns,
+    /// The port that the server listened on.
+    pub(crate) port: String,
     /// Which end leaked.
     pub(crate) side: Side,
     /// Which sockets.
@@ -23,8 +25,7 @@ pub(crate) struct Leaked<'n> {
     /// The process that accepted or connected them.
     pub(crate) leaker: Scenario,
     /// The process that closed its ends.
-    #[expect(dead_code, reason = "it lives as long as the leak")]
-    pub(crate) other: Scenario,
+    pub(crate) other: Option<Scenario>,
     /// Names that must be among the symbols of the opener's stack.
     pub(crate) functions: &'n [&'n str],
 }

@@ -47,3 +47,16 @@ fn after_the_leak() {
         assert!(opener_is_missing(report), "{report}");
     }
 }
+
+/// A namespace that no process is in, only sockets: who made them has gone back to its own.
+#[test]
+fn into_a_namespace_without_processes() {
+    let (home, away) = (Netns::new(), Netns::new());
+    let path = away.path();
+    let workload = Workload { server: &["--listen-in", &path], ..SERVER };
+    let tool = Tool::trace(&away, &[]);
+    let mut leaked = workload.run(&home, &away);
+    leaked.net = &away;
+    leaked.other = None;
+    leaked.is_reported_by(tool);
+}

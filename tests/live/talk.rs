@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::netns::Netns;
-use super::tool::Tool;
+use super::tool::{Tool, binary};
 use super::waiting::show;
 use super::workload::{SERVER, Workload};
 
@@ -45,4 +47,22 @@ fn jq_finds_the_worst_processes() {
     drop(stdin);
     let answer = jq.wait_with_output().expect("jq answers");
     assert_eq!(String::from_utf8_lossy(&answer.stdout), format!("{} 13\n", leaked.leaker.pid()));
+}
+
+#[test]
+fn the_text_names_process_count_and_functions() {
+    let net = Netns::new();
+    let mut tool = Tool::spawn(Command::new(binary()).args(["--netns", &net.path(), "--threshold", "1s"]));
+    tool.attached();
+    let leaked = THIRTEEN.run(&net, &net);
+    leaked.agree_with_ss();
+    tool.has_printed("13 sockets");
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let text = ended.printed.join("\n");
+    for words in
+        [&format!("leaky_server[{}]", leaked.leaker.pid()), "13 sockets", "accept_and_forget", "next:"]
+    {
+        assert!(text.contains(words), "nothing about {words:?}\n{}", ended.everything());
+    }
 }

@@ -1,7 +1,7 @@
 //! The tool under test: started, awaited, signalled, read.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -62,12 +62,19 @@ impl Tool {
 
     /// Starts it by a command of the caller's.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        let (mut tool, stdout) = Self::spawn_unread(command);
+        tool.stdout = Some(Lines::of(stdout));
+        tool
+    }
+
+    /// The same, but its stdout is left to the caller.
+    pub(crate) fn spawn_unread(command: &mut Command) -> (Self, ChildStdout) {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Some(Lines::of(child.stdout.take().expect("piped")));
+        let stdout = child.stdout.take().expect("piped");
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let json = command.get_args().any(|argument| argument == "json");
-        Self { child, stdout, stderr, json, ended: Ended::default() }
+        (Self { child, stdout: None, stderr, json, ended: Ended::default() }, stdout)
     }
 
     /// Its process id.
@@ -99,19 +106,24 @@ impl Tool {
 
     /// Waits until it has printed `count` reports of `kind`, updates not counted.
     pub(crate) fn has_reported(&mut self, kind: &str, count: usize) {
-        let deadline = Deadline::patient();
-        let stdout = self.stdout.as_ref().expect("stdout is open");
         while self.ended.of_kind(kind).count() < count {
-            match stdout.next(deadline) {
-                Some(line) => self.ended.take(line, self.json),
-                None => panic!("it ended before {count} were reported {kind}:\n{}", self.ended.everything()),
-            }
+            self.read_line(&format!("{count} were reported {kind}"));
         }
     }
 
-    /// Closes the reading end of its stdout.
-    pub(crate) fn stop_listening(&mut self) {
-        self.stdout = None;
+    /// Waits until it has printed a line that contains `words`.
+    pub(crate) fn has_printed(&mut self, words: &str) {
+        while !self.ended.printed.iter().any(|line| line.contains(words)) {
+            self.read_line(&format!("it printed {words:?}"));
+        }
+    }
+
+    fn read_line(&mut self, before: &str) {
+        let stdout = self.stdout.as_ref().expect("stdout is read");
+        match stdout.next(Deadline::patient()) {
+            Some(line) => self.ended.take(line, self.json),
+            None => panic!("it ended before {before}:\n{}", self.ended.everything()),
+        }
     }
 
     /// Sends it a signal and waits for its end.

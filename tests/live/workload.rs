@@ -92,7 +92,7 @@ impl<'a> Workload<'a> {
             Side::Server => (server_net, server, client),
             Side::Client => (client_net, client, server),
         };
-        Leaked { net, side: self.side, leaks, leaker, other, functions: self.functions }
+        Leaked { net, port, side: self.side, leaks, leaker, other: Some(other), functions: self.functions }
     }
 }
 
@@ -106,6 +106,7 @@ impl Leaked<'_> {
         let ended = tool.signal(Signal::INT);
         ended.exits(0);
         self.are_reported_in(&ended);
+        assert!(ended.of_kind("notice").all(|notice| notice["level"] != "warning"), "{}", ended.everything());
         assert_eq!(ended.reports.last().map(|last| &last["kind"]), Some(&"summary".into()));
         ended
     }

@@ -2,20 +2,25 @@
  *
  *   leaky_server [--bind IP] [--port N] [--backlog N] [--cpu N] [--cloexec]
  *                [--leak N] [--close N] [--read none|peek|some|once|eof]
- *                [--fork] [--first] [--never-accept]
+ *                [--fork] [--leave] [--first] [--never-accept] [--listen-in NETNS]
  *
  * It accepts leak + close connections, one after the other. Those that leak
  * are read as --read says and then forgotten; the others are closed as soon as
  * the client has closed, or at once with --first (the client must send nothing).
- * --fork: a child keeps the leaked socket, the server closes its own fd.
+ * --fork: a child keeps the leaked socket, the server closes its own fd; with
+ * --leave too, the server then ends and its children stay until the end of input.
+ * --listen-in: the sockets belong to the network namespace of that file, in which
+ * the process itself is not.
  */
 #include "scenario.h"
 
+#include <fcntl.h>
+
 static struct {
-	const char *bind, *read;
+	const char *bind, *read, *listen_in;
 	int port, backlog, cpu;
 	unsigned leak, close;
-	bool cloexec, fork, first, never_accept;
+	bool cloexec, fork, leave, first, never_accept;
 } opt = {.bind = "127.0.0.1", .read = "eof", .backlog = 128, .cpu = -1};
 
 /* The only caller of accept(). A walk by frame pointers loses the direct caller
@@ -68,6 +73,12 @@ NAMED static pid_t leave_to_child(int fd)
 	if (child < 0)
 		die("fork");
 	if (child == 0) {
+		if (opt.leave) {
+			char byte;
+			while (read(0, &byte, 1) > 0)
+				;
+			exit(0);
+		}
 		begin();
 		for (;;)
 			pause();
@@ -97,6 +108,17 @@ NAMED static void accept_and_close(int listener)
 	close(fd);
 }
 
+/* Enters the network namespace of a file; returns an fd of the one left. */
+NAMED static int enter(const char *netns)
+{
+	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int other = open(netns, O_RDONLY | O_CLOEXEC);
+	if (own < 0 || other < 0 || setns(other, CLONE_NEWNET))
+		die(netns);
+	close(other);
+	return own;
+}
+
 NAMED static void handle_client(int listener, bool leak)
 {
 	if (leak)
@@ -122,6 +144,8 @@ int main(int argc, char **argv)
 			opt.cloexec = true;
 		else if (!strcmp(name, "--fork"))
 			opt.fork = true;
+		else if (!strcmp(name, "--leave"))
+			opt.leave = true;
 		else if (!strcmp(name, "--first"))
 			opt.first = true;
 		else if (!strcmp(name, "--never-accept"))
@@ -142,17 +166,24 @@ int main(int argc, char **argv)
 			opt.close = atoi(value);
 		else if (!strcmp(name, "--read"))
 			opt.read = value;
+		else if (!strcmp(name, "--listen-in"))
+			opt.listen_in = value;
 		else
 			usage(name, value);
 	}
 	if (opt.cpu >= 0)
 		run_on_cpu(opt.cpu);
 
+	int own = opt.listen_in ? enter(opt.listen_in) : -1;
 	int listener = listen_on(opt.bind, opt.port, opt.backlog);
+	if (opt.listen_in && setns(own, CLONE_NEWNET))
+		die("setns");
 	say("ready port=%d pid=%d", local_port(listener), getpid());
 	if (!opt.never_accept) {
 		serve(listener);
 		say("done leaked=%u closed=%u", opt.leak, opt.close);
+		if (opt.leave)
+			return 0;
 	}
 	return obey();
 }
