@@ -17,8 +17,12 @@ use crate::stack::{self, Stacks};
 use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
 use crate::verdict::{EofRead, Evidence, Frame, OpenedVia, Opener, Policy, Role, verdict};
 
-/// Stacks of one batch are waited for this long after the second look, at most.
-const STACK_WAIT: Duration = Duration::from_millis(500);
+/// A finding waits for its stacks this long after the second look, at most. Reading
+/// the symbols of a large program takes tens of milliseconds, once; an emulated or
+/// starved machine takes a hundred times that.
+const STACK_WAIT: Duration = Duration::from_secs(3);
+/// And this long when the run is about to end.
+const LAST_STACK_WAIT: Duration = Duration::from_millis(500);
 
 /// Suspects between their first look and their verdict.
 pub(super) struct Judge {
@@ -38,7 +42,15 @@ struct Pending {
     suspect: Suspect,
     evidence: Evidence,
     memory: Memory,
-    first_look: MonoNs,
+    stage: Stage,
+}
+
+/// What a suspect waits for.
+enum Stage {
+    /// For its second look; the first was taken then.
+    Looked(MonoNs),
+    /// For the names of its stacks, until then.
+    Naming(MonoNs),
 }
 
 /// What came of the suspects that were due.
@@ -72,7 +84,11 @@ impl Judge {
 
     /// When the next second look is due.
     pub(super) fn next_look(&self) -> Option<MonoNs> {
-        self.pending.iter().map(|pending| pending.first_look + self.policy.two_looks).min()
+        let looks = self.pending.iter().filter_map(|pending| match pending.stage {
+            Stage::Looked(at) => Some(at + self.policy.two_looks),
+            Stage::Naming(_) => None,
+        });
+        looks.min()
     }
 
     /// Takes the first look at new suspects; returns those that are gone.
@@ -101,54 +117,107 @@ impl Judge {
                 Gathered::Found(found) => found_to(&mut evidence, *found),
             }
             let memory = source.zip(suspect.sk).and_then(|(source, sk)| source.memory(sk, &suspect.tuple));
-            let first_look = Clock::mono_now();
-            self.pending.push(Pending { suspect, evidence, memory: memory.unwrap_or_default(), first_look });
+            let stage = Stage::Looked(Clock::mono_now());
+            self.pending.push(Pending { suspect, evidence, memory: memory.unwrap_or_default(), stage });
         }
         gone
     }
 
-    /// Takes the second look where it is due, and gives the verdicts.
-    pub(super) async fn due(&mut self, enricher: &mut Enricher, stacks: &Stacks, now: MonoNs) -> Judged {
-        let mut judged = Judged::default();
+    /// Takes the second look where it is due, and gives the verdicts whose stacks are named.
+    pub(super) fn due(&mut self, enricher: &mut Enricher, stacks: &Stacks, now: MonoNs) -> Judged {
+        let mut judged = Judged { findings: Vec::new(), gone: self.look_again(enricher, now) };
+        let named: Vec<_> = self
+            .pending
+            .extract_if(.., |pending| match pending.stage {
+                Stage::Looked(_) => false,
+                Stage::Naming(until) => now >= until || !pending.memory.is_being_named(stacks),
+            })
+            .collect();
+        for pending in named {
+            judged.findings.push(self.verdict(pending, stacks));
+        }
+        judged
+    }
+
+    /// The last chance of those that still wait: takes the second looks that are
+    /// due within the time between two looks, and waits a little for stacks.
+    pub(super) async fn finish(&mut self, enricher: &mut Enricher, stacks: &Stacks) -> Judged {
+        let mut all = Judged::default();
+        let until = Clock::mono_now() + self.policy.two_looks + LAST_STACK_WAIT;
+        while !self.is_idle() {
+            let now = Clock::mono_now();
+            if now >= until {
+                for pending in &mut self.pending {
+                    pending.stage = Stage::Naming(now);
+                }
+            }
+            let judged = self.due(enricher, stacks, now);
+            all.findings.extend(judged.findings);
+            all.gone.extend(judged.gone);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        all
+    }
+
+    /// Takes the second look at those that are due; returns those that are gone.
+    fn look_again(&mut self, enricher: &mut Enricher, now: MonoNs) -> Vec<SocketId> {
         let two_looks = self.policy.two_looks;
-        let due: Vec<_> =
-            self.pending.extract_if(.., |pending| now >= pending.first_look + two_looks).collect();
+        let due: Vec<_> = self
+            .pending
+            .extract_if(.., |pending| matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks))
+            .collect();
+        let mut gone = Vec::new();
         if due.is_empty() {
-            return judged;
+            return gone;
         }
         let suspects: Vec<_> = due.iter().map(|pending| pending.suspect.clone()).collect();
         let looks = enricher.look(&suspects, now);
-        let give_up = Clock::mono_now() + STACK_WAIT;
+        let until = Clock::mono_now() + STACK_WAIT;
         for (mut pending, (_, look)) in due.into_iter().zip(looks) {
             match look {
                 Ok(Some(look)) => pending.evidence.looks.push(look),
                 Ok(None) => {
-                    judged.gone.push(pending.suspect.id);
+                    gone.push(pending.suspect.id);
                     continue;
                 }
                 Err(why) => pending.evidence.look_failed = Some(why),
             }
-            let wait = || give_up.since(Clock::mono_now());
-            let (suspect, memory) = (&pending.suspect, pending.memory);
-            let evidence = &mut pending.evidence;
-            evidence.opener = match memory.opening {
-                Some(opening) => Fact::Known(opener(opening, stacks, wait()).await),
-                None => Fact::unknown(self.watched.no_opener(suspect)),
-            };
-            evidence.eof_read = match memory.eof {
-                Some(eof) => Fact::Known(Some(eof_read(eof, stacks, wait()).await)),
-                None => self.watched.no_eof(suspect),
-            };
-            evidence.sock_error = match &self.watched.error {
-                Ok(()) => Fact::Known(memory.error.unwrap_or(0)),
-                Err(why) => Fact::Unknown(why.clone()),
-            };
-            evidence.role = role(evidence);
-            let at = Clock::mono_now();
-            let verdict = verdict(suspect, evidence, at, &self.policy);
-            judged.findings.push(Finding::new(at, pending.suspect, pending.evidence, verdict));
+            pending.stage = Stage::Naming(until);
+            self.pending.push(pending);
         }
-        judged
+        gone
+    }
+
+    fn verdict(&self, pending: Pending, stacks: &Stacks) -> Finding {
+        let Pending { suspect, mut evidence, memory, .. } = pending;
+        evidence.opener = match memory.opening {
+            Some(opening) => Fact::Known(opener(opening, stacks)),
+            None => Fact::unknown(self.watched.no_opener(&suspect)),
+        };
+        evidence.eof_read = match memory.eof {
+            Some(eof) => Fact::Known(Some(eof_read(eof, stacks))),
+            None => self.watched.no_eof(&suspect),
+        };
+        evidence.sock_error = match &self.watched.error {
+            Ok(()) => Fact::Known(memory.error.unwrap_or(0)),
+            Err(why) => Fact::Unknown(why.clone()),
+        };
+        evidence.role = role(&evidence);
+        let at = Clock::mono_now();
+        let verdict = verdict(&suspect, &evidence, at, &self.policy);
+        Finding::new(at, suspect, evidence, verdict)
+    }
+}
+
+impl Memory {
+    /// Whether the name of one of its stacks is still to come.
+    fn is_being_named(&self, stacks: &Stacks) -> bool {
+        let opening = self.opening.as_ref().map(|opening| (opening.task.pid, opening.stack));
+        let eof = self.eof.as_ref().map(|eof| (eof.task.pid, eof.stack));
+        [opening, eof]
+            .into_iter()
+            .flatten()
+            .any(|(pid, stack)| stack.is_ok_and(|stack| stacks.is_pending(pid, stack)))
     }
 }
 
@@ -192,25 +261,20 @@ fn role(evidence: &Evidence) -> Fact<Role> {
     }
 }
 
-async fn opener(opening: Opening, stacks: &Stacks, wait: Duration) -> Opener {
-    let (stack, stack_note) = named(opening.task.pid, opening.stack, stacks, wait).await;
+fn opener(opening: Opening, stacks: &Stacks) -> Opener {
+    let (stack, stack_note) = named(opening.task.pid, opening.stack, stacks);
     Opener { task: opening.task, via: opening.via, at: opening.at, fd: opening.fd, stack, stack_note }
 }
 
-async fn eof_read(eof: EofReading, stacks: &Stacks, wait: Duration) -> EofRead {
-    let (stack, _) = named(eof.task.pid, eof.stack, stacks, wait).await;
+fn eof_read(eof: EofReading, stacks: &Stacks) -> EofRead {
+    let (stack, _) = named(eof.task.pid, eof.stack, stacks);
     EofRead { task: eof.task, at: eof.at, stack }
 }
 
 /// The frames of a stack, and what is missing of them.
-async fn named(
-    pid: u32,
-    stack: StackRef,
-    stacks: &Stacks,
-    wait: Duration,
-) -> (Fact<Vec<Frame>>, Option<String>) {
+fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Vec<Frame>>, Option<String>) {
     let unknown = match stack {
-        Ok(id) => match stacks.wait(pid, id, wait).await {
+        Ok(id) => match stacks.get(pid, id) {
             Fact::Known(stack) => return (Fact::Known(stack.frames.clone()), stack.note.clone()),
             Fact::Unknown(why) => why,
         },

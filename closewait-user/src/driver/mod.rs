@@ -182,8 +182,17 @@ impl Driver {
             }
         }
         let gone = self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now);
-        let judged = self.judge.due(&mut self.enricher, &self.stacks, Clock::mono_now()).await;
-        for id in gone.into_iter().chain(judged.gone) {
+        let mut judged = if last {
+            self.judge.finish(&mut self.enricher, &self.stacks).await
+        } else {
+            self.judge.due(&mut self.enricher, &self.stacks, Clock::mono_now())
+        };
+        judged.gone.extend(gone);
+        if last {
+            // What left while the last looks were taken is not to be reported.
+            self.drain();
+        }
+        for id in judged.gone {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
         for finding in judged.findings {

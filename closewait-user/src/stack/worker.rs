@@ -116,6 +116,11 @@ impl Stacks {
         self.results.known((pid, stack)).unwrap_or_else(|| Fact::unknown("not symbolised yet"))
     }
 
+    /// Whether the stack of a call path is still being worked on.
+    pub fn is_pending(&self, pid: u32, stack: StackId) -> bool {
+        self.results.known((pid, stack)).is_none()
+    }
+
     /// The stack of a call path; waits for it at most `timeout` if it is being worked on.
     pub async fn wait(&self, pid: u32, stack: StackId, timeout: Duration) -> Named {
         let known = async {
