@@ -141,6 +141,12 @@ impl From<PackedTuple> for Tuple {
 }
 
 impl PackedTuple {
+    /// Of a socket whose tuple is not known.
+    pub(super) const NONE: Self = {
+        let nowhere = PackedEndpoint { ip: [0; 16], port: [0; 2] };
+        Self { local: nowhere, remote: nowhere, bits: 0 }
+    };
+
     pub(super) fn new(tuple: Tuple, mptcp: bool) -> Self {
         let (local, local_v4) = PackedEndpoint::new(tuple.local);
         let (remote, remote_v4) = PackedEndpoint::new(tuple.remote);

@@ -2,7 +2,7 @@
 //! rules are those of the module above.
 
 use crate::clock::MonoNs;
-use crate::item::{By, Destroyed, Gap, Transition};
+use crate::item::{By, Destroyed, Gap, Netns, Transition};
 use crate::tcp::State;
 
 use super::entry::{Entry, Life, PackedTuple};
@@ -47,7 +47,7 @@ impl Tracker {
                     }
                     // The end of this life came first, and was all that was known of it.
                     self.stats.reordered += 1;
-                    self.stats.dwell.record(over_until.since(t.at));
+                    self.stats.dwell.record(at.since(t.at));
                     let entry = &mut self.slab[slot];
                     entry.since = t.at;
                     entry.life = Life::Left { over_until, at, seen: true };
@@ -90,21 +90,22 @@ impl Tracker {
 
     fn leave(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
         let tuple = packed(t);
-        let mut was = None;
+        // The life this ends; since when everything at this address is newer, when
+        // that is later; and the destroy of this very life, when that came first.
+        let (mut was, mut stale, mut destroyed) = (None, None, None);
         if let Some(slot) = self.find(t.sk) {
             let entry = &self.slab[slot];
             match entry.life {
-                Life::Waiting { .. } if t.at + SKEW < entry.since => return self.stats.late += 1,
+                Life::Waiting { .. } if t.at + SKEW < entry.since => stale = Some(entry.since),
                 Life::Waiting { .. } if entry.tuple.same_remote(&tuple) => {
                     was = Some(self.end_seen(slot, t, out));
                 }
                 // Another connection at the same address: two records were lost.
                 Life::Waiting { .. } => self.end_unseen(slot, t.at, out),
-                Life::Ghost { closed, .. } if t.at <= closed => return self.count_stale(t.at, closed),
+                Life::Ghost { closed, .. } if t.at <= closed => stale = Some(closed),
                 Life::Ghost { .. } => self.end_ghost(slot, t.at, false, out),
-                Life::Left { over_until, .. } if t.at <= over_until => {
-                    return self.count_stale(t.at, over_until);
-                }
+                Life::Left { over_until, at, .. } if t.at <= over_until.min(at) => stale = Some(at),
+                Life::Left { over_until, .. } if t.at <= over_until => destroyed = Some(over_until),
                 Life::Left { at, .. } if t.at <= at => {
                     // The edge whose absence had been inferred.
                     self.stats.late += 1;
@@ -119,10 +120,17 @@ impl Tracker {
             && t.at + SKEW >= self.slab[slot].known_from()
         {
             was = Some(self.end_seen(slot, t, out));
-            self.bind(t.sk, slot);
+            if stale.is_none() {
+                self.bind(t.sk, slot);
+            }
+        } else if let Some(known) = stale {
+            self.remember_end_of(tuple, t.netns, t.at);
+            return self.count_stale(t.at, known);
         }
         let was = was.unwrap_or_else(|| self.end_unknown(t, out));
-        if t.to == State::Close && t.has_socket {
+        if let Some(until) = destroyed {
+            self.over_until(was.slot, until);
+        } else if t.to == State::Close && t.has_socket && stale.is_none() {
             self.haunt(t, Some(was), out);
         }
     }
@@ -157,8 +165,11 @@ impl Tracker {
 
     pub(super) fn destroyed(&mut self, d: Destroyed, out: &mut Vec<Outcome>) {
         let Some(slot) = self.find(d.sk) else {
+            // Remembered, lest its CLOSE come late and begin a ghost that never ends.
             self.stats.unmatched_destroys += 1;
-            return;
+            let slot = self.remember_end_of(PackedTuple::NONE, Netns(0), MonoNs(0));
+            self.bind(d.sk, slot);
+            return self.over_until(slot, d.at);
         };
         match self.slab[slot].life {
             Life::Ghost { closed, .. } if d.at + SKEW >= closed => self.end_ghost(slot, d.at, true, out),
@@ -303,7 +314,17 @@ impl Tracker {
             seen: was_seen,
             was_suspect,
         });
-        self.lay_to_rest(slot, Life::Left { over_until: closed, at, seen }, was_suspect);
+        let over_until = if was_seen { at.max(closed) } else { closed };
+        self.lay_to_rest(slot, Life::Left { over_until, at: closed, seen }, was_suspect);
+    }
+
+    /// Remembers an end that is not, or need not be, told: a snapshot may still
+    /// show the socket.
+    fn remember_end_of(&mut self, tuple: PackedTuple, netns: Netns, at: MonoNs) -> u32 {
+        let life = Life::Left { over_until: at, at, seen: true };
+        let slot = self.slab.insert(LEFT, Entry::new(netns, tuple, at, life));
+        self.remember_one_more();
+        slot
     }
 
     fn lay_to_rest(&mut self, slot: u32, life: Life, was_suspect: bool) {

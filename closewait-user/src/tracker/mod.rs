@@ -24,6 +24,8 @@
 mod deadlines;
 mod entry;
 mod lives;
+#[cfg(test)]
+mod model;
 mod slab;
 mod snapshot;
 mod stats;

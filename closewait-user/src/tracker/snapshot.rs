@@ -30,28 +30,36 @@ impl Tracker {
         let Snapshot { began, ended, netns, complete, .. } = *snapshot;
 
         let shown = Shown::new(&snapshot.sockets);
-        let mut known = vec![false; snapshot.sockets.len()];
+        let mut known: Vec<Option<u32>> = vec![None; snapshot.sockets.len()];
         let mut over = Vec::new();
-        let mut confirmed = Vec::new();
         for (slot, entry) in self.slab.slots() {
             let Life::Waiting { .. } = entry.life else { continue };
             if entry.netns != netns {
                 continue;
             }
             if let Some(index) = shown.find(entry.tuple) {
-                known[index] = true;
-                confirmed.push(slot);
+                // Two lives between the same ports: the newer one is shown, the
+                // end of the older one was lost.
+                match known[index] {
+                    Some(other) if self.slab[other].since >= entry.since => {
+                        over.push((slot, self.slab[other].since));
+                    }
+                    other => {
+                        over.extend(other.map(|other| (other, entry.since)));
+                        known[index] = Some(slot);
+                    }
+                }
             } else if complete && !entry.tuple.mptcp() && entry.since < began {
-                over.push(slot);
+                over.push((slot, ended));
             }
         }
-        for slot in confirmed {
-            if let Life::Waiting { verified, .. } = &mut self.slab[slot].life {
+        for slot in known.iter().flatten() {
+            if let Life::Waiting { verified, .. } = &mut self.slab[*slot].life {
                 *verified = began.max(*verified);
             }
         }
-        for slot in over {
-            self.end_unseen(slot, ended, out);
+        for (slot, at) in over {
+            self.end_unseen(slot, at, out);
         }
         self.add_unknown(snapshot, &known);
         if complete {
@@ -59,11 +67,11 @@ impl Tracker {
         }
     }
 
-    fn add_unknown(&mut self, snapshot: &Snapshot, known: &[bool]) {
+    fn add_unknown(&mut self, snapshot: &Snapshot, known: &[Option<u32>]) {
         let unknown = || {
             let sockets = snapshot.sockets.iter().zip(known);
             sockets
-                .filter(|(socket, known)| !**known && socket.state == State::CloseWait)
+                .filter(|(socket, known)| known.is_none() && socket.state == State::CloseWait)
                 .map(|(socket, _)| socket)
         };
         if unknown().next().is_none() {
@@ -108,6 +116,8 @@ impl Tracker {
 /// The earliest that a socket which a snapshot shows can have entered CLOSE_WAIT:
 /// not before it last received data (the FIN came after that), and not before the
 /// last complete snapshot that did not show it. `None` when neither is known.
+/// (That snapshot may have shown it and been taken to confirm another connection
+/// between the same ports, if a record of each was lost or late.)
 fn not_before(socket: &DiagSocket, began: MonoNs, last_complete: Option<MonoNs>) -> Option<MonoNs> {
     let data = socket.tcp.and_then(|tcp| tcp.last_data_recv_ms);
     let data = data.map(|ms| began - Duration::from_millis(u64::from(ms) + TICK_MS));

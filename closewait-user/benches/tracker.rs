@@ -1,0 +1,190 @@
+//! The tracker at a million sockets: bytes of memory for each, and the cost of a
+//! transition, of arming in any order of time, and of expiry.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use closewait_trace::clock::MonoNs;
+use closewait_trace::item::{Item, Netns, SkAddr, Snapshot, Transition};
+use closewait_trace::tcp::{Endpoint, State, Tuple};
+use closewait_trace::tracker::Tracker;
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+const MILLION: u32 = 1_000_000;
+const THRESHOLD: Duration = Duration::from_secs(10);
+
+/// Counts the bytes that are allocated.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn allocated(bytes: usize) {
+    let now = ALLOCATED.fetch_add(bytes, Relaxed) + bytes;
+    PEAK.fetch_max(now, Relaxed);
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        allocated(layout.size());
+        // SAFETY: as our caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as our caller promised.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        allocated(new_size);
+        // SAFETY: as our caller promised.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    let before = ALLOCATED.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let tracker = filled(u64::from);
+    let held = ALLOCATED.load(Relaxed) - before;
+    let peak = PEAK.load(Relaxed) - before;
+    let million = MILLION as usize;
+    println!("bytes per tracked socket at 1,000,000: {}, at the peak {}", held / million, peak / million);
+    drop(tracker);
+    divan::main();
+}
+
+fn tuple(n: u32) -> Tuple {
+    let end = |ip, port| Endpoint { ip: std::net::Ipv4Addr::from_bits(ip).into(), port };
+    #[expect(clippy::cast_possible_truncation, reason = "any port will do")]
+    let tuple = Tuple { local: end(1, 443), remote: end(n, n as u16) };
+    tuple
+}
+
+/// Socket `n` enters or leaves CLOSE_WAIT.
+fn edge(n: u32, at: MonoNs, from: State, to: State) -> Item {
+    Item::Transition(Transition {
+        at,
+        sk: SkAddr(0xffff_8881_0000_0000 + u64::from(n) * 2304),
+        from,
+        to,
+        tuple: tuple(n),
+        netns: Netns(4_026_531_840),
+        mptcp: false,
+        has_socket: true,
+        by: None,
+    })
+}
+
+fn enter(n: u32, at: MonoNs) -> Item {
+    edge(n, at, State::Established, State::CloseWait)
+}
+
+fn leave(n: u32, at: MonoNs) -> Item {
+    edge(n, at, State::CloseWait, State::LastAck)
+}
+
+/// A tracker of a million sockets; `at_us` says when each entered.
+fn filled(at_us: impl Fn(u32) -> u64) -> Tracker {
+    let mut tracker = Tracker::new(THRESHOLD);
+    let mut out = Vec::new();
+    for n in 0..MILLION {
+        tracker.apply(&enter(n, MonoNs(1_000_000_000 + at_us(n) * 1000)), &mut out);
+    }
+    assert_eq!(tracker.stats().tracked, u64::from(MILLION));
+    tracker
+}
+
+/// A number that looks random, the same each time.
+fn scattered(n: u32) -> u32 {
+    n.wrapping_mul(2_654_435_761) % MILLION
+}
+
+/// A pair of transitions of short-lived sockets, whose addresses the kernel
+/// reuses, beside a million stuck ones.
+#[divan::bench(sample_size = 10_000)]
+fn enter_and_leave(bencher: Bencher) {
+    let mut tracker = filled(u64::from);
+    let mut out = Vec::new();
+    let mut at = MonoNs(3_000_000_000);
+    let mut n = MILLION;
+    bencher.counter(ItemsCount::new(2_u32)).bench_local(|| {
+        at = at + Duration::from_micros(25);
+        n = if n < MILLION + 100 { n + 1 } else { MILLION };
+        out.clear();
+        tracker.apply(black_box(&enter(n, at)), &mut out);
+        tracker.apply(black_box(&leave(n, at + Duration::from_micros(20))), &mut out);
+    });
+}
+
+/// Any one of the million leaves, and its address enters again: every access
+/// finds cold memory.
+#[divan::bench(sample_size = 10_000)]
+fn leave_and_enter_anywhere(bencher: Bencher) {
+    let mut tracker = filled(u64::from);
+    let mut out = Vec::new();
+    let mut at = MonoNs(3_000_000_000);
+    let mut n = 0;
+    bencher.counter(ItemsCount::new(2_u32)).bench_local(|| {
+        at = at + Duration::from_micros(25);
+        n += 1;
+        let n = scattered(n);
+        out.clear();
+        tracker.apply(black_box(&leave(n, at)), &mut out);
+        tracker.apply(black_box(&enter(n, at + Duration::from_micros(20))), &mut out);
+    });
+}
+
+/// A million entries whose times rise, fall, or are scattered over a quarter of an hour.
+#[divan::bench(args = ["rising", "falling", "scattered"], sample_count = 5, sample_size = 1)]
+fn arm_a_million(bencher: Bencher, order: &str) {
+    let at_us: fn(u32) -> u64 = match order {
+        "rising" => u64::from,
+        "falling" => |n| u64::from(MILLION - n),
+        _ => |n| u64::from(scattered(n)) * 1000,
+    };
+    bencher.counter(ItemsCount::new(MILLION)).bench_local(|| filled(at_us));
+}
+
+/// A million sockets reach their deadlines while time passes in steps of 50 ms.
+#[divan::bench(args = ["rising", "scattered"], sample_count = 5, sample_size = 1)]
+fn expire_a_million(bencher: Bencher, order: &str) {
+    let scatter = order == "scattered";
+    bencher
+        .counter(ItemsCount::new(MILLION))
+        .with_inputs(|| filled(|n| if scatter { u64::from(scattered(n)) * 1000 } else { u64::from(n) }))
+        .bench_local_refs(|tracker| {
+            let mut suspects = Vec::new();
+            let mut handed = 0;
+            let mut now = MonoNs(1_000_000_000);
+            while tracker.next_deadline().is_some() {
+                now = now + Duration::from_millis(50);
+                tracker.expire(now, &mut suspects);
+                handed += suspects.len();
+                suspects.clear();
+            }
+            assert_eq!(handed, MILLION as usize);
+        });
+}
+
+/// A complete snapshot of a namespace in which nothing is left, beside a million
+/// sockets of another one.
+#[divan::bench]
+fn snapshot_of_another_namespace(bencher: Bencher) {
+    let mut tracker = filled(u64::from);
+    let mut out = Vec::new();
+    let at = MonoNs(3_000_000_000);
+    let snapshot = Snapshot { began: at, ended: at, netns: Netns(1), complete: true, sockets: Vec::new() };
+    let snapshot = Item::Snapshot(snapshot);
+    bencher.bench_local(|| tracker.apply(black_box(&snapshot), &mut out));
+}
