@@ -7,6 +7,7 @@ use super::leaked::Leaked;
 use super::netns::Netns;
 use super::scenario::Scenario;
 use super::tool::{Ended, Tool};
+use super::waiting::show;
 
 /// Which end forgets to close after the other has closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,9 @@ impl Leaked<'_> {
         self.agree_with_ss();
         let ended = tool.signal(Signal::INT);
         ended.exits(0);
+        for loss in ended.of_kind("loss") {
+            show(&format!("lost while tracing {}: {loss}", self.net.name()));
+        }
         self.are_reported_in(&ended);
         assert!(ended.of_kind("notice").all(|notice| notice["level"] != "warning"), "{}", ended.everything());
         assert_eq!(ended.reports.last().map(|last| &last["kind"]), Some(&"summary".into()));
