@@ -79,7 +79,7 @@ fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return 0;
     }
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
-        fill(record, kind::ENTER, sk, oldstate, newstate, protocol, netns, 0);
+        fill(record, kind::ENTER, sk, oldstate, newstate, protocol, netns);
     });
     if sent {
         maps::count(counter::SENT_ENTER);
@@ -104,20 +104,25 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return openers::opened(ctx, sk, via::CONNECT, -1);
     }
 
-    // SAFETY: an integer; absent offsets read zero elsewhere in the kernel's memory or fail to zero.
-    let has_socket = unsafe { read::<u64>(sk + u64::from(offset!(sk_socket))) } != 0;
+    // SAFETY: an integer.
+    let socket: u64 = unsafe { read(sk + u64::from(offset!(sk_socket))) };
+    let has_socket = socket != 0;
     if matches!(edge_use, EdgeUse::Close) && !has_socket {
         // The usual end: closed by the application before the peer's last ACK.
         return 0;
     }
-    let stack_id =
-        if remember(sk, newstate == CLOSE && has_socket) { user_stack::take(ctx) } else { NO_STACK };
+    let closes_with_file = newstate == CLOSE && has_socket;
+    let stack_id = if remember(sk, closes_with_file) { user_stack::take(ctx) } else { NO_STACK };
+    let inode = if closes_with_file { inode(socket) } else { 0 };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     let task = user_stack::task();
     let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
-            fill(&raw mut (*record).edge, kind::LEAVE, sk, oldstate, newstate, protocol, netns, edge_flags);
+            let edge = &raw mut (*record).edge;
+            fill(edge, kind::LEAVE, sk, oldstate, newstate, protocol, netns);
+            (*edge).flags = edge_flags;
+            (*edge).inode = inode;
             (*record).task = task;
             (*record).stack_id = stack_id;
             (*record).reserved = 0;
@@ -144,6 +149,10 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
     unsafe {
         if closes_with_file {
             (*entry).flags |= flags::CLOSED_WITH_FILE;
+            // A reset and a timeout set it before they close the socket.
+            if offset!(sk_err) != ABSENT {
+                (*entry).error = read(sk + u64::from(offset!(sk_err)));
+            }
         }
         (*entry).flags & flags::STUCK != 0
     }
@@ -178,6 +187,16 @@ pub(crate) fn netns(sk: u64) -> u32 {
     }
 }
 
+/// The inode number of a socket's file; 0 where this kernel does not tell.
+#[inline(always)]
+fn inode(socket: u64) -> u32 {
+    if offset!(socket_ino) == ABSENT {
+        return 0;
+    }
+    // SAFETY: an integer.
+    unsafe { read::<u64>(socket + u64::from(offset!(socket_ino))) as u32 }
+}
+
 #[inline(always)]
 pub(crate) fn sport(sk: u64) -> u16 {
     // SAFETY: an integer.
@@ -192,16 +211,7 @@ pub(crate) fn dport(sk: u64) -> u16 {
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "inlined into two callers, each with constants")]
-fn fill(
-    record: *mut Edge,
-    kind: u32,
-    sk: u64,
-    oldstate: u8,
-    newstate: u8,
-    protocol: u16,
-    netns: u32,
-    flags: u16,
-) {
+fn fill(record: *mut Edge, kind: u32, sk: u64, oldstate: u8, newstate: u8, protocol: u16, netns: u32) {
     // SAFETY: the caller gives room for an Edge; every member is written.
     unsafe {
         let family: u16 = read(sk + u64::from(offset!(skc_family)));
@@ -215,8 +225,8 @@ fn fill(
         (*record).sport = sport(sk);
         (*record).dport = dport(sk);
         (*record).protocol = protocol;
-        (*record).flags = flags;
-        (*record).reserved = 0;
+        (*record).flags = 0;
+        (*record).inode = 0;
         let saddr = (&raw mut (*record).saddr).cast::<u8>();
         let daddr = (&raw mut (*record).daddr).cast::<u8>();
         if family == AF_INET6 && offset!(skc_v6_daddr) != ABSENT {

@@ -19,6 +19,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     sk_protocol: ABSENT,
     sk_socket: ABSENT,
     sk_err: ABSENT,
+    socket_ino: ABSENT,
     skc_state: ABSENT,
     tcp_rcv_nxt: ABSENT,
     tcp_copied_seq: ABSENT,

@@ -85,8 +85,9 @@ wire! {
         pub protocol: u16,
         /// [`edge_flags`].
         pub flags: u16,
-        /// Zero.
-        pub reserved: u32,
+        /// Inode number of the socket's file, where the edge is to CLOSE and there may
+        /// be one; else 0. (A socket's number is 32 bits: `get_next_ino`.)
+        pub inode: u32,
     }
 }
 
@@ -311,6 +312,9 @@ wire! {
         pub sk_socket: u16,
         /// `sock.sk_err`
         pub sk_err: u16,
+        /// From a `struct socket` to the number of its inode:
+        /// `socket_alloc.vfs_inode.i_ino`, the socket being the first member
+        pub socket_ino: u16,
         /// `sock_common.skc_state`
         pub skc_state: u16,
         /// `tcp_sock.rcv_nxt`: next sequence number expected
@@ -418,7 +422,7 @@ mod tests {
                 daddr: *b"fedcba9876543210",
                 protocol: 262,
                 flags: edge_flags::HAS_SOCKET,
-                reserved: 0,
+                inode: 4711,
             },
             task: Task { tgid: 7, tid: 8, comm: *b"server\0\0\0\0\0\0\0\0\0\0" },
             stack_id: -17,

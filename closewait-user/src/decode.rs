@@ -148,6 +148,7 @@ fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeErr
         netns: Netns(edge.netns),
         mptcp: edge.protocol == wire::tcp_state::IPPROTO_MPTCP,
         has_socket: edge.flags & wire::edge_flags::HAS_SOCKET != 0,
+        inode: edge.inode.into(),
         by,
     })
 }
@@ -190,7 +191,7 @@ mod tests {
             daddr,
             protocol: 6,
             flags: 1,
-            reserved: 0,
+            inode: 0,
         }
     }
 

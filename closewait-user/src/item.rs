@@ -74,6 +74,8 @@ pub struct Transition {
     pub mptcp: bool,
     /// Whether a file could still refer to the socket.
     pub has_socket: bool,
+    /// Inode number of that file, told at the edge to CLOSE; 0 when not told.
+    pub inode: u64,
     /// Who did it and from where. `None` at the edge into CLOSE_WAIT, where
     /// whoever happened to be running says nothing.
     pub by: Option<By>,

@@ -28,6 +28,7 @@ const CASES: &[(&[&str], Accepts)] = &[
     (&["fexit"], Accepts::Known),
     (&["fexit", "kretprobe"], Accepts::Known),
     (&["sys_exit_accept"], Accepts::OfThisKernel),
+    (&["fexit", "sys_exit_accept"], Accepts::OfThisKernel),
     (&["fexit", "kretprobe", "sys_exit_accept"], Accepts::Unknown),
     (&["io_uring"], Accepts::Known),
     (&["tcp_destroy_sock"], Accepts::Known),

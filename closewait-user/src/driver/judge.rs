@@ -2,8 +2,10 @@
 //! "constant" and "growing" to mean something, its stacks are waited for a bounded
 //! time, and then the verdict is made from what there is.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::ghosts::Ghosts;
 use crate::clock::{Clock, MonoNs};
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::{Enricher, Found, Gathered};
@@ -91,7 +93,44 @@ impl Judge {
         looks.min()
     }
 
-    /// Takes the first look at new suspects; returns those that are gone.
+    /// Looks who still has a descriptor on sockets that closed with a file on them;
+    /// returns those that nobody has.
+    pub(super) fn take_ghosts(
+        &mut self,
+        suspects: Vec<Suspect>,
+        ghosts: &Ghosts,
+        enricher: &mut Enricher,
+        source: Option<&RingSource>,
+    ) -> Vec<SocketId> {
+        let mut gone = Vec::new();
+        if suspects.is_empty() {
+            return gone;
+        }
+        let inode_of = |suspect: &Suspect| ghosts.inode(suspect.id);
+        let inodes = suspects.iter().map(inode_of).filter(|&inode| inode != 0).collect();
+        let holders = enricher.holders(&inodes);
+        let until = Clock::mono_now() + STACK_WAIT;
+        for suspect in suspects {
+            let mut evidence = Evidence::unknown();
+            evidence.holder_scans = 2;
+            evidence.holders = match holders.get(&inode_of(&suspect)) {
+                // Closed meanwhile, or never reachable by a descriptor: no ghost.
+                Some(Fact::Known(nobody)) if nobody.is_empty() => {
+                    gone.push(suspect.id);
+                    continue;
+                }
+                Some(holders) => holders.clone(),
+                None => Fact::unknown("the number of its inode is not known"),
+            };
+            let memory = source.zip(suspect.sk).and_then(|(source, sk)| source.memory(sk, &suspect.tuple));
+            let memory = memory.unwrap_or_default();
+            self.pending.push(Pending { suspect, evidence, memory, stage: Stage::Naming(until) });
+        }
+        gone
+    }
+
+    /// Takes the first look at suspects that do not wait for their verdict already;
+    /// returns those that are gone.
     pub(super) fn take(
         &mut self,
         suspects: Vec<Suspect>,
@@ -99,14 +138,17 @@ impl Judge {
         source: Option<&RingSource>,
         now: MonoNs,
     ) -> Vec<SocketId> {
-        // A ghost is in no table that a look could find it in.
-        let stuck: Vec<_> = suspects.into_iter().filter(|s| s.kind == SuspectKind::Stuck).collect();
         let mut gone = Vec::new();
-        if stuck.is_empty() {
+        let waiting: HashSet<_> = self.pending.iter().map(|pending| pending.suspect.id).collect();
+        let suspects: Vec<_> =
+            suspects.into_iter().filter(|suspect| !waiting.contains(&suspect.id)).collect();
+        if suspects.is_empty() {
             return gone;
         }
-        let gathered = enricher.gather(&stuck, now);
-        for (suspect, (_, gathered)) in stuck.into_iter().zip(gathered) {
+        let gathered = enricher.gather(&suspects, now);
+        let mut by_id: HashMap<_, _> = suspects.into_iter().map(|suspect| (suspect.id, suspect)).collect();
+        for (id, gathered) in gathered {
+            let Some(suspect) = by_id.remove(&id) else { continue };
             let mut evidence = Evidence::unknown();
             match gathered {
                 Gathered::Gone(_) => {
@@ -173,7 +215,9 @@ impl Judge {
         let suspects: Vec<_> = due.iter().map(|pending| pending.suspect.clone()).collect();
         let looks = enricher.look(&suspects, now);
         let until = Clock::mono_now() + STACK_WAIT;
-        for (mut pending, (_, look)) in due.into_iter().zip(looks) {
+        let mut by_id: HashMap<_, _> = due.into_iter().map(|pending| (pending.suspect.id, pending)).collect();
+        for (id, look) in looks {
+            let Some(mut pending) = by_id.remove(&id) else { continue };
             match look {
                 Ok(Some(look)) => pending.evidence.looks.push(look),
                 Ok(None) => {
@@ -200,6 +244,8 @@ impl Judge {
         };
         evidence.sock_error = match &self.watched.error {
             Ok(()) => Fact::Known(memory.error.unwrap_or(0)),
+            // The edge of a ghost to CLOSE carries it in any case.
+            Err(_) if suspect.kind != SuspectKind::Stuck => Fact::Known(memory.error.unwrap_or(0)),
             Err(why) => Fact::Unknown(why.clone()),
         };
         evidence.role = role(&evidence);

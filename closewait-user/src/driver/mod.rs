@@ -3,6 +3,7 @@
 //! All effects meet here; every decision is made in a room that has none.
 
 mod cost;
+mod ghosts;
 mod judge;
 mod release;
 
@@ -13,13 +14,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::Enricher;
+use crate::fact::Fact;
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::load::Loaded;
-use crate::report::{FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
+use crate::report::{Ending, Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, Tracker};
+use crate::tracker::{Outcome, Released, Since, SuspectKind, Tracker};
+use ghosts::Ghosts;
 use judge::Judge;
 
 /// The source is drained at least this often.
@@ -63,6 +66,7 @@ pub struct Driver {
     filter: Filter,
     tracker: Tracker,
     judge: Judge,
+    ghosts: Ghosts,
     threshold: Duration,
     began: MonoNs,
     ends: Option<MonoNs>,
@@ -102,6 +106,7 @@ impl Driver {
         let began = Clock::mono_now();
         Self {
             judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served)),
+            ghosts: Ghosts::default(),
             tracker: Tracker::new(parts.threshold),
             loaded: parts.loaded,
             source: parts.source,
@@ -181,7 +186,10 @@ impl Driver {
                 source.mark_stuck(sk);
             }
         }
-        let gone = self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now);
+        let (ghosts, suspects): (Vec<_>, Vec<_>) =
+            suspects.into_iter().partition(|suspect| suspect.kind != SuspectKind::Stuck);
+        let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
+        gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
         let mut judged = if last {
             self.judge.finish(&mut self.enricher, &self.stacks).await
         } else {
@@ -196,12 +204,7 @@ impl Driver {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
         for finding in judged.findings {
-            // It may have left while it was looked at.
-            if self.tracker.suspect(finding.suspect.id).is_some()
-                && self.filter.wants_evidence(&finding.evidence)
-            {
-                self.reporter.report(Report::Stuck(Box::new(finding)), &clock, now)?;
-            }
+            self.found(finding, &clock, now)?;
         }
         self.release(&clock, now).await?;
         if !self.first_look_done && self.judge.is_idle() {
@@ -219,13 +222,38 @@ impl Driver {
             logger.flush();
         }
         let Some(source) = &mut self.source else { return };
-        let (tracker, stacks, filter, outcomes) =
-            (&mut self.tracker, &self.stacks, &self.filter, &mut self.outcomes);
+        let (tracker, stacks, filter, outcomes, ghosts) =
+            (&mut self.tracker, &self.stacks, &self.filter, &mut self.outcomes, &mut self.ghosts);
         source.drain(|item| match &item {
             Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
             Item::Path(path) => stacks.remember(path),
-            _ => tracker.apply(&item, outcomes),
+            _ => {
+                let before = outcomes.len();
+                tracker.apply(&item, outcomes);
+                let Item::Transition(transition) = &item else { return };
+                for outcome in &outcomes[before..] {
+                    if let Outcome::ClosedWithFile { ghost, .. } = outcome {
+                        ghosts.begin(*ghost, transition.inode);
+                    }
+                }
+            }
         });
+    }
+
+    /// Reports a verdict.
+    fn found(&mut self, finding: Finding, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let id = finding.suspect.id;
+        // It may have left while it was looked at.
+        if self.tracker.suspect(id).is_none() || !self.filter.wants_evidence(&finding.evidence) {
+            return Ok(());
+        }
+        if finding.suspect.kind == SuspectKind::Stuck {
+            return self.reporter.report(Report::Stuck(Box::new(finding)), clock, now);
+        }
+        if let Some(before) = self.ghosts.confirm(id) {
+            self.reporter.forget(before.id);
+        }
+        self.reporter.report(Report::Ghost(Box::new(finding)), clock, now)
     }
 
     /// Turns growth of the loss counters into a gap, which taints what it touches
@@ -244,10 +272,16 @@ impl Driver {
         self.reporter.report(Report::Loss(gap), clock, now)
     }
 
-    /// Compares the tracker with the kernel's tables.
+    /// Compares the tracker with the kernel's tables, and has everything reported judged
+    /// anew: what it said may have changed since.
     fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         self.next_reconcile = now + every;
+        let again = self.tracker.suspects().filter(|suspect| suspect.kind == SuspectKind::Stuck).collect();
+        let gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
+        for id in gone {
+            self.tracker.retire(id, now, &mut self.outcomes);
+        }
         for snapshot in self.enricher.snapshot(&self.filter.netns) {
             match snapshot {
                 Ok(mut snapshot) => {
@@ -270,12 +304,38 @@ impl Driver {
 
     /// Reports the ends of sockets that had been reported.
     async fn release(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        for outcome in std::mem::take(&mut self.outcomes) {
-            let Outcome::Released(released) = outcome else { continue };
+        let mut outcomes = std::mem::take(&mut self.outcomes).into_iter().peekable();
+        while let Some(outcome) = outcomes.next() {
+            let (released, ending) = match outcome {
+                Outcome::Released(released) => match outcomes.peek() {
+                    Some(Outcome::ClosedWithFile { ghost, was: Some(was), .. }) if *was == released.id => {
+                        self.ghosts.hold(*ghost, released);
+                        continue;
+                    }
+                    _ => (released, None),
+                },
+                Outcome::ClosedWithFile { .. } => continue,
+                Outcome::GhostEnded { ghost, netns, tuple, closed, at, was_suspect, .. } => {
+                    let Some(known) = self.ghosts.end(ghost) else { continue };
+                    if let Some(before) = known.before {
+                        // Destroyed soon after: the application closed it, with data unread
+                        // or after a reset.
+                        (before, Some(Ending::Aborted))
+                    } else {
+                        let since = Since::Seen(closed);
+                        let ghost =
+                            Released { id: ghost, netns, tuple, since, at, to: None, by: None, was_suspect };
+                        (ghost, Some(Ending::Closed))
+                    }
+                }
+            };
             if !self.reporter.ledger().knows(released.id) {
                 continue;
             }
-            let release = release::release(released, self.source.as_ref(), &self.stacks).await;
+            let mut release = release::release(released, self.source.as_ref(), &self.stacks).await;
+            if let Some(ending) = ending {
+                release.how = Fact::Known(ending);
+            }
             self.reporter.report(Report::Released(Box::new(release)), clock, now)?;
         }
         Ok(())

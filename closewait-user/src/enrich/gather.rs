@@ -5,7 +5,7 @@
 //! dump per state and namespace, and at most two walks over the fd tables, for a
 //! whole batch. Never: a verdict, an opener, a stack.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::holders::{self, Scan};
 use super::listener::Queues;
@@ -177,6 +177,17 @@ impl Enricher {
             .collect();
         self.scanned = scanned.map(|scan| Scan { holders: HashMap::new(), ..scan }).unwrap_or_default();
         gathered
+    }
+
+    /// Who has a descriptor on the sockets with these inode numbers, which no table of
+    /// sockets needs to show any more.
+    pub fn holders(&mut self, inodes: &HashSet<u64>) -> HashMap<u64, Fact<Vec<Holder>>> {
+        let scanned = holders::scan_twice(inodes);
+        let of = |inode| match &scanned {
+            Ok(scan) => scan.of(inode),
+            Err(error) => Fact::unknown(format!("cannot list /proc: {error}")),
+        };
+        inodes.iter().map(|&inode| (inode, of(inode))).collect()
     }
 
     fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {

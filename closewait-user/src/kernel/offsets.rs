@@ -34,6 +34,8 @@ const STRUCTS: &[&str] = &[
     "fdtable",
     "file",
     "socket",
+    "socket_alloc",
+    "inode",
     "io_kiocb",
 ];
 
@@ -56,6 +58,7 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         sk_protocol: at(&["sock", "sk_protocol"]),
         sk_socket: at(&["sock", "sk_socket"]),
         sk_err: at(&["sock", "sk_err"]),
+        socket_ino: at(&["socket_alloc", "vfs_inode", "i_ino"]),
         skc_state: at(&["sock_common", "skc_state"]),
         tcp_rcv_nxt: at(&["tcp_sock", "rcv_nxt"]),
         tcp_copied_seq: at(&["tcp_sock", "copied_seq"]),

@@ -204,13 +204,18 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
         rule(Hook::RawTp, destroy.clone()),
         rule(Hook::Tracepoint, destroy.or_else(|| needs(events.destroy.is_some(), "tcp:tcp_destroy_sock"))),
     ];
+    // The return of the syscall costs every syscall of the host some nanoseconds, and
+    // still comes before the kretprobe: `inet_csk_accept` sleeps until there is a
+    // connection, and each sleeper holds one of the probe's few instances (as many as
+    // CPUs before 6.0 without preemption). With those used up, accepts go unseen, and
+    // the kernel does not say so.
     let accept = [
         rule(Hook::Fexit, no_csk_accept),
-        rule(Hook::Kretprobe, no_kprobes),
         rule(
             Hook::SysExitAccept,
             needs(has_exit_accept, "syscalls:sys_exit_accept4").or_else(|| no_walk.clone()),
         ),
+        rule(Hook::Kretprobe, no_kprobes),
     ];
     let uring = [rule(
         Hook::IoUring,
@@ -290,7 +295,7 @@ mod tests {
         let table = [
             (Purpose::Transitions, vec![Hook::RawTp, Hook::Tracepoint]),
             (Purpose::EndOfLife, vec![Hook::RawTp, Hook::Tracepoint]),
-            (Purpose::AcceptOpener, vec![Hook::Fexit, Hook::Kretprobe, Hook::SysExitAccept]),
+            (Purpose::AcceptOpener, vec![Hook::Fexit, Hook::SysExitAccept, Hook::Kretprobe]),
             (Purpose::UringOpener, vec![Hook::IoUring]),
             (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::RecvFexit]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
@@ -307,8 +312,8 @@ mod tests {
         assert_eq!(candidates(&support, &[Hook::RawTp], Purpose::Transitions), [Hook::Tracepoint]);
         assert_eq!(candidates(&support, &[Hook::TcpDestroySock], Purpose::EndOfLife), []);
         assert_eq!(
-            candidates(&support, &[Hook::Fexit, Hook::Kretprobe], Purpose::AcceptOpener),
-            [Hook::SysExitAccept]
+            candidates(&support, &[Hook::Fexit, Hook::SysExitAccept], Purpose::AcceptOpener),
+            [Hook::Kretprobe]
         );
         let plan = plan(&support, &[Hook::Fexit]).unwrap();
         let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;

@@ -69,6 +69,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Takes out a socket that goes on under another id (it turned ghost).
+    pub fn forget(&mut self, id: SocketId) {
+        if let Some(member) = self.members.remove(&id) {
+            self.leave(member.cause);
+        }
+    }
+
     /// Whether a socket has been reported and has not ended since.
     pub fn knows(&self, id: SocketId) -> bool {
         self.members.contains_key(&id)

@@ -9,6 +9,7 @@
 use std::io;
 
 use crate::clock::{Clock, MonoNs};
+use crate::tracker::SocketId;
 
 pub mod cause;
 pub mod counts;
@@ -118,6 +119,11 @@ impl Reporter {
         let summary = Summary::new(totals, &self.ledger);
         let written = self.each(clock, now, |sink, at| sink.finish(&summary, at));
         (summary, written)
+    }
+
+    /// Takes out a reported socket that goes on under another id: it turned ghost.
+    pub fn forget(&mut self, id: SocketId) {
+        self.ledger.forget(id);
     }
 
     /// What has been reported so far.

@@ -101,6 +101,7 @@ fn transition(at: MonoNs, sk: u64, port: u16, from: State, to: State) -> Item {
         netns: NS,
         mptcp: false,
         has_socket: true,
+        inode: 0,
         by: None,
     })
 }

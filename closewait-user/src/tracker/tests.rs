@@ -36,6 +36,7 @@ fn edge(at: f64, sk: u64, port: u16, from: State, to: State) -> Transition {
         netns: NS,
         mptcp: false,
         has_socket: true,
+        inode: 0,
         by,
     }
 }
