@@ -33,6 +33,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const RECONCILE_EVERY: Duration = Duration::from_secs(10);
 /// And this often when snapshots are all there is.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
+/// The first screen comes at the latest so long after the start.
+const FIRST_SCREEN: Duration = Duration::from_millis(900);
 
 /// What the driver runs with.
 pub struct Parts {
@@ -207,7 +209,9 @@ impl Driver {
             self.found(finding, &clock, now)?;
         }
         self.release(&clock, now).await?;
-        if !self.first_look_done && self.judge.is_idle() {
+        // New suspects may come without a pause: then the screen does not wait for them.
+        let late = now.since(self.began) >= FIRST_SCREEN;
+        if !self.first_look_done && (late || self.judge.is_idle()) {
             self.first_look_done = true;
             let stats = self.tracker.stats();
             let first =
