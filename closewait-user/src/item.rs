@@ -164,7 +164,9 @@ pub struct Snapshot {
     pub ended: MonoNs,
     /// Which namespace.
     pub netns: Netns,
-    /// Whether the dump is known to be whole (an interrupted dump proves presence, not absence).
+    /// Whether the dump is not known to have holes (an interrupted dump proves presence, not absence).
+    /// Even a dump without holes may miss a socket beside a connection storm, about
+    /// one in 15 million: one absence is a hint, two in a row are proof enough.
     pub complete: bool,
     /// The sockets in CLOSE_WAIT.
     pub sockets: Vec<DiagSocket>,

@@ -30,7 +30,8 @@ struct Name(String);
 impl Net {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cwt-enrich-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // The live tests remove what is named like this after a process that ended.
+        let name = format!("cwt-{}-enrich-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let name = Name(name);
         ip(&["netns", "add", &name.0]);
         ip(&["-n", &name.0, "link", "set", "lo", "up"]);

@@ -175,7 +175,7 @@ impl Enricher {
                 Sight::Unseen(reason) => (suspect.id, Gathered::Unseen(reason)),
             })
             .collect();
-        self.scanned = scanned.map(|scan| Scan { holders: HashMap::new(), ..scan }).unwrap_or_default();
+        self.scanned = scanned.map(Scan::without_holders).unwrap_or_default();
         gathered
     }
 

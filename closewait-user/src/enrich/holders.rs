@@ -19,20 +19,32 @@ use crate::fact::Fact;
 use crate::verdict::Holder;
 
 /// Up to so many descriptors of one process get their close-on-exec flag read:
-/// it takes an open, a read and a close each, as much as finding them.
-const CLOEXEC_MAX: usize = 64;
+/// it takes an open, a read and a close each, more than finding them took.
+const CLOEXEC_MAX: usize = 16;
 
 /// What a walk over fd tables found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Scan {
-    /// Holders by inode, one per process, in order of pid.
-    pub holders: HashMap<u64, Vec<Holder>>,
+    /// The processes that hold any.
+    holding: Vec<Process>,
+    /// Descriptors by inode, one per process.
+    hits: HashMap<u64, Vec<Hit>>,
     /// Processes that could not be looked into.
     pub unread: Vec<Unread>,
     /// Processes looked into.
     pub processes: usize,
     /// Descriptors looked at.
     pub descriptors: usize,
+}
+
+/// A descriptor on a wanted socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Hit {
+    /// Index into `holding`.
+    process: usize,
+    fd: u32,
+    /// Whether it is closed on exec; `None` when that was not looked at.
+    cloexec: Option<Fact<bool>>,
 }
 
 /// A process whose descriptors could not be read.
@@ -47,17 +59,54 @@ pub struct Unread {
 }
 
 impl Scan {
+    /// Whether anybody was found to hold an inode.
+    pub fn is_held(&self, inode: u64) -> bool {
+        self.hits.contains_key(&inode)
+    }
+
+    /// The holders that were found of an inode, one per process, in order of pid.
+    pub fn found(&self, inode: u64) -> Vec<Holder> {
+        let hits = self.hits.get(&inode).map(Vec::as_slice).unwrap_or_default();
+        let holder = |hit: &Hit| {
+            let not_looked_at =
+                || Fact::unknown(format!("only looked at for {CLOEXEC_MAX} descriptors of a process"));
+            let cloexec = hit.cloexec.clone().unwrap_or_else(not_looked_at);
+            Some(self.holding.get(hit.process)?.holder(hit.fd, cloexec))
+        };
+        let mut holders: Vec<_> = hits.iter().filter_map(holder).collect();
+        holders.sort_unstable_by_key(|h| h.pid);
+        holders
+    }
+
     /// The holders of an inode. None found is known only when all processes of
     /// the host could be looked into.
     pub fn of(&self, inode: u64) -> Fact<Vec<Holder>> {
-        match self.holders.get(&inode) {
-            Some(holders) => Fact::Known(holders.clone()),
-            None if !self.unread.is_empty() => Fact::unknown(self.unread_summary()),
-            None if !in_first_pid_namespace() => Fact::unknown(
-                "no holder among the processes of this pid namespace, and those outside cannot be seen",
-            ),
-            None => Fact::Known(Vec::new()),
+        if self.is_held(inode) {
+            Fact::Known(self.found(inode))
+        } else if !self.unread.is_empty() {
+            Fact::unknown(self.unread_summary())
+        } else if !in_first_pid_namespace() {
+            Fact::unknown("no holder in this pid namespace, and processes outside of it cannot be seen")
+        } else {
+            Fact::Known(Vec::new())
         }
+    }
+
+    /// What is left to say when the holders were handed out.
+    #[must_use]
+    pub(super) fn without_holders(self) -> Self {
+        Self { holding: Vec::new(), hits: HashMap::new(), ..self }
+    }
+
+    /// Adds what a second walk found about others.
+    fn add(&mut self, again: Self) {
+        let offset = self.holding.len();
+        self.holding.extend(again.holding);
+        for (inode, mut hits) in again.hits {
+            hits.iter_mut().for_each(|hit| hit.process += offset);
+            self.hits.insert(inode, hits);
+        }
+        self.unread = again.unread;
     }
 
     fn unread_summary(&self) -> String {
@@ -87,13 +136,10 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
     for &pid in &pids {
         walk.process(pid);
     }
-    if wanted.iter().any(|inode| !walk.scan.holders.contains_key(inode)) {
+    if wanted.iter().any(|inode| !walk.scan.is_held(*inode)) {
         for &pid in &pids {
             walk.threads(pid);
         }
-    }
-    for holders in walk.scan.holders.values_mut() {
-        holders.sort_unstable_by_key(|h| h.pid);
     }
     Ok(walk.scan)
 }
@@ -102,11 +148,9 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
 /// can pass from a process not yet walked to one walked already.
 pub fn scan_twice(wanted: &HashSet<u64>) -> io::Result<Scan> {
     let mut found = scan(wanted)?;
-    let unheld: HashSet<_> = wanted.iter().copied().filter(|i| !found.holders.contains_key(i)).collect();
+    let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
     if !unheld.is_empty() {
-        let again = scan(&unheld)?;
-        found.holders.extend(again.holders);
-        found.unread = again.unread;
+        found.add(scan(&unheld)?);
     }
     Ok(found)
 }
@@ -222,16 +266,15 @@ impl<'a> Walk<'a> {
         table.hits.dedup_by_key(|(inode, _)| *inode);
         let process = Process::read(dir, pid, u64::try_from(table.used).unwrap_or(u64::MAX))?;
         for (i, &(inode, fd)) in table.hits.iter().enumerate() {
-            let cloexec = if i < CLOEXEC_MAX {
-                procfs::cloexec(dir, pid, fd)
-            } else {
-                Fact::unknown(format!("only looked at for {CLOEXEC_MAX} descriptors of a process"))
-            };
-            let holders = self.scan.holders.entry(inode).or_default();
-            if holders.iter().all(|h| h.pid != pid) {
-                holders.push(process.holder(fd, cloexec));
+            let cloexec = (i < CLOEXEC_MAX).then(|| procfs::cloexec(dir, pid, fd));
+            let hits = self.scan.hits.entry(inode).or_default();
+            // A thread's own table may have what the process' table has.
+            let known = |hit: &Hit| self.scan.holding.get(hit.process).is_some_and(|p| p.pid() == pid);
+            if !hits.iter().any(known) {
+                hits.push(Hit { process: self.scan.holding.len(), fd, cloexec });
             }
         }
+        self.scan.holding.push(process);
         Ok(())
     }
 }
@@ -306,7 +349,7 @@ mod tests {
             assert!(holder.nofile.known().unwrap().used >= 3);
             let others = found.of(inode(&other));
             assert_eq!(others.known().unwrap()[0].cloexec, Fact::Known(false));
-            assert!(!found.holders.contains_key(&u64::MAX));
+            assert!(!found.is_held(u64::MAX));
             assert!(found.processes > 0 && found.descriptors >= 3);
         }
     }

@@ -55,7 +55,7 @@ impl Queues {
             return Fact::unknown(format!("cannot list listeners: {reason}"));
         }
         let candidates = self.ends.get(&(netns, local)).map(Vec::as_slice).unwrap_or_default();
-        let holder = |l: &DiagSocket| scan.and_then(|scan| scan.holders.get(&l.inode)?.first());
+        let holder = |l: &DiagSocket| scan.and_then(|scan| scan.found(l.inode).into_iter().next());
         let pid = |l: &DiagSocket| holder(l).map(|h| h.pid);
         let same_process = candidates.windows(2).all(|two| match two {
             [a, b] => pid(a).is_some() && pid(a) == pid(b),
@@ -63,17 +63,17 @@ impl Queues {
         });
         match choose(candidates, same_process) {
             Some(l) if has_limit => {
-                Fact::Known(Listener { holder: holder(l).cloned(), queue: l.recv_q, limit: l.send_q })
+                Fact::Known(Listener { holder: holder(l), queue: l.recv_q, limit: l.send_q })
             }
             Some(l) => Fact::unknown(format!(
                 "the limit of the queue is not in /proc/net/tcp; {}",
-                described(l, holder(l))
+                described(l, holder(l).as_ref())
             )),
             None if candidates.is_empty() => {
                 Fact::unknown(format!("nothing listens on {local}, and the socket has no inode"))
             }
             None => {
-                let all: Vec<_> = candidates.iter().map(|l| described(l, holder(l))).collect();
+                let all: Vec<_> = candidates.iter().map(|l| described(l, holder(l).as_ref())).collect();
                 Fact::unknown(format!(
                     "{} listeners share {local} (SO_REUSEPORT): {}",
                     all.len(),

@@ -46,6 +46,11 @@ impl Process {
         }))
     }
 
+    /// Its process id.
+    pub const fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
     /// The holder of descriptor `fd`.
     pub fn holder(&self, fd: u32, cloexec: Fact<bool>) -> Holder {
         Holder { fd, cloexec, ..self.0.clone() }
