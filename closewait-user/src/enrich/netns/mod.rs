@@ -4,19 +4,22 @@
 //! Out: [`NetnsRef`]s that can be opened and are checked by inode when they are.
 //! It never holds a namespace open: that would keep a dead container's alive.
 
+mod filter;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::item::Netns;
+
+pub use filter::{NetnsArg, NetnsFilter};
 
 /// Why a network namespace could not be found or entered.
 #[derive(thiserror::Error, Debug)]
@@ -300,89 +303,15 @@ fn unescape(word: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What `--netns` was given.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NetnsArg {
-    /// `all`
-    All,
-    /// `self`
-    Own,
-    /// The namespace of a process.
-    Pid(u32),
-    /// The namespace at a path, such as /run/netns/NAME.
-    Path(PathBuf),
-}
-
-impl FromStr for NetnsArg {
-    type Err = std::convert::Infallible;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Ok(match (word, word.parse()) {
-            ("all", _) => Self::All,
-            ("self", _) => Self::Own,
-            (_, Ok(pid)) => Self::Pid(pid),
-            (path, Err(_)) => Self::Path(path.into()),
-        })
-    }
-}
-
-/// Which namespaces are wanted.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum NetnsFilter {
-    /// Every one of the host, also those that come to be later.
-    #[default]
-    All,
-    /// These.
-    Only(BTreeMap<Netns, NetnsRef>),
-}
-
-impl NetnsFilter {
-    /// Resolves `--netns` options; none given means all. An error names the one
-    /// that could not be found.
-    pub fn resolve(args: &[NetnsArg]) -> Result<Self, NetnsError> {
-        if args.is_empty() {
-            return Ok(Self::All);
-        }
-        let mut only = BTreeMap::new();
-        for arg in args {
-            let found = match arg {
-                NetnsArg::All => return Ok(Self::All),
-                NetnsArg::Own => NetnsRef::own()?,
-                NetnsArg::Pid(pid) => NetnsRef::of_pid(*pid)?,
-                NetnsArg::Path(path) => NetnsRef::at(path)?,
-            };
-            only.insert(found.netns, found);
-        }
-        Ok(Self::Only(only))
-    }
-
-    /// Whether sockets of this namespace are wanted.
-    pub fn allows(&self, netns: Netns) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(only) => only.contains_key(&netns),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn links_and_arguments() {
+    fn links() {
         assert_eq!(from_link(b"net:[4026531840]"), Some(Netns(4_026_531_840)));
         for not in ["mnt:[4026531840]", "net:[]", "net:[1", "net:[99999999999]", "/run/netns/a", ""] {
             assert_eq!(from_link(not.as_bytes()), None, "{not}");
-        }
-        for (word, arg) in [
-            ("all", NetnsArg::All),
-            ("self", NetnsArg::Own),
-            ("4711", NetnsArg::Pid(4711)),
-            ("/run/netns/4711", NetnsArg::Path("/run/netns/4711".into())),
-            ("99999999999", NetnsArg::Path("99999999999".into())),
-        ] {
-            assert_eq!(word.parse(), Ok(arg), "{word}");
         }
     }
 
@@ -412,16 +341,11 @@ mod tests {
         assert_eq!(NetnsRef::of_pid(std::process::id()).unwrap().netns(), own.netns());
         assert_eq!(NetnsRef::at(Path::new("/proc/self/ns/net")).unwrap().netns(), own.netns());
         assert_eq!(own.run(|| 7).unwrap(), 7);
-        let only = NetnsFilter::resolve(&[NetnsArg::Own]).unwrap();
-        assert!(only.allows(own.netns()) && !only.allows(Netns(1)));
-        assert_eq!(NetnsFilter::resolve(&[NetnsArg::Own, NetnsArg::All]).unwrap(), NetnsFilter::All);
     }
 
     #[test]
     fn what_is_no_network_namespace_is_refused_by_name() {
         let not_one = NetnsRef::at(Path::new("/proc/self/ns/mnt")).unwrap_err();
         assert_eq!(not_one.to_string(), "/proc/self/ns/mnt is not a network namespace");
-        let absent = NetnsFilter::resolve(&[NetnsArg::Path("/nowhere".into())]).unwrap_err();
-        assert!(absent.to_string().starts_with("cannot open the network namespace at /nowhere"));
     }
 }
