@@ -26,8 +26,10 @@ use suspects::{snapshot, suspects_of};
 const PROCESSES: usize = 20;
 const SOCKETS: usize = 500;
 
+type World = Mutex<Option<(Net, Vec<Holding>)>>;
+
 /// The sockets and their holders; taken, and so ended, after the benchmarks.
-static WORLD: LazyLock<Mutex<Option<(Net, Vec<Holding>)>>> = LazyLock::new(|| {
+static WORLD: LazyLock<World> = LazyLock::new(|| {
     let net = Net::new();
     let hold = |_| net.hold(net.leak("127.0.0.1", "127.0.0.1", SOCKETS));
     let holdings = (0..PROCESSES).map(hold).collect();
