@@ -27,13 +27,14 @@ pub(super) enum Done {
 }
 
 /// In order: what the others need, and what fails quickly, comes first.
-pub(super) const STAGES: [Stage; 7] = [
+pub(super) const STAGES: [Stage; 8] = [
     Stage { name: "format", budget_min: 1, run: format },
     Stage { name: "BPF object from source", budget_min: 3, run: bpf_object },
     Stage { name: "lints", budget_min: 4, run: lints },
     Stage { name: "unit, property, golden, schema", budget_min: 6, run: unit },
-    Stage { name: "live, this kernel", budget_min: 4, run: live },
-    Stage { name: "live, VM kernels", budget_min: 14, run: vms },
+    Stage { name: "release build", budget_min: 5, run: release },
+    Stage { name: "live, this kernel", budget_min: 3, run: live },
+    Stage { name: "live, VM kernels", budget_min: 10, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
@@ -64,6 +65,13 @@ fn lints() -> Result<Done> {
 fn unit() -> Result<Done> {
     // The live tests are a stage of their own, with root.
     counted(against_built_object().args(["test", "--workspace", "--locked", "--", "--skip", "live::"]))
+}
+
+/// What users build, and what the machines run.
+fn release() -> Result<Done> {
+    let mut cargo = against_built_object();
+    command::run(cargo.args(["build", "--release", "--locked", "--bin", "closewait-trace"]))?;
+    Ok(Done::Checked)
 }
 
 fn live() -> Result<Done> {

@@ -83,7 +83,9 @@ pub(crate) fn run(args: &Args) -> Result<Counts> {
     thread::scope(|scope| {
         for _ in 0..args.jobs.clamp(1, kernels.len()) {
             scope.spawn(|| {
-                while let Some(kernel) = locked(&queue).next() {
+                loop {
+                    // Not `while let`: it would hold the lock until the machine has ended.
+                    let Some(kernel) = locked(&queue).next() else { break };
                     let clock = Stopwatch::start();
                     let outcome = one(kernel, &matrix.machine, &common, &cache);
                     report(kernel, &outcome, clock, &cache, args.command.is_some());
