@@ -8,8 +8,8 @@
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_ktime_get_ns,
-    macros::{fexit, raw_tracepoint},
-    programs::{FExitContext, RawTracePointContext},
+    macros::{fentry, kprobe, raw_tracepoint},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext},
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
@@ -35,37 +35,23 @@ fn eof_raw(ctx: RawTracePointContext) -> i32 {
     received_nothing(&ctx, ctx.arg(0))
 }
 
-/// `inet_recvmsg(sock, msg, size, flags)`
-#[fexit(function = "inet_recvmsg")]
-fn eof_fexit(ctx: FExitContext) -> i32 {
-    if ctx.arg::<i32>(4) != 0 {
+/// `tcp_cleanup_rbuf(sk, copied)`, with which a receive ends. It does not sleep; the
+/// receive itself does, and a task that sleeps in a function when a program is
+/// attached returns past it.
+#[fentry(function = "tcp_cleanup_rbuf")]
+fn eof_fentry(ctx: FEntryContext) -> i32 {
+    if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, sk_of(ctx.arg(0)))
+    received_nothing(&ctx, ctx.arg(0))
 }
 
-/// `inet6_recvmsg(sock, msg, size, flags)`
-#[fexit(function = "inet6_recvmsg")]
-fn eof_fexit6(ctx: FExitContext) -> i32 {
-    if ctx.arg::<i32>(4) != 0 {
+#[kprobe]
+fn eof_kprobe(ctx: ProbeContext) -> i32 {
+    if ctx.arg::<i32>(1) != Some(0) {
         return 0;
     }
-    received_nothing(&ctx, sk_of(ctx.arg(0)))
-}
-
-/// `tcp_splice_read(sock, ppos, pipe, len, flags)`
-#[fexit(function = "tcp_splice_read")]
-fn eof_splice(ctx: FExitContext) -> i32 {
-    if ctx.arg::<i64>(5) != 0 {
-        return 0;
-    }
-    received_nothing(&ctx, sk_of(ctx.arg(0)))
-}
-
-#[inline(always)]
-fn sk_of(socket: u64) -> u64 {
-    // SAFETY: an integer.
-    unsafe { read(socket + u64::from(offset!(socket_sk))) }
+    received_nothing(&ctx, ctx.arg(0).unwrap_or(0))
 }
 
 /// A receive on `sk`, of any family, returned 0.

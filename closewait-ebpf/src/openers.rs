@@ -2,17 +2,22 @@
 //! `SOCKETS` map. Nothing is sent, except the first time a call path is seen.
 //!
 //! Connect is an edge of `inet_sock_set_state`. Accept has four hooks; the loader
-//! attaches the cheapest this kernel allows:
-//! the return of `inet_csk_accept` by trampoline or by kretprobe, which gives the
-//! socket; or the return of the syscall, which gives a descriptor, from which the
-//! file and the socket are reached. An accept by io_uring is no syscall; its
-//! completion event is one more hook beside the last.
+//! attaches the cheapest this kernel allows: `security_sock_graft`, which an accept
+//! calls with the new socket, by trampoline or by kprobe; or the return of the
+//! syscall, which gives a descriptor, from which the file and the socket are reached.
+//! An accept by io_uring is no syscall; its completion event is one more hook beside
+//! the last.
+//!
+//! Not the return of `inet_csk_accept`: that function sleeps. A task that sleeps in it
+//! when any program is attached or detached returns past the trampoline's programs
+//! (bpf_tramp_image_put), on 5.10 the trampoline may even be freed under it, and a
+//! kretprobe runs out of instances with a few sleepers.
 
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
-    macros::{fexit, kretprobe, tracepoint},
-    programs::{FExitContext, RetProbeContext, TracePointContext},
+    macros::{fentry, kprobe, tracepoint},
+    programs::{FEntryContext, ProbeContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
@@ -33,24 +38,15 @@ use crate::{
 /// `IORING_OP_ACCEPT` (include/uapi/linux/io_uring.h).
 const IORING_OP_ACCEPT: u8 = 13;
 
-/// `inet_csk_accept(sk, arg)`, since 6.10: the return value is the third argument.
-///
-/// Two programs and not a branch in one: the compiler makes a computed offset of the
-/// branch, and verifiers before 7.x refuse a context accessed by one.
-#[fexit(function = "inet_csk_accept")]
-fn accept_fexit2(ctx: FExitContext) -> i32 {
-    accepted(&ctx, ctx.arg(2), via::ACCEPT_FEXIT)
+/// `security_sock_graft(sk, parent)`: an accepted socket gets its file.
+#[fentry(function = "security_sock_graft")]
+fn accept_fentry(ctx: FEntryContext) -> i32 {
+    opened_if_ours(&ctx, ctx.arg(0), via::ACCEPT_FENTRY, -1)
 }
 
-/// `inet_csk_accept(sk, flags, err, kern)`, until 6.9.
-#[fexit(function = "inet_csk_accept")]
-fn accept_fexit4(ctx: FExitContext) -> i32 {
-    accepted(&ctx, ctx.arg(4), via::ACCEPT_FEXIT)
-}
-
-#[kretprobe]
-fn accept_kretprobe(ctx: RetProbeContext) -> i32 {
-    accepted(&ctx, ctx.ret(), via::ACCEPT_KRETPROBE)
+#[kprobe]
+fn accept_kprobe(ctx: ProbeContext) -> i32 {
+    opened_if_ours(&ctx, ctx.arg(0).unwrap_or(0), via::ACCEPT_KPROBE, -1)
 }
 
 /// On `syscalls:sys_exit_accept` and `sys_exit_accept4`.
@@ -79,17 +75,6 @@ fn accept_uring(ctx: TracePointContext) -> i32 {
         return 0;
     }
     installed(&ctx, fd as u32, via::ACCEPT_IO_URING)
-}
-
-/// `inet_csk_accept` returned `sk` (null when it failed).
-#[inline(always)]
-fn accepted(ctx: &impl EbpfContext, sk: u64, via: u32) -> i32 {
-    if sk == 0 {
-        return 0;
-    }
-    // An MPTCP listener accepts its first subflow through the same function; the
-    // socket that the application holds is another one and has no opener then.
-    opened_if_ours(ctx, sk, via, -1)
 }
 
 /// The running task got descriptor `fd` from an accept: walk to its socket.

@@ -32,7 +32,6 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     socket_file: ABSENT,
     socket_sk: ABSENT,
     req_opcode: ABSENT,
-    accept_parameters: ABSENT,
     tp_skaddr: ABSENT,
     tp_oldstate: ABSENT,
     tp_newstate: ABSENT,

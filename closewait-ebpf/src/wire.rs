@@ -233,10 +233,10 @@ pub mod via {
     pub const NONE: u32 = 0;
     /// CLOSE -> SYN_SENT in process context.
     pub const CONNECT: u32 = 1;
-    /// Return of `inet_csk_accept`, by trampoline.
-    pub const ACCEPT_FEXIT: u32 = 2;
-    /// Return of `inet_csk_accept`, by kretprobe.
-    pub const ACCEPT_KRETPROBE: u32 = 3;
+    /// `security_sock_graft`, by trampoline.
+    pub const ACCEPT_FENTRY: u32 = 2;
+    /// `security_sock_graft`, by kprobe.
+    pub const ACCEPT_KPROBE: u32 = 3;
     /// Return of accept/accept4 and a walk to the new file.
     pub const ACCEPT_SYSCALL: u32 = 4;
     /// Completion of an io_uring accept request and a walk to the new file.
@@ -339,8 +339,6 @@ wire! {
         pub socket_sk: u16,
         /// `io_kiocb.opcode`
         pub req_opcode: u16,
-        /// Parameters of `inet_csk_accept`: the loader picks the program that fits.
-        pub accept_parameters: u16,
         /// Field offsets of the classic tracepoint records, from their `format` files.
         pub tp_skaddr: u16,
         /// `oldstate` of sock:inet_sock_set_state

@@ -82,6 +82,7 @@ fn edge(n: u32, at: MonoNs, from: State, to: State) -> Item {
         netns: Netns(4_026_531_840),
         mptcp: false,
         has_socket: true,
+        inode: 0,
         by: None,
     })
 }

@@ -240,13 +240,13 @@ mod tests {
             entry.error = 32;
             bytes(|b| entry.write(b))
         };
-        let accepted = memory(&value(8080, 50_000, wire::via::ACCEPT_FEXIT), &tuple).unwrap();
+        let accepted = memory(&value(8080, 50_000, wire::via::ACCEPT_FENTRY), &tuple).unwrap();
         let opening = accepted.opening.unwrap();
         assert_eq!(opening.task.comm, "a\u{fffd}b");
         assert_eq!((opening.fd, opening.stack, accepted.error), (None, Err(0), Some(32)));
         assert!(memory(&value(0, 50_000, wire::via::CONNECT), &tuple).is_some(), "port not bound yet");
-        assert_eq!(memory(&value(8080, 50_001, wire::via::ACCEPT_FEXIT), &tuple), None);
-        assert_eq!(memory(&value(8081, 50_000, wire::via::ACCEPT_FEXIT), &tuple), None);
+        assert_eq!(memory(&value(8080, 50_001, wire::via::ACCEPT_FENTRY), &tuple), None);
+        assert_eq!(memory(&value(8081, 50_000, wire::via::ACCEPT_FENTRY), &tuple), None);
         assert_eq!(memory(&value(8080, 50_000, wire::via::CONNECT)[..40], &tuple), None);
         let unseen = memory(&value(0, 0, wire::via::NONE), &tuple).unwrap();
         assert_eq!((unseen.opening, unseen.eof, unseen.error), (None, None, Some(32)));

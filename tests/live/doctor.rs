@@ -6,7 +6,7 @@ use super::tool::{Tool, binary};
 use super::waiting::show;
 
 /// The hooks that can tell who accepted a socket, best first.
-pub(crate) const ACCEPT_HOOKS: [&str; 3] = ["fexit", "kretprobe", "sys_exit_accept"];
+pub(crate) const ACCEPT_HOOKS: [&str; 3] = ["fentry", "kprobe", "sys_exit_accept"];
 
 #[test]
 fn it_names_the_way_openers_are_taken() {

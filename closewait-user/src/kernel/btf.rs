@@ -1,5 +1,5 @@
 //! A reader of kernel BTF for the few questions asked here: where is a member of a
-//! struct, and how many parameters does a function take. In: the bytes of
+//! struct. In: the bytes of
 //! `/sys/kernel/btf/vmlinux`. Out: byte offsets. It never panics on any bytes.
 //!
 //! Format: Documentation/bpf/btf.rst. One pass notes where each type starts and
@@ -26,7 +26,6 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
-const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 
 /// Anonymous members nest this deep at most; the kernel's nest 3 deep.
@@ -38,16 +37,11 @@ pub struct Btf<'a> {
     strings: &'a [u8],
     starts: Vec<u32>,
     structs: HashMap<&'static str, u32>,
-    functions: HashMap<&'static str, u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Reads `bytes` and finds `structs` and `functions` by name.
-    pub fn parse(
-        bytes: &'a [u8],
-        structs: &[&'static str],
-        functions: &[&'static str],
-    ) -> Result<Self, BtfError> {
+    /// Reads `bytes` and finds `structs` by name.
+    pub fn parse(bytes: &'a [u8], structs: &[&'static str]) -> Result<Self, BtfError> {
         let word = |at: usize| read_u32(bytes, at).ok_or(BtfError::Truncated("the header"));
         if bytes.get(..2) != Some(&[0x9f, 0xeb]) {
             return Err(BtfError::NotBtf);
@@ -60,18 +54,12 @@ impl<'a> Btf<'a> {
         };
         let types = section(word(8)?, word(12)?, "the type section")?;
         let strings = section(word(16)?, word(20)?, "the string section")?;
-        let mut btf = Self {
-            types,
-            strings,
-            starts: vec![u32::MAX],
-            structs: HashMap::new(),
-            functions: HashMap::new(),
-        };
-        btf.index(structs, functions)?;
+        let mut btf = Self { types, strings, starts: vec![u32::MAX], structs: HashMap::new() };
+        btf.index(structs)?;
         Ok(btf)
     }
 
-    fn index(&mut self, structs: &[&'static str], functions: &[&'static str]) -> Result<(), BtfError> {
+    fn index(&mut self, structs: &[&'static str]) -> Result<(), BtfError> {
         let mut at = 0;
         while at < self.types.len() {
             let id = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
@@ -80,14 +68,11 @@ impl<'a> Btf<'a> {
             };
             self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
             let kind = kind_of(info);
-            let (wanted, found) = match kind {
-                KIND_STRUCT => (structs, &mut self.structs),
-                KIND_FUNC => (functions, &mut self.functions),
-                _ => (&[][..], &mut self.structs),
-            };
-            for &want in wanted {
-                if name_is(self.strings, name, want) {
-                    found.entry(want).or_insert(id);
+            if kind == KIND_STRUCT {
+                for &want in structs {
+                    if name_is(self.strings, name, want) {
+                        self.structs.entry(want).or_insert(id);
+                    }
                 }
             }
             at += 12 + tail_len(kind, info).ok_or(BtfError::UnknownKind(kind))?;
@@ -107,14 +92,6 @@ impl<'a> Btf<'a> {
             id = self.resolve(member_type);
         }
         (bits % 8 == 0).then(|| u16::try_from(bits / 8).ok()).flatten()
-    }
-
-    /// Number of parameters of a function.
-    pub fn parameters(&self, function: &str) -> Option<u16> {
-        let func = self.at(*self.functions.get(function)?)?;
-        let proto = self.at(read_u32(self.types, func + 8)?)?;
-        let info = read_u32(self.types, proto + 4)?;
-        (kind_of(info) == KIND_FUNC_PROTO).then(|| u16::try_from(info & 0xffff).ok()).flatten()
     }
 
     /// Offset in bits and type of a member, looked for inside anonymous members too.
@@ -274,7 +251,7 @@ mod tests {
             name("y"),
             1,
             name("f"),
-            info(KIND_FUNC, 0),
+            info(12, 0),
             5,
         ];
         btf(&types, strings)
@@ -283,26 +260,24 @@ mod tests {
     #[test]
     fn members_are_found_directly_and_inside_anonymous_ones_and_bit_fields_are_refused() {
         let bytes = sample();
-        let btf = Btf::parse(&bytes, &["outer"], &["f", "g"]).unwrap();
+        let btf = Btf::parse(&bytes, &["outer"]).unwrap();
         assert_eq!(btf.offset(&["outer", "a"]), Some(0));
         assert_eq!(btf.offset(&["outer", "flat"]), Some(4));
         assert_eq!(btf.offset(&["outer", "in", "y"]), Some(8));
         assert_eq!(btf.offset(&["outer", "bit"]), None);
         assert_eq!(btf.offset(&["outer", "nothing"]), None);
         assert_eq!(btf.offset(&["absent", "a"]), None);
-        assert_eq!(btf.parameters("f"), Some(2));
-        assert_eq!(btf.parameters("g"), None);
     }
 
     #[test]
     fn cut_anywhere_it_says_so_or_answers_but_never_panics() {
         let bytes = sample();
         for len in 0..bytes.len() {
-            if let Ok(btf) = Btf::parse(&bytes[..len], &["outer"], &["f"]) {
-                let _ = (btf.offset(&["outer", "in", "y"]), btf.parameters("f"));
+            if let Ok(btf) = Btf::parse(&bytes[..len], &["outer"]) {
+                let _ = btf.offset(&["outer", "in", "y"]);
             }
         }
-        assert_eq!(Btf::parse(b"\x7fELF", &[], &[]).err(), Some(BtfError::NotBtf));
+        assert_eq!(Btf::parse(b"\x7fELF", &[]).err(), Some(BtfError::NotBtf));
     }
 
     proptest::proptest! {
@@ -311,8 +286,8 @@ mod tests {
             let mut bytes = sample();
             let len = bytes.len();
             bytes[at % len] = value;
-            if let Ok(btf) = Btf::parse(&bytes, &["outer"], &["f"]) {
-                let _ = (btf.offset(&["outer", "in", "y"]), btf.parameters("f"));
+            if let Ok(btf) = Btf::parse(&bytes, &["outer"]) {
+                let _ = btf.offset(&["outer", "in", "y"]);
             }
         }
     }

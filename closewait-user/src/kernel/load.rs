@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
-use aya::programs::{FExit, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter};
@@ -133,11 +133,11 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
     Ok(Loaded { ebpf: loading.ebpf, _events: loading.events, served, logger })
 }
 
-/// The return of `inet_csk_accept` sees io_uring accepts too.
+/// `security_sock_graft` sees io_uring accepts too.
 fn covers_uring(served: &[Served]) -> bool {
     served
         .iter()
-        .any(|s| s.purpose == Purpose::AcceptOpener && matches!(s.by, Some(Hook::Fexit | Hook::Kretprobe)))
+        .any(|s| s.purpose == Purpose::AcceptOpener && matches!(s.by, Some(Hook::Fentry | Hook::Kprobe)))
 }
 
 fn open(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, aya::EbpfError> {
@@ -186,29 +186,15 @@ impl Loading<'_> {
             }
             (Purpose::EndOfLife, Hook::RawTp) => self.raw("destroy_raw", "tcp_destroy_sock"),
             (Purpose::EndOfLife, Hook::Tracepoint) => self.classic("destroy_tp", &[&events.destroy]),
-            (Purpose::AcceptOpener, Hook::Fexit) => {
-                let two = self.support.offsets.known().is_some_and(|offsets| offsets.accept_parameters == 2);
-                self.fexit(if two { "accept_fexit2" } else { "accept_fexit4" }, "inet_csk_accept")
-            }
-            (Purpose::AcceptOpener, Hook::Kretprobe) => self.kretprobe("accept_kretprobe", "inet_csk_accept"),
+            (Purpose::AcceptOpener, Hook::Fentry) => self.fentry("accept_fentry", "security_sock_graft"),
+            (Purpose::AcceptOpener, Hook::Kprobe) => self.kprobe("accept_kprobe", "security_sock_graft"),
             (Purpose::AcceptOpener, Hook::SysExitAccept) => {
                 self.classic("accept_syscall", &[&events.exit_accept, &events.exit_accept4])
             }
             (Purpose::UringOpener, Hook::IoUring) => self.classic("accept_uring", &[&events.uring_complete]),
             (Purpose::EofRead, Hook::SockRecvLength) => self.raw("eof_raw", "sock_recv_length"),
-            (Purpose::EofRead, Hook::RecvFexit) => {
-                self.fexit("eof_fexit", "inet_recvmsg")?;
-                // IPv6 may be a module without types of its own, and few applications
-                // splice: what is refused here narrows the evidence, it does not end it.
-                for (program, function) in
-                    [("eof_fexit6", "inet6_recvmsg"), ("eof_splice", "tcp_splice_read")]
-                {
-                    if let Err(why) = self.fexit(program, function) {
-                        log::info!("no EOF evidence from {function}: {why}");
-                    }
-                }
-                Ok(())
-            }
+            (Purpose::EofRead, Hook::Fentry) => self.fentry("eof_fentry", "tcp_cleanup_rbuf"),
+            (Purpose::EofRead, Hook::Kprobe) => self.kprobe("eof_kprobe", "tcp_cleanup_rbuf"),
             (Purpose::Error, Hook::SkErrorReport) => self.raw("error_raw", "inet_sk_error_report"),
             (Purpose::UserStack, Hook::Stack) if settings.stacks => Ok(()),
             (Purpose::UserStack, Hook::Stack) => Err("switched off by --stacks off".into()),
@@ -246,18 +232,18 @@ impl Loading<'_> {
         Ok(())
     }
 
-    fn fexit(&mut self, name: &str, function: &str) -> Result<(), String> {
+    fn fentry(&mut self, name: &str, function: &str) -> Result<(), String> {
         if self.btf.is_none() {
             self.btf = Some(Btf::from_sys_fs().map_err(|error| format!("BTF: {error}"))?);
         }
         let btf = self.btf.take().ok_or("BTF: not kept")?;
-        let program: &mut FExit = self.program(name)?;
+        let program: &mut FEntry = self.program(name)?;
         let loaded = program.load(function, &btf).and_then(|()| program.attach().map(drop));
         self.btf = Some(btf);
         loaded.map_err(|error| refusal(&error))
     }
 
-    fn kretprobe(&mut self, name: &str, function: &str) -> Result<(), String> {
+    fn kprobe(&mut self, name: &str, function: &str) -> Result<(), String> {
         let program: &mut KProbe = self.program(name)?;
         program.load().map_err(|error| refusal(&error))?;
         program.attach(function, 0).map(drop).map_err(|error| refusal(&error))

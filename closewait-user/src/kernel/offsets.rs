@@ -41,7 +41,7 @@ const STRUCTS: &[&str] = &[
 
 /// The offsets of this kernel; a member it lacks is [`ABSENT`].
 pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
-    let btf = Btf::parse(btf, STRUCTS, &["inet_csk_accept"])?;
+    let btf = Btf::parse(btf, STRUCTS)?;
     let at = |path: &[&'static str]| btf.offset(path).unwrap_or(ABSENT);
     let field = |event: &Option<Event>, name| event.as_ref().and_then(|e| e.offset(name)).unwrap_or(ABSENT);
     // Both accept events have one layout: `ret` follows the syscall number.
@@ -71,7 +71,6 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         socket_file: at(&["socket", "file"]),
         socket_sk: at(&["socket", "sk"]),
         req_opcode: at(&["io_kiocb", "opcode"]),
-        accept_parameters: btf.parameters("inet_csk_accept").unwrap_or(ABSENT),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
         tp_newstate: field(&events.set_state, "newstate"),
@@ -113,7 +112,6 @@ pub fn missing_for_eof(offsets: &Offsets) -> Vec<&'static str> {
         ("sock_common.skc_state", offsets.skc_state),
         ("tcp_sock.rcv_nxt", offsets.tcp_rcv_nxt),
         ("tcp_sock.copied_seq", offsets.tcp_copied_seq),
-        ("socket.sk", offsets.socket_sk),
     ])
 }
 
@@ -137,7 +135,6 @@ mod tests {
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
-        assert!(matches!(offsets.accept_parameters, 2 | 4), "{}", offsets.accept_parameters);
         assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");
     }
 }

@@ -18,10 +18,10 @@ pub enum Hook {
     RawTp,
     /// The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock.
     Tracepoint,
-    /// A trampoline on the return of a function.
-    Fexit,
-    /// A probe on the return of a function.
-    Kretprobe,
+    /// Trampolines on security_sock_graft and tcp_cleanup_rbuf.
+    Fentry,
+    /// Probes on the same functions.
+    Kprobe,
     /// syscalls:sys_exit_accept and sys_exit_accept4.
     SysExitAccept,
     /// io_uring:io_uring_complete.
@@ -30,8 +30,6 @@ pub enum Hook {
     TcpDestroySock,
     /// sock:sock_recv_length.
     SockRecvLength,
-    /// Trampolines on the return of inet_recvmsg, inet6_recvmsg and tcp_splice_read.
-    RecvFexit,
     /// sock:inet_sk_error_report.
     SkErrorReport,
     /// User stacks.
@@ -44,13 +42,12 @@ impl Hook {
         match self {
             Self::RawTp => "raw_tp",
             Self::Tracepoint => "tracepoint",
-            Self::Fexit => "fexit",
-            Self::Kretprobe => "kretprobe",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
             Self::SysExitAccept => "sys_exit_accept",
             Self::IoUring => "io_uring",
             Self::TcpDestroySock => "tcp_destroy_sock",
             Self::SockRecvLength => "sock_recv_length",
-            Self::RecvFexit => "recv_fexit",
             Self::SkErrorReport => "sk_error_report",
             Self::Stack => "stack",
         }
@@ -183,8 +180,6 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     };
     let walk = missing_for_fd_walk(offsets);
     let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
-    let no_csk_accept = (!matches!(offsets.accept_parameters, 2 | 4))
-        .then(|| "the kernel's BTF has no inet_csk_accept of a known form".to_owned());
     let eof = missing_for_eof(offsets);
     let no_eof = (!eof.is_empty()).then(|| format!("the kernel's BTF has no {}", eof.join(", ")));
     let no_sk_err = (offsets.sk_err == ABSENT).then(|| "the kernel's BTF has no sock.sk_err".to_owned());
@@ -204,24 +199,24 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
         rule(Hook::RawTp, destroy.clone()),
         rule(Hook::Tracepoint, destroy.or_else(|| needs(events.destroy.is_some(), "tcp:tcp_destroy_sock"))),
     ];
-    // The return of the syscall costs every syscall of the host some nanoseconds, and
-    // still comes before the kretprobe: `inet_csk_accept` sleeps until there is a
-    // connection, and each sleeper holds one of the probe's few instances (as many as
-    // CPUs before 6.0 without preemption). With those used up, accepts go unseen, and
-    // the kernel does not say so.
+    // A program on the return of a syscall costs every syscall of the host some nanoseconds.
     let accept = [
-        rule(Hook::Fexit, no_csk_accept),
+        rule(Hook::Fentry, None),
+        rule(Hook::Kprobe, no_kprobes.clone()),
         rule(
             Hook::SysExitAccept,
             needs(has_exit_accept, "syscalls:sys_exit_accept4").or_else(|| no_walk.clone()),
         ),
-        rule(Hook::Kretprobe, no_kprobes),
     ];
     let uring = [rule(
         Hook::IoUring,
         needs(events.uring_complete.is_some(), "io_uring:io_uring_complete").or(no_uring).or(no_walk),
     )];
-    let eof_read = [rule(Hook::SockRecvLength, no_eof.clone()), rule(Hook::RecvFexit, no_eof)];
+    let eof_read = [
+        rule(Hook::SockRecvLength, no_eof.clone()),
+        rule(Hook::Fentry, no_eof.clone()),
+        rule(Hook::Kprobe, no_eof.or(no_kprobes)),
+    ];
     let error = [rule(Hook::SkErrorReport, no_sk_err)];
     Ok(Plan {
         choices: vec![
@@ -265,8 +260,7 @@ mod tests {
 
     fn able() -> Support {
         let mut wire = &[8_u8; Offsets::SIZE][..];
-        let mut offsets = Offsets::read(&mut wire).unwrap();
-        offsets.accept_parameters = 2;
+        let offsets = Offsets::read(&mut wire).unwrap();
         Support {
             release: "test".into(),
             capabilities: Fact::Known(Capabilities::from_status("CapEff:\t000001ffffffffff").unwrap()),
@@ -295,9 +289,9 @@ mod tests {
         let table = [
             (Purpose::Transitions, vec![Hook::RawTp, Hook::Tracepoint]),
             (Purpose::EndOfLife, vec![Hook::RawTp, Hook::Tracepoint]),
-            (Purpose::AcceptOpener, vec![Hook::Fexit, Hook::SysExitAccept, Hook::Kretprobe]),
+            (Purpose::AcceptOpener, vec![Hook::Fentry, Hook::Kprobe, Hook::SysExitAccept]),
             (Purpose::UringOpener, vec![Hook::IoUring]),
-            (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::RecvFexit]),
+            (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::Fentry, Hook::Kprobe]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
             (Purpose::UserStack, vec![Hook::Stack]),
         ];
@@ -312,12 +306,12 @@ mod tests {
         assert_eq!(candidates(&support, &[Hook::RawTp], Purpose::Transitions), [Hook::Tracepoint]);
         assert_eq!(candidates(&support, &[Hook::TcpDestroySock], Purpose::EndOfLife), []);
         assert_eq!(
-            candidates(&support, &[Hook::Fexit, Hook::SysExitAccept], Purpose::AcceptOpener),
-            [Hook::Kretprobe]
+            candidates(&support, &[Hook::Fentry, Hook::Kprobe], Purpose::AcceptOpener),
+            [Hook::SysExitAccept]
         );
-        let plan = plan(&support, &[Hook::Fexit]).unwrap();
+        let plan = plan(&support, &[Hook::Fentry]).unwrap();
         let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;
-        assert_eq!(ruled_out[0], (Hook::Fexit, "switched off by --without".to_owned()));
+        assert_eq!(ruled_out[0], (Hook::Fentry, "switched off by --without".to_owned()));
     }
 
     #[test]
@@ -326,7 +320,7 @@ mod tests {
         support.tracefs = Fact::unknown("tracefs cannot be opened: denied");
         support.events = Events::default();
         assert_eq!(candidates(&support, &[], Purpose::Transitions), [Hook::RawTp]);
-        assert_eq!(candidates(&support, &[], Purpose::AcceptOpener), [Hook::Fexit, Hook::Kretprobe]);
+        assert_eq!(candidates(&support, &[], Purpose::AcceptOpener), [Hook::Fentry, Hook::Kprobe]);
         let plan = plan(&support, &[]).unwrap();
         assert_eq!(
             plan.choice(Purpose::UringOpener).unwrap().ruled_out[0].1,
