@@ -65,13 +65,13 @@ fn the_opener_is_gone() {
     let server = Scenario::start(&net, "leaky_server", &["--fork", "--leave", "--leak", "4"]);
     let port = server.port();
     let call = |times| Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", times]);
-    let first = call("1");
+    let _first = call("1");
     tool.has_reported("stuck", 1);
     let other = Some(call("3"));
     let leaks = server.done();
-    drop(first);
-    Leaked { net: &net, port, side: Side::Server, leaks, leaker: server, other, functions: SERVER.functions }
-        .is_reported_by(tool);
+    let functions = SERVER.functions;
+    let leaked = Leaked { net: &net, port, side: Side::Server, leaks, leaker: server, other, functions };
+    leaked.is_reported_by(tool);
 }
 
 /// The same, but nothing was known of the process before it ended.

@@ -44,6 +44,13 @@ impl Scenario {
         self.child.id()
     }
 
+    /// Whether it waits for something.
+    pub(crate) fn is_asleep(&self) -> bool {
+        // proc_pid_stat(5): the state follows the name, which is in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    }
+
     /// The next line.
     pub(crate) fn hear(&self) -> Said {
         let line = self.lines.next(Deadline::patient());

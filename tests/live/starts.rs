@@ -5,10 +5,12 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::leaked::opener_is_missing;
+use super::leaked::{Leaked, opener_is_missing};
 use super::netns::Netns;
+use super::scenario::Scenario;
 use super::tool::{Tool, binary};
-use super::workload::{SERVER, Workload};
+use super::waiting::until;
+use super::workload::{SERVER, Side, Workload};
 
 /// The tool, started by `command`, finds what leaks in its own namespace.
 fn traces(net: &Netns, command: &mut Command) {
@@ -59,4 +61,19 @@ fn into_a_namespace_without_processes() {
     leaked.net = &away;
     leaked.other = None;
     leaked.is_reported_by(tool);
+}
+
+/// A call of accept() that began before the trace is one whose end it sees.
+#[test]
+fn while_a_server_waits_in_accept() {
+    let net = Netns::new();
+    let server = Scenario::start(&net, "leaky_server", &["--leak", "3"]);
+    let port = server.port();
+    until("the server sleeps", || server.is_asleep().then_some(()));
+    let tool = Tool::trace(&net, &[]);
+    let other = Some(Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "3"]));
+    let leaks = server.done();
+    let functions = SERVER.functions;
+    Leaked { net: &net, port, side: Side::Server, leaks, leaker: server, other, functions }
+        .is_reported_by(tool);
 }

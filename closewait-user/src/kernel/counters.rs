@@ -7,7 +7,7 @@ use std::time::Duration;
 use aya::maps::{MapData, PerCpuArray};
 use closewait_ebpf::counter;
 
-use crate::clock::MonoNs;
+use crate::clock::{Clock, MonoNs};
 use crate::item::Gap;
 
 /// Reads the counters of loaded programs.
@@ -36,7 +36,7 @@ impl Totals {
 
 impl Counters {
     pub(super) fn new(array: PerCpuArray<MapData, u64>, programs: Vec<OwnedFd>) -> Self {
-        Self { array, programs, last: Totals::default(), last_read: MonoNs::default() }
+        Self { array, programs, last: Totals::default(), last_read: Clock::mono_now() }
     }
 
     /// Counts since load. A slot that cannot be read keeps its last value.
