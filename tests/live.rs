@@ -26,6 +26,7 @@ mod live {
     mod endings;
     mod fallbacks;
     mod filters;
+    mod ghosts;
     mod kinds;
     mod owners;
     mod refusals;
