@@ -33,6 +33,8 @@ pub struct Cli {
 /// Commands beside live tracing.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// One look at what is stuck now; needs no BPF
+    Snapshot(ReportArgs),
     /// What this kernel offers, what will be used, what is lost
     Doctor(DoctorArgs),
     /// What a verdict means, its proof, the fix, and what does not help
@@ -44,38 +46,49 @@ pub enum Command {
 
 /// Options of live tracing.
 #[derive(Args, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub struct TraceArgs {
-    /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m)
-    #[arg(short, long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
-    pub threshold: Duration,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub report: ReportArgs,
     /// Stop after this long; until Ctrl-C when absent
     #[arg(short, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub duration: Option<Duration>,
+    /// Take user stacks
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub stacks: StacksWanted,
+    /// Repeat the full screen this often; when it changes, if absent
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub interval: Option<Duration>,
+    /// Fail with 77 when tracing cannot run, instead of repeating snapshots
+    #[arg(long)]
+    pub require_trace: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub kernel: KernelArgs,
+}
+
+/// Which sockets are reported, and how.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
+pub struct ReportArgs {
+    /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m)
+    #[arg(short, long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
+    pub threshold: Duration,
     /// Format of the reports; JSON is one object per line
     #[arg(short, long, value_name = "FMT", default_value = "text")]
     pub output: OutputFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub filter: FilterArgs,
-    /// Take user stacks
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub stacks: StacksWanted,
     /// Group sockets by cause (the default in text)
     #[arg(long, overrides_with = "no_group")]
     pub group: bool,
     /// One report per socket (the default in json)
     #[arg(long)]
     pub no_group: bool,
-    /// Repeat the full screen this often; when it changes, if absent
-    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub interval: Option<Duration>,
     /// Show this many causes; the rest are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
-    /// Fail with 77 when tracing cannot run, instead of repeating snapshots
-    #[arg(long)]
-    pub require_trace: bool,
     /// Exit 1 if a stuck socket was reported that is, or may be, a leak
     #[arg(long)]
     pub fail_on_stuck: bool,
@@ -88,9 +101,6 @@ pub struct TraceArgs {
     /// Colour the text
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
-    pub kernel: KernelArgs,
 }
 
 /// Which sockets are of interest. Each is repeatable; the values of one option are
@@ -202,9 +212,10 @@ mod tests {
     fn live_tracing_has_the_contracts_defaults() {
         let cli = Cli::try_parse_from(["closewait-trace"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.trace.threshold, Duration::from_secs(10));
-        assert_eq!((cli.trace.duration, cli.trace.limit, cli.trace.output), (None, 20, OutputFormat::Text));
-        assert!(!cli.trace.fail_on_stuck && !cli.trace.require_trace);
+        let TraceArgs { report, duration, require_trace, .. } = cli.trace;
+        assert_eq!(report.threshold, Duration::from_secs(10));
+        assert_eq!((duration, report.limit, report.output), (None, 20, OutputFormat::Text));
+        assert!(!report.fail_on_stuck && !require_trace);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::leaked::{Leaked, opener_is_missing};
 use super::netns::Netns;
 use super::scenario::Scenario;
-use super::tool::{Tool, binary};
+use super::tool::{Ended, Tool, binary, json_of};
 use super::waiting::until;
 use super::workload::{SERVER, Side, Workload};
 
@@ -42,6 +42,24 @@ fn after_the_leak() {
     tool.has_reported("stuck", 3);
     let ended = tool.signal(Signal::INT);
     ended.exits(0);
+    were_there_before(&leaked, &ended);
+}
+
+/// One look, without BPF, finds the same.
+#[test]
+fn for_one_look() {
+    let net = Netns::new();
+    let leaked = SERVER.run(&net, &net);
+    leaked.agree_with_ss();
+    let ended = until("all are old enough", || {
+        let ended = Tool::spawn(Command::new(binary()).arg("snapshot").args(json_of(&net))).end();
+        ended.exits(0);
+        (ended.of_kind("stuck").count() == 3).then_some(ended)
+    });
+    were_there_before(&leaked, &ended);
+}
+
+fn were_there_before(leaked: &Leaked, ended: &Ended) {
     assert_eq!(ended.of_kind("stuck").count(), 3, "{}", ended.everything());
     for report in ended.of_kind("stuck") {
         assert!(leaked.include(report), "{report}");

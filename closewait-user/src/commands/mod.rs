@@ -2,4 +2,6 @@
 
 pub mod doctor;
 pub mod explain;
+mod reporting;
+pub mod snapshot;
 pub mod trace;

@@ -1,12 +1,11 @@
 //! Live tracing: attach, look at what is there, and watch.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use crate::cli::{FilterArgs, OutputFormat, StacksWanted, TraceArgs};
+use super::reporting::{ended, filter, runtime, say, sink};
+use crate::cli::{StacksWanted, TraceArgs};
 use crate::diagnostics;
-use crate::driver::{Driver, Parts, Stop};
-use crate::enrich::netns::{NetnsArg, NetnsFilter};
+use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -14,19 +13,15 @@ use crate::filter::Filter;
 use crate::kernel::load::{self, Loaded, Settings};
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
-use crate::report::{ColorWhen, JsonSink, Reporter, Sink, Style, TextOptions, TextSink, color_choice, gate};
+use crate::report::Reporter;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 
 /// Traces until a signal or the end of the duration.
 pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
-    diagnostics::start(args.verbose);
-    let filter = filter(&args.filter)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))?;
-    runtime.block_on(trace(args, filter))
+    diagnostics::start(args.report.verbose);
+    let filter = filter(&args.report.filter)?;
+    runtime()?.block_on(trace(args, filter))
 }
 
 async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
@@ -59,21 +54,14 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         source,
         enricher,
         stacks,
-        reporter: Reporter::new(vec![sink(args)]),
+        reporter: Reporter::new(vec![sink(&args.report, args.interval)]),
         filter,
-        threshold: args.threshold,
-        duration: args.duration,
+        threshold: args.report.threshold,
+        ends: args.duration.map_or(Ends::BySignal, Ends::After),
         degraded,
     });
     let (summary, written) = driver.run(&mut stop).await;
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write the report: {error}")))
-        }
-        // A reader that went away has seen what it wanted.
-        _ if gate(&summary, args.fail_on_stuck, args.allow_unknown) => Ok(Exit::Stuck),
-        _ => Ok(Exit::Fine),
-    }
+    ended(&args.report, &summary, written)
 }
 
 fn attach(args: &TraceArgs, filter: &Filter) -> Result<(Loaded, RingSource), CannotTrace> {
@@ -84,7 +72,7 @@ fn attach(args: &TraceArgs, filter: &Filter) -> Result<(Loaded, RingSource), Can
         stacks: args.stacks != StacksWanted::Off && !args.kernel.without.contains(&plan::Hook::Stack),
         only_netns: filter.only_netns(),
         // Debug, the level that the programs speak at.
-        log_level: if args.verbose >= 2 { 4 } else { 0 },
+        log_level: if args.report.verbose >= 2 { 4 } else { 0 },
         ..Settings::default()
     };
     let mut loaded = load::load(&support, &plan, &settings)?;
@@ -109,59 +97,10 @@ fn give_back() {
 
 /// What is traced, in words.
 fn scope(args: &TraceArgs) -> String {
-    let threshold = humantime::format_duration(args.threshold);
-    let netns = match args.filter.netns.as_slice() {
+    let threshold = humantime::format_duration(args.report.threshold);
+    let netns = match args.report.filter.netns.as_slice() {
         [] => "all network namespaces".into(),
         some => format!("network namespace {}", some.join(", ")),
     };
     format!("{netns}, threshold {threshold}; Ctrl-C ends with a summary")
-}
-
-fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
-    let wanted: Vec<NetnsArg> =
-        args.netns.iter().map(|word| word.parse().unwrap_or_else(|never| match never {})).collect();
-    let netns = NetnsFilter::resolve(&wanted).map_err(|error| {
-        Failure::new(format!("--netns: {error}"))
-            .hint("give all, self, a pid, or a path such as /run/netns/NAME (`ip netns list` shows names)")
-    })?;
-    Ok(Filter {
-        netns,
-        local_ports: args.local_port.clone(),
-        remote_ports: args.remote_port.clone(),
-        exclude_ports: args.exclude_port.clone(),
-        pids: args.pid.clone(),
-        comms: args.comm.clone(),
-        exclude_comms: args.exclude_comm.clone(),
-    })
-}
-
-fn sink(args: &TraceArgs) -> Box<dyn Sink> {
-    let out = Box::new(io::stdout());
-    match args.output {
-        OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),
-        OutputFormat::Text => {
-            let options = TextOptions {
-                style: Style { color: color(args.color), width: width() },
-                threshold: args.threshold,
-                group: !args.no_group,
-                limit: args.limit,
-                interval: args.interval,
-            };
-            Box::new(TextSink::new(out, Box::new(io::stderr()), options))
-        }
-    }
-}
-
-fn color(wanted: ColorWhen) -> bool {
-    color_choice(wanted, io::stdout().is_terminal(), std::env::var("NO_COLOR").ok().as_deref())
-}
-
-/// Columns of the terminal; 99 elsewhere, so that a report fits a ticket.
-fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(99, |size| usize::from(size.ws_col)).clamp(60, 99)
-}
-
-/// Says something about the tool itself, on stderr.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "closewait-trace: {text}");
 }

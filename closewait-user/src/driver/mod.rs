@@ -52,10 +52,21 @@ pub struct Parts {
     pub filter: Filter,
     /// A socket is reported once it has been in CLOSE_WAIT this long.
     pub threshold: Duration,
-    /// Stop after this long.
-    pub duration: Option<Duration>,
+    /// When to stop.
+    pub ends: Ends,
     /// What is off, and why: for the summary.
     pub degraded: Vec<String>,
+}
+
+/// When a run ends, besides by a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ends {
+    /// By a signal only.
+    BySignal,
+    /// After this long.
+    After(Duration),
+    /// When everything present at the start has been judged.
+    AfterFirstLook,
 }
 
 /// The loop's state.
@@ -72,6 +83,7 @@ pub struct Driver {
     threshold: Duration,
     began: MonoNs,
     ends: Option<MonoNs>,
+    looks_once: bool,
     degraded: Vec<String>,
     lost: Gap,
     next_count: MonoNs,
@@ -118,7 +130,11 @@ impl Driver {
             filter: parts.filter,
             threshold: parts.threshold,
             began,
-            ends: parts.duration.map(|duration| began + duration),
+            ends: match parts.ends {
+                Ends::After(duration) => Some(began + duration),
+                Ends::BySignal | Ends::AfterFirstLook => None,
+            },
+            looks_once: parts.ends == Ends::AfterFirstLook,
             degraded: parts.degraded,
             lost: Gap { from: began, to: began, ..Gap::default() },
             next_count: began + COUNT_EVERY,
@@ -147,7 +163,7 @@ impl Driver {
         loop {
             let now = Clock::mono_now();
             self.pump(now, false).await?;
-            if self.ends.is_some_and(|ends| now >= ends) {
+            if self.ends.is_some_and(|ends| now >= ends) || (self.looks_once && self.first_look_done) {
                 return Ok(());
             }
             let wake = self.next_wake(now).since(now).max(Duration::from_millis(1));
@@ -210,9 +226,13 @@ impl Driver {
         }
         self.release(&clock, now).await?;
         // New suspects may come without a pause: then the screen does not wait for them.
-        let late = now.since(self.began) >= FIRST_SCREEN;
+        let late = now.since(self.began) >= FIRST_SCREEN && !self.looks_once;
         if !self.first_look_done && (late || self.judge.is_idle()) {
             self.first_look_done = true;
+            if self.looks_once {
+                // The report at the end is the only one.
+                return Ok(());
+            }
             let stats = self.tracker.stats();
             let first =
                 FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };

@@ -1,0 +1,82 @@
+//! What `trace` and `snapshot` share: filters, sinks, and how a run ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use crate::cli::{FilterArgs, OutputFormat, ReportArgs};
+use crate::enrich::netns::{NetnsArg, NetnsFilter};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::filter::Filter;
+use crate::report::{ColorWhen, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate};
+
+/// The filters, validated.
+pub(super) fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
+    let wanted: Vec<NetnsArg> =
+        args.netns.iter().map(|word| word.parse().unwrap_or_else(|never| match never {})).collect();
+    let netns = NetnsFilter::resolve(&wanted).map_err(|error| {
+        Failure::new(format!("--netns: {error}"))
+            .hint("give all, self, a pid, or a path such as /run/netns/NAME (`ip netns list` shows names)")
+    })?;
+    Ok(Filter {
+        netns,
+        local_ports: args.local_port.clone(),
+        remote_ports: args.remote_port.clone(),
+        exclude_ports: args.exclude_port.clone(),
+        pids: args.pid.clone(),
+        comms: args.comm.clone(),
+        exclude_comms: args.exclude_comm.clone(),
+    })
+}
+
+/// The sink that the options ask for; `interval` repeats the full screen.
+pub(super) fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
+    let out = Box::new(io::stdout());
+    match args.output {
+        OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),
+        OutputFormat::Text => {
+            let options = TextOptions {
+                style: Style { color: color(args.color), width: width() },
+                threshold: args.threshold,
+                group: !args.no_group,
+                limit: args.limit,
+                interval,
+            };
+            Box::new(TextSink::new(out, Box::new(io::stderr()), options))
+        }
+    }
+}
+
+fn color(wanted: ColorWhen) -> bool {
+    color_choice(wanted, io::stdout().is_terminal(), std::env::var("NO_COLOR").ok().as_deref())
+}
+
+/// Columns of the terminal; 99 elsewhere, so that a report fits a ticket.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(99, |size| usize::from(size.ws_col)).clamp(60, 99)
+}
+
+/// The exit code of a run that ended with this summary.
+pub(super) fn ended(args: &ReportArgs, summary: &Summary, written: io::Result<()>) -> Result<Exit, Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write the report: {error}")))
+        }
+        // A reader that went away has seen what it wanted.
+        _ if gate(summary, args.fail_on_stuck, args.allow_unknown) => Ok(Exit::Stuck),
+        _ => Ok(Exit::Fine),
+    }
+}
+
+/// The event loop: one thread.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))
+}
+
+/// Says something about the tool itself, on stderr.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "closewait-trace: {text}");
+}

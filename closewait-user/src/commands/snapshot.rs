@@ -1,0 +1,38 @@
+//! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
+//! openers and stacks are unknown.
+
+use super::reporting::{ended, filter, runtime, sink};
+use crate::cli::ReportArgs;
+use crate::diagnostics;
+use crate::driver::{Driver, Ends, Parts, Stop};
+use crate::enrich::{Enricher, Options};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::report::Reporter;
+use crate::stack::Stacks;
+
+/// Looks once, which takes two looks half a second apart.
+pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    diagnostics::start(args.verbose);
+    let filter = filter(&args.filter)?;
+    runtime()?.block_on(async {
+        let failed = |what: &str, error: std::io::Error| Failure::new(format!("{what}: {error}"));
+        let mut stop = Stop::listen().map_err(|error| failed("cannot listen for signals", error))?;
+        let stacks = Stacks::spawn().map_err(|error| failed("cannot start the stack worker", error))?;
+        let enricher = Enricher::new(Options::default())
+            .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+        let driver = Driver::new(Parts {
+            loaded: None,
+            source: None,
+            enricher,
+            stacks,
+            reporter: Reporter::new(vec![sink(args, None)]),
+            filter,
+            threshold: args.threshold,
+            ends: Ends::AfterFirstLook,
+            degraded: Vec::new(),
+        });
+        let (summary, written) = driver.run(&mut stop).await;
+        ended(args, &summary, written)
+    })
+}
