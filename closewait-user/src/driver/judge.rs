@@ -158,7 +158,10 @@ impl Judge {
                 Gathered::Unseen(why) => evidence.look_failed = Some(why),
                 Gathered::Found(found) => found_to(&mut evidence, *found),
             }
-            let memory = source.zip(suspect.sk).and_then(|(source, sk)| source.memory(sk, &suspect.tuple));
+            let memory = source.and_then(|source| match suspect.sk {
+                Some(sk) => source.memory(sk, &suspect.tuple),
+                None => source.memory_by_ports(&suspect.tuple).filter(|memory| is_held(memory, &evidence)),
+            });
             let stage = Stage::Looked(Clock::mono_now());
             self.pending.push(Pending { suspect, evidence, memory: memory.unwrap_or_default(), stage });
         }
@@ -271,7 +274,9 @@ impl Watched {
     /// Why the open of a socket is not known.
     fn no_opener(&self, suspect: &Suspect) -> String {
         match (suspect.since, &self.accept) {
-            (Since::NoLaterThan(_), _) => "it was opened before this trace began".into(),
+            (Since::NoLaterThan(_), _) => {
+                "it was opened before this trace began, or the record of it was lost".into()
+            }
             (Since::Seen(_), Ok(())) => "its open was not seen: older than this trace, or lost".into(),
             (Since::Seen(_), Err(why)) => format!("its open was not seen: {why}"),
         }
@@ -286,6 +291,12 @@ impl Watched {
             (Since::Seen(_), Ok(())) => Fact::Known(None),
         }
     }
+}
+
+/// Whether the opener is one of the holders.
+fn is_held(memory: &Memory, evidence: &Evidence) -> bool {
+    let pid = memory.opening.as_ref().map(|opening| opening.task.pid);
+    evidence.holders.known().is_some_and(|holders| holders.iter().any(|holder| Some(holder.pid) == pid))
 }
 
 fn found_to(evidence: &mut Evidence, found: Found) {

@@ -10,11 +10,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::clock::MonoNs;
-use crate::decode::{self, Memory};
+use crate::decode::{self, Memory, Opening};
 use crate::item::{Gap, Item, SkAddr, StackId};
 use crate::kernel::counters::{Counters, Totals};
 use crate::kernel::load::Maps;
 use crate::tcp::Tuple;
+use crate::verdict::OpenedVia;
 
 /// The live source.
 pub struct RingSource {
@@ -90,6 +91,20 @@ impl RingSource {
     /// of `tuple` so that a stale entry is not believed.
     pub fn memory(&self, sk: SkAddr, tuple: &Tuple) -> Option<Memory> {
         decode::memory(&self.sockets.get(&sk.0, 0).ok()?, tuple)
+    }
+
+    /// What the kernel side remembers of an accepted socket whose address is not known,
+    /// because its edge was lost: the one entry with these ports, if there is just one.
+    /// Another namespace may use the same ports: the caller must find the opener among
+    /// the holders before believing it.
+    pub fn memory_by_ports(&self, tuple: &Tuple) -> Option<Memory> {
+        let mut fitting = self.sockets.iter().flatten().filter_map(|(_, value)| {
+            let memory = decode::memory(&value, tuple)?;
+            let accepted = |opening: &Opening| opening.via == OpenedVia::Accept;
+            memory.opening.as_ref().is_some_and(accepted).then_some(memory)
+        });
+        let found = fitting.next();
+        if fitting.next().is_some() { None } else { found }
     }
 
     /// Asks the kernel side for the stack of whoever ends this socket.
