@@ -7,7 +7,9 @@ use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime};
 
 /// Nanoseconds of CLOCK_MONOTONIC: since boot, not counting suspend.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct MonoNs(pub u64);
 
 impl MonoNs {

@@ -2,7 +2,7 @@
 //! that reaches the reader.
 
 /// A value, or why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Fact<T> {
     /// The value.
     Known(T),

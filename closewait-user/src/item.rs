@@ -8,7 +8,7 @@ use crate::tcp::{State, Tuple};
 
 /// Address of a `struct sock`. The kernel reuses it at once, so it names a
 /// socket only together with a generation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SkAddr(pub u64);
 
 impl fmt::Debug for SkAddr {
@@ -19,11 +19,13 @@ impl fmt::Debug for SkAddr {
 
 /// Inode number of a network namespace, as in `/proc/PID/ns/net`; 0 on a kernel
 /// without namespaces.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Netns(pub u32);
 
 /// A task, at the moment it did something.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Task {
     /// Process id (the kernel's tgid).
     pub pid: u32,
@@ -34,14 +36,14 @@ pub struct Task {
 }
 
 /// Id of a user stack in the kernel's stack map, valid with the process it was taken from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct StackId(pub u32);
 
 /// A user stack id, or the errno for which the kernel gave none.
 pub type StackRef = Result<StackId, i32>;
 
 /// Something learned about sockets.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Item {
     /// A socket changed state.
     Transition(Transition),
@@ -56,7 +58,7 @@ pub enum Item {
 }
 
 /// One edge of `inet_sock_set_state`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Transition {
     /// When, by the kernel.
     pub at: MonoNs,
@@ -82,7 +84,7 @@ pub struct Transition {
 }
 
 /// The task that made an edge, and its user stack.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct By {
     /// The task.
     pub task: Task,
@@ -91,7 +93,7 @@ pub struct By {
 }
 
 /// `tcp_destroy_sock`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Destroyed {
     /// When.
     pub at: MonoNs,
@@ -100,7 +102,7 @@ pub struct Destroyed {
 }
 
 /// First sight of a call path of a process.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Path {
     /// When.
     pub at: MonoNs,
@@ -113,7 +115,7 @@ pub struct Path {
 }
 
 /// Records that were lost between two moments. All counts are records, not sockets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Gap {
     /// Nothing was known to be lost before this.
     pub from: MonoNs,
@@ -156,7 +158,7 @@ impl Gap {
 }
 
 /// The sockets of one network namespace that a dump found.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Snapshot {
     /// The dump began at; a socket that changed after this may be shown either way.
     pub began: MonoNs,
@@ -173,7 +175,7 @@ pub struct Snapshot {
 }
 
 /// What inet_diag (or /proc/net/tcp) says of one socket.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct DiagSocket {
     /// Both ends.
     pub tuple: Tuple,
@@ -212,7 +214,7 @@ impl DiagSocket {
 }
 
 /// `idiag_timer`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum Timer {
     /// None.
     #[default]
@@ -231,7 +233,7 @@ pub enum Timer {
 
 /// The parts of `struct tcp_info` that verdicts rest on; a member is `None`
 /// where the kernel's structure is too short to have it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct TcpInfo {
     /// Since data was last sent, ms.
     pub last_data_sent_ms: Option<u32>,

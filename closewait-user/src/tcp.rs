@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A TCP state, include/net/tcp_states.h.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the kernel's names are the documentation")]
 pub enum State {
@@ -72,7 +72,7 @@ impl fmt::Display for State {
 
 /// Local and remote address and port, as `ss` prints them. An IPv4-mapped
 /// address of an IPv6 socket stays IPv6 (`::ffff:127.0.0.1`), as in `ss`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Tuple {
     /// This end.
     pub local: Endpoint,
@@ -92,7 +92,7 @@ impl Tuple {
 
 /// An address and a port. Unlike [`SocketAddr`] it has no flow label or scope,
 /// which are no part of a socket's identity and cost 8 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// The address.
     pub ip: IpAddr,

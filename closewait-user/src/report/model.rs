@@ -143,7 +143,17 @@ pub struct Release {
 
 /// How a socket left CLOSE_WAIT.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    serde::Serialize,
+    schemars::JsonSchema,
+    serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Ending {
@@ -173,7 +183,7 @@ impl Ending {
 }
 
 /// Who ended a socket.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Closer {
     /// The task.
     pub task: Task,
@@ -184,7 +194,7 @@ pub struct Closer {
 }
 
 /// What there was when everything present at the start had been judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FirstLook {
     /// Sockets that are watched, in any state.
     pub watched: u64,
@@ -194,7 +204,17 @@ pub struct FirstLook {
 
 /// How much a notice matters.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    serde::Serialize,
+    schemars::JsonSchema,
+    serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -205,7 +225,7 @@ pub enum Level {
 }
 
 /// Something the reader should know about the tool itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Notice {
     /// How much it matters.
     pub level: Level,

@@ -49,7 +49,7 @@ impl Totals {
 }
 
 /// What the tool itself used; `None` where it could not be measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Cost {
     /// CPU time of this process, user and system.
     pub cpu: Option<Duration>,

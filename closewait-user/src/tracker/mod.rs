@@ -57,7 +57,7 @@ pub const SKEW: Duration = Duration::from_micros(10);
 pub const REMEMBERED: usize = 16_384;
 
 /// One life of a socket in the tracker. Equal ids name the same life, for ever.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SocketId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
@@ -72,7 +72,7 @@ impl SocketId {
 }
 
 /// When a socket entered CLOSE_WAIT.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Since {
     /// The transition itself was seen.
     Seen(MonoNs),
@@ -81,7 +81,7 @@ pub enum Since {
 }
 
 /// What a suspect is suspected of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum SuspectKind {
     /// It sits in CLOSE_WAIT.
     Stuck,
@@ -96,7 +96,7 @@ pub enum SuspectKind {
 }
 
 /// A socket that has been in CLOSE_WAIT, or a ghost, for at least the threshold.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Suspect {
     /// Which life of which socket.
     pub id: SocketId,
@@ -120,7 +120,7 @@ pub struct Suspect {
 }
 
 /// A socket left CLOSE_WAIT.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Released {
     /// Which life of which socket.
     pub id: SocketId,

@@ -8,7 +8,8 @@ use crate::item::{DiagSocket, Task};
 use crate::tcp::State;
 
 /// Everything gathered about one suspect.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Evidence {
     /// The socket as the kernel showed it, one or two looks, oldest first;
     /// empty with a reason in `look_failed` when it could not be looked at.
@@ -74,7 +75,7 @@ impl Default for Evidence {
 }
 
 /// A reference to a socket that is no descriptor of a process.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Elsewhere {
     /// In flight: sent over a unix socket and not received yet (SCM_RIGHTS).
     InFlight {
@@ -100,7 +101,7 @@ pub enum Elsewhere {
 }
 
 /// A read that returned 0 because the peer had closed.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct EofRead {
     /// Who was told.
     pub task: Task,
@@ -111,7 +112,7 @@ pub struct EofRead {
 }
 
 /// The other end of the connection, on this host.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LocalPeer {
     /// Its state.
     pub state: State,
@@ -122,7 +123,7 @@ pub struct LocalPeer {
 }
 
 /// The sockets of one holder to one remote, watched over time.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Pool {
     /// How many of them are in CLOSE_WAIT.
     pub stuck: u32,
@@ -140,7 +141,7 @@ pub struct Pool {
 }
 
 /// How long sockets of a pool had been idle when their peer closed them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct IdleBeforeFin {
     /// The typical time.
     pub typical: Duration,
@@ -151,7 +152,7 @@ pub struct IdleBeforeFin {
 }
 
 /// One look at the socket.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Look {
     /// When.
     pub at: MonoNs,
@@ -182,7 +183,7 @@ pub enum Role {
 }
 
 /// The task that accepted or connected the socket.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Opener {
     /// The task.
     pub task: Task,
@@ -221,7 +222,7 @@ pub enum OpenedVia {
 }
 
 /// A process with a file descriptor on the socket.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
     /// Process id.
     pub pid: u32,
@@ -244,7 +245,7 @@ pub struct Holder {
 }
 
 /// Descriptors in use against the limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Nofile {
     /// In use.
     pub used: u64,
@@ -253,7 +254,7 @@ pub struct Nofile {
 }
 
 /// A listening socket whose queue a socket waits in.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Listener {
     /// Who listens.
     pub holder: Option<Holder>,
@@ -264,7 +265,7 @@ pub struct Listener {
 }
 
 /// One frame of a user stack.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Frame {
     /// Address in the process.
     pub addr: u64,
