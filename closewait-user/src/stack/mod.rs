@@ -5,6 +5,7 @@
 //! event loop never waits for them. [`fold`] picks the frames worth a line.
 
 mod call_site;
+pub mod capture;
 mod elf;
 pub mod file;
 pub mod fold;
