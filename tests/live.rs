@@ -23,6 +23,7 @@ mod live {
     // The tests.
     mod counts;
     mod doctor;
+    mod doing;
     mod endings;
     mod fallbacks;
     mod filters;

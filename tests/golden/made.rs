@@ -2,17 +2,18 @@
 //! field costs one line here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use closewait_trace::clock::MonoNs;
 use closewait_trace::fact::Fact;
 use closewait_trace::item::{DiagSocket, Netns, Task, TcpInfo, Timer};
-use closewait_trace::report::{Finding, Report};
+use closewait_trace::report::{Finding, Report, owner};
 use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::{Since, SocketId, Suspect, SuspectKind};
 use closewait_trace::verdict::{
-    Code, Confidence, EofRead, Evidence, Frame, Holder, How, Listener, Look, Nofile, OpenedVia, Opener, Role,
-    Verdict,
+    Code, Confidence, Doing, EofRead, Evidence, Frame, Holder, How, Listener, Look, Nofile, OpenedVia,
+    Opener, Progress, Role, Target, Thread, Threads, Verdict,
 };
 
 /// Now, in every test: 2026-11-20 18:00:00 UTC, eleven days after boot.
@@ -59,7 +60,7 @@ fn evidence(case: &Case) -> Evidence {
             tcp: Some(TcpInfo::default()),
         },
     };
-    Evidence {
+    let mut evidence = Evidence {
         looks: if case.look_failed.is_some() { Vec::new() } else { vec![look] },
         look_failed: case.look_failed.clone(),
         opener: case.opener.clone(),
@@ -68,7 +69,24 @@ fn evidence(case: &Case) -> Evidence {
         role: case.role.clone(),
         eof_read: case.eof_read.clone(),
         ..Evidence::unknown()
+    };
+    if let Fact::Known(owner) = owner(&evidence) {
+        evidence.threads = Fact::Known(Arc::new(in_connect(owner)));
     }
+    evidence
+}
+
+/// What the only thread of a process does.
+fn in_connect(owner: &Holder) -> Threads {
+    let on = Some(Target::Address("10.0.0.9:5432".into()));
+    let only = Thread {
+        tid: owner.pid,
+        comm: owner.comm.clone(),
+        doing: Doing::Call { name: "connect".into(), on },
+        wchan: Some("inet_stream_connect".into()),
+        progress: Some(Progress::Still(Duration::from_secs(12))),
+    };
+    Threads { pid: owner.pid, total: 1, seen: vec![only] }
 }
 
 impl Case {

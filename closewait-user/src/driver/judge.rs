@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::ghosts::Ghosts;
+use super::threads;
 use crate::clock::{Clock, MonoNs};
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::{Enricher, Found, Gathered};
@@ -40,10 +41,10 @@ struct Watched {
     error: Result<(), String>,
 }
 
-struct Pending {
-    suspect: Suspect,
-    evidence: Evidence,
-    memory: Memory,
+pub(super) struct Pending {
+    pub(super) suspect: Suspect,
+    pub(super) evidence: Evidence,
+    pub(super) memory: Memory,
     stage: Stage,
 }
 
@@ -165,6 +166,7 @@ impl Judge {
             let stage = Stage::Looked(Clock::mono_now());
             self.pending.push(Pending { suspect, evidence, memory: memory.unwrap_or_default(), stage });
         }
+        threads::look(&mut self.pending, enricher, now);
         gone
     }
 
@@ -207,7 +209,7 @@ impl Judge {
     /// Takes the second look at those that are due; returns those that are gone.
     fn look_again(&mut self, enricher: &mut Enricher, now: MonoNs) -> Vec<SocketId> {
         let two_looks = self.policy.two_looks;
-        let due: Vec<_> = self
+        let mut due: Vec<_> = self
             .pending
             .extract_if(.., |pending| matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks))
             .collect();
@@ -217,6 +219,7 @@ impl Judge {
         }
         let suspects: Vec<_> = due.iter().map(|pending| pending.suspect.clone()).collect();
         let looks = enricher.look(&suspects, now);
+        threads::look(&mut due, enricher, now);
         let until = Clock::mono_now() + STACK_WAIT;
         let mut by_id: HashMap<_, _> = due.into_iter().map(|pending| (pending.suspect.id, pending)).collect();
         for (id, look) in looks {

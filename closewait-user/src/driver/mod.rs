@@ -6,6 +6,7 @@ mod cost;
 mod ghosts;
 mod judge;
 mod release;
+mod threads;
 
 use std::io;
 use std::time::Duration;

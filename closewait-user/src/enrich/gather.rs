@@ -5,6 +5,8 @@
 //! dump per state and namespace, and at most two walks over the fd tables, for a
 //! whole batch. Never: a verdict, an opener, a stack.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::holders::{self, Scan};
@@ -12,12 +14,13 @@ use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
 use super::sight::{self, Sight};
 use super::sockets::{Sockets, Source};
+use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::{Netns, Snapshot};
 use crate::tcp::State;
 use crate::tracker::{SocketId, Suspect};
-use crate::verdict::{Holder, Listener, Look};
+use crate::verdict::{Holder, Listener, Look, Threads};
 
 /// What was found out about one suspect.
 #[derive(Clone, PartialEq, Debug)]
@@ -63,13 +66,18 @@ pub struct Options {
 pub struct Enricher {
     sockets: Sockets,
     scanned: Scan,
+    threads: ThreadWatch,
 }
 
 impl Enricher {
     /// An error: /proc cannot be read.
     pub fn new(options: Options) -> Result<Self, NetnsError> {
         let without = options.without_inet_diag.then(|| "inet_diag is switched off".to_owned());
-        Ok(Self { sockets: Sockets::new(without)?, scanned: Scan::default() })
+        Ok(Self {
+            sockets: Sockets::new(without)?,
+            scanned: Scan::default(),
+            threads: ThreadWatch::default(),
+        })
     }
 
     /// What sockets are listed by.
@@ -188,6 +196,12 @@ impl Enricher {
             Err(error) => Fact::unknown(format!("cannot list /proc: {error}")),
         };
         inodes.iter().map(|&inode| (inode, of(inode))).collect()
+    }
+
+    /// What the threads of processes do now, each of which has a socket in the
+    /// namespace beside it, the most important first.
+    pub fn threads(&mut self, processes: &[(u32, Netns)], now: MonoNs) -> HashMap<u32, Fact<Arc<Threads>>> {
+        self.threads.look(processes, &mut self.sockets, now)
     }
 
     fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {

@@ -14,6 +14,8 @@ pub mod procfs;
 mod sight;
 pub mod sock_diag;
 mod sockets;
+mod syscalls;
+mod threads;
 
 pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
 pub use sockets::Source;

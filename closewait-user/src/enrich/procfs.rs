@@ -73,7 +73,8 @@ pub fn open_dir(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
 
-fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
+/// The beginning of a file below `dir`, as UTF-8, lossily.
+pub(super) fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
     let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
     File::from(file).take(READ_MAX).read_to_end(&mut bytes)?;

@@ -130,6 +130,16 @@ impl Ledger {
         }
     }
 
+    /// A finding that is no news has newer evidence: replaces the example of its cause,
+    /// if it is the same socket.
+    pub fn refresh(&mut self, finding: Box<Finding>) {
+        if let Some(entry) = self.entries.get_mut(&finding.cause)
+            && entry.exemplar.suspect.id == finding.suspect.id
+        {
+            entry.exemplar = finding;
+        }
+    }
+
     /// A socket ended. The cause it was counted under, when it had been reported.
     pub fn release(&mut self, release: &Release) -> Option<CauseId> {
         let member = self.members.remove(&release.released.id)?;

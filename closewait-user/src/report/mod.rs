@@ -26,7 +26,7 @@ pub use cause::CauseId;
 pub use counts::{ByEnding, ByLeak};
 pub use json::JsonSink;
 pub use ledger::Ledger;
-pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report};
+pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, owner};
 pub use summary::{Cost, Summary, Totals, gate};
 pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
 
@@ -95,6 +95,7 @@ impl Reporter {
     fn remember(&mut self, mut finding: Box<Finding>) -> Option<Box<Finding>> {
         let news = self.ledger.news(&finding);
         if news == News::Same {
+            self.ledger.refresh(finding);
             return None;
         }
         finding.update = news == News::Changed;

@@ -4,13 +4,14 @@
 //! [`Report`], that every sink understands. Nothing here reads a clock or
 //! formats anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{Gap, Task};
 use crate::tracker::{Released, Since, Suspect, SuspectKind};
-use crate::verdict::{Evidence, Frame, Holder, Verdict};
+use crate::verdict::{Code, Evidence, Frame, Holder, Threads, Verdict};
 
 use super::cause::CauseId;
 
@@ -60,6 +61,12 @@ impl Finding {
     /// How long it has been stuck.
     pub fn age(&self) -> Age {
         Age::of(&self.suspect, self.at)
+    }
+
+    /// What the threads of its owner do, where that explains the socket.
+    pub fn threads(&self) -> Option<&Fact<Arc<Threads>>> {
+        let explains = matches!(self.verdict.code, Code::NotAccepted | Code::NotReading | Code::EofIgnored);
+        explains.then_some(&self.evidence.threads)
     }
 
     /// Whom to name: see [`owner`].

@@ -1,7 +1,9 @@
 //! What is known about a suspect when the verdict is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Threads;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Task};
@@ -39,6 +41,9 @@ pub struct Evidence {
     pub local_peer: Fact<Option<LocalPeer>>,
     /// The sockets that its holder keeps to the same remote.
     pub pool: Fact<Pool>,
+    /// What the threads of its owner do: of the listener's process when nobody accepted
+    /// it, else of the holder.
+    pub threads: Fact<Arc<Threads>>,
     /// `sk_err` as last reported by the kernel, an errno; 0 for none.
     pub sock_error: Fact<u32>,
 }
@@ -63,6 +68,7 @@ impl Evidence {
             eof_read: fact(),
             local_peer: fact(),
             pool: fact(),
+            threads: fact(),
             sock_error: fact(),
         }
     }

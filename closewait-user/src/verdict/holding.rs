@@ -26,7 +26,12 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
     Some(match (listener, &case.evidence.listener) {
         (Some(listener), _) => {
             let queue = format!("{} of {} in the accept queue of {who}", listener.queue, listener.limit);
-            finding.because(queue)
+            let finding = finding.because(queue);
+            match case.evidence.threads.known().and_then(|threads| threads.is_accepting()) {
+                Some(false) => finding.because("none of its threads is in accept()"),
+                Some(true) => finding.because("a thread of it is in accept()"),
+                None => finding,
+            }
         }
         (None, fact) => finding
             .without(format!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),

@@ -17,9 +17,11 @@ mod reading;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub use evidence::*;
 pub use explain::{Explanation, explain};
+pub use threads::{Doing, Group, Progress, Target, Thread, Threads};
 
 use serde::{Deserialize, Serialize};
 

@@ -11,11 +11,11 @@ use crate::item::{DiagSocket, Netns, Timer};
 use crate::report::model::{Age, Closer, Finding, Release, entered};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::tracker::{Since, SuspectKind};
-use crate::verdict;
+use crate::verdict::{self, Doing};
 
 use super::line::{
     AgeMs, CloserLine, End, EofRead, Family, Frame, Holder, Keepalive, Limits, Listener, Nofile, Opener,
-    Queues, Released, Socket, Stuck, Verdict,
+    Queues, Released, Socket, Stuck, ThreadGroup, ThreadState, Threads, Verdict,
 };
 
 /// RFC 3339, UTC, milliseconds.
@@ -141,6 +141,39 @@ impl From<&verdict::Listener> for Listener {
     }
 }
 
+impl From<&verdict::Threads> for Threads {
+    fn from(t: &verdict::Threads) -> Self {
+        let group = |g: &verdict::Group<'_>| {
+            let (state, syscall, on) = match &g.example.doing {
+                Doing::Running => (ThreadState::Running, None, None),
+                Doing::Stopped => (ThreadState::Stopped, None, None),
+                Doing::Ended => (ThreadState::Ended, None, None),
+                Doing::Faulting => (ThreadState::Faulting, None, None),
+                Doing::Unknown(_) => (ThreadState::Unknown, None, None),
+                Doing::Call { name, on } => (ThreadState::Waiting, Some(name.clone()), on.as_ref()),
+            };
+            ThreadGroup {
+                threads: g.threads,
+                tid: g.example.tid,
+                comm: g.example.comm.clone(),
+                state,
+                syscall,
+                on: on.map(ToString::to_string),
+                wchan: g.example.wchan.clone(),
+                still_ms: g.still.map(millis),
+                cpu_ms: g.ran.map(|(cpu, _)| millis(cpu)),
+            }
+        };
+        Self {
+            pid: t.pid,
+            total: t.total,
+            seen: u32::try_from(t.seen.len()).unwrap_or(u32::MAX),
+            summary: t.to_string(),
+            groups: t.groups().iter().take(8).map(group).collect(),
+        }
+    }
+}
+
 impl From<&DiagSocket> for Keepalive {
     fn from(s: &DiagSocket) -> Self {
         // One timer serves all three purposes, and SO_KEEPALIVE keeps it running
@@ -200,6 +233,10 @@ impl Stuck {
         } else {
             split(&evidence.holders, |holders| holders.iter().map(Holder::from).collect())
         };
+        let (threads, threads_unknown) = match f.threads() {
+            Some(threads) => split(threads, |threads| Threads::from(&**threads)),
+            None => (None, None),
+        };
         let owner = f.owner();
         let (nofile, nofile_unknown) = owner
             .known()
@@ -218,6 +255,8 @@ impl Stuck {
             eof_read_unknown,
             holders: holders.unwrap_or_default(),
             holders_unknown,
+            threads,
+            threads_unknown,
             listener,
             keepalive: look.map(Keepalive::from),
             queues: look.map(|s| Queues { recv: s.recv_q, send: s.send_q }),
@@ -285,6 +324,8 @@ impl Stuck {
             eof_read_unknown: unknown(),
             holders: Vec::new(),
             holders_unknown: unknown(),
+            threads: None,
+            threads_unknown: None,
             listener: None,
             keepalive: None,
             queues: None,

@@ -101,6 +101,12 @@ pub(crate) struct Stuck {
     pub holders: Vec<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders_unknown: Option<String>,
+    /// What the threads of the process to blame do, where that explains the socket
+    /// (NOT_ACCEPTED, NOT_READING, EOF_IGNORED).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Threads>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads_unknown: Option<String>,
     /// In whose accept queue it waits; null for a socket that was accepted or connected.
     pub listener: Option<Listener>,
     /// Null when the socket could not be looked at.
@@ -237,6 +243,58 @@ pub(crate) struct Holder {
     pub uid_unknown: Option<String>,
     /// Container, pod or unit; null when it is in none.
     pub container: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Threads {
+    pub pid: u32,
+    /// All threads of the process.
+    pub total: u32,
+    /// Those that were looked at.
+    pub seen: u32,
+    /// The same in words.
+    pub summary: String,
+    /// Threads that do the same, the most first; at most 8 groups.
+    pub groups: Vec<ThreadGroup>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ThreadGroup {
+    /// How many they are.
+    pub threads: u32,
+    /// One of them.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    pub state: ThreadState,
+    /// The system call they are in.
+    pub syscall: Option<String>,
+    /// What that works on.
+    pub on: Option<String>,
+    /// The kernel function that `tid` sleeps in.
+    pub wchan: Option<String>,
+    /// None of them has run for at least this long; null: not known, or one has.
+    pub still_ms: Option<u64>,
+    /// CPU time they used between two looks, in steps of the kernel's tick.
+    pub cpu_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ThreadState {
+    /// Runs or waits for a CPU.
+    Running,
+    /// Sleeps in the system call.
+    Waiting,
+    /// Sleeps in a page fault.
+    Faulting,
+    /// Stopped by a signal or a debugger.
+    Stopped,
+    /// Ended and not reaped.
+    Ended,
+    Unknown,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -216,6 +216,9 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
         if let Some(holders) = other_holders(evidence) {
             labelled(lines, style, "held by", &holders, 2);
         }
+        if let Some(Fact::Known(threads)) = finding.threads() {
+            labelled(lines, style, "doing", &escape(&threads.to_string()), 2);
+        }
         opened(lines, evidence, style);
         if let Some(read) = evidence.eof_read.known().and_then(Option::as_ref) {
             labelled_stack(lines, style, "EOF read", evidence, &read.task, &read.stack);

@@ -1,0 +1,383 @@
+//! What the threads of a process do now, and for how long at least.
+//!
+//! In: pids. Out: [`Threads`]. A bounded number of threads is looked at; what they
+//! did is remembered until the next look, so that a thread that has not run since
+//! is known to have been where it is for as long. It only reads /proc: nothing is
+//! stopped, traced or duplicated. A socket that a thread waits on is named from the
+//! tables of the kernel, which is done for threads that keep still, within bounds.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::procfs::{open_dir, read};
+use super::sockets::Sockets;
+use super::syscalls::{First, first, name};
+use crate::clock::{Clock, MonoNs};
+use crate::fact::Fact;
+use crate::item::{DiagSocket, Netns};
+use crate::tcp::State;
+use crate::verdict::{Doing, Progress, Target, Thread, Threads};
+
+/// So many threads of one process are looked at: five files each, 60 us together.
+const THREADS_MAX: usize = 32;
+/// And so many processes at a time.
+const PROCESSES_MAX: usize = 4;
+/// A look is good for so long.
+const FRESH: Duration = Duration::from_millis(200);
+/// What is known of a process is kept so long without a look.
+const KEPT: Duration = Duration::from_mins(1);
+
+/// Listing all sockets of a namespace may take one part in so many of the time.
+const LISTING_SHARE: u32 = 20;
+/// States of a socket that a thread may wait on.
+const WAITED_ON: [State; 7] = [
+    State::Established,
+    State::SynSent,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::LastAck,
+    State::Listen,
+];
+
+/// Remembers what threads did.
+#[derive(Default)]
+pub(super) struct ThreadWatch {
+    seen: HashMap<u32, Seen>,
+    /// No socket is named before.
+    next_listing: MonoNs,
+}
+
+struct Seen {
+    at: MonoNs,
+    threads: Fact<Arc<Threads>>,
+    past: HashMap<u32, Past>,
+}
+
+/// A thread at an earlier look.
+struct Past {
+    stat: Stat,
+    switches: u64,
+    call: String,
+    doing: Doing,
+    /// It has not run since.
+    still_since: MonoNs,
+    at: MonoNs,
+}
+
+impl ThreadWatch {
+    /// A look at each process, which has a socket in this namespace, in the order of
+    /// their importance; those beyond the bound are unknown.
+    pub(super) fn look(
+        &mut self,
+        processes: &[(u32, Netns)],
+        sockets: &mut Sockets,
+        now: MonoNs,
+    ) -> HashMap<u32, Fact<Arc<Threads>>> {
+        self.seen.retain(|_, seen| now.since(seen.at) < KEPT);
+        let mut looked = HashMap::new();
+        for (i, &(pid, netns)) in processes.iter().enumerate() {
+            let before = self.seen.remove(&pid);
+            let seen = match before {
+                Some(seen) if now.since(seen.at) < FRESH => seen,
+                before if i < PROCESSES_MAX => {
+                    let past = before.map(|seen| seen.past).unwrap_or_default();
+                    self.process(pid, netns, sockets, &past)
+                }
+                before => {
+                    let why = format!("only looked at for {PROCESSES_MAX} processes at a time");
+                    looked.insert(pid, Fact::Unknown(why));
+                    self.seen.extend(before.map(|seen| (pid, seen)));
+                    continue;
+                }
+            };
+            looked.insert(pid, seen.threads.clone());
+            self.seen.insert(pid, seen);
+        }
+        looked
+    }
+
+    fn process(&mut self, pid: u32, netns: Netns, sockets: &mut Sockets, past: &HashMap<u32, Past>) -> Seen {
+        let mut now = HashMap::new();
+        let threads = match threads(pid, past, &mut now) {
+            Ok(mut threads) => {
+                self.name_sockets(&mut threads, netns, sockets);
+                for thread in &threads.seen {
+                    if let Some(past) = now.get_mut(&thread.tid) {
+                        past.doing.clone_from(&thread.doing);
+                    }
+                }
+                Fact::Known(Arc::new(threads))
+            }
+            Err(error) => Fact::unknown(format!("cannot read /proc/{pid}/task: {error}")),
+        };
+        Seen { at: Clock::mono_now(), threads, past: now }
+    }
+
+    /// Names the sockets that threads wait on, if one of them has kept still.
+    fn name_sockets(&mut self, threads: &mut Threads, netns: Netns, sockets: &mut Sockets) {
+        let waits = |thread: &Thread| {
+            matches!(thread.progress, Some(Progress::Still(_))) && socket_of(&thread.doing).is_some()
+        };
+        let began = Clock::mono_now();
+        if began < self.next_listing || !threads.seen.iter().any(waits) {
+            return;
+        }
+        let Ok(listed) = sockets.list(netns, &WAITED_ON) else { return };
+        self.next_listing = began + Clock::mono_now().since(began) * LISTING_SHARE;
+        let by_inode: HashMap<u64, &DiagSocket> =
+            listed.sockets.iter().map(|socket| (socket.inode, socket)).collect();
+        for thread in &mut threads.seen {
+            let Some((fd, inode)) = socket_of(&thread.doing) else { continue };
+            let Some(DiagSocket { tuple, state, .. }) = by_inode.get(&inode) else { continue };
+            let end = if *state == State::Listen { tuple.local } else { tuple.remote };
+            if let Doing::Call { on, .. } = &mut thread.doing {
+                *on = Some(Target::Tcp { fd, state: *state, end });
+            }
+        }
+    }
+}
+
+/// The descriptor and the inode of a socket that is not named yet.
+fn socket_of(doing: &Doing) -> Option<(u32, u64)> {
+    match doing {
+        Doing::Call { on: Some(Target::File { fd, link: Some(link) }), .. } => {
+            let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some((*fd, inode.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+fn threads(pid: u32, past: &HashMap<u32, Past>, now: &mut HashMap<u32, Past>) -> io::Result<Threads> {
+    let dir = open_dir(CWD, format!("/proc/{pid}/task"))?;
+    // In the order of their creation (next_tid in fs/proc/base.c): the main thread first.
+    let mut tids = Vec::new();
+    let mut total = 0;
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        if let Ok(tid) = entry?.file_name().to_string_lossy().parse() {
+            total += 1;
+            if tids.len() < THREADS_MAX {
+                tids.push(tid);
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    for tid in tids {
+        match thread(dir.as_fd(), tid, past.get(&tid)) {
+            Ok((thread, here)) => {
+                seen.push(thread);
+                now.insert(tid, here);
+            }
+            // It has ended.
+            Err(error) if super::netns::is_gone(&error) => total -= 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Threads { pid, total, seen })
+}
+
+fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Thread, Past)> {
+    let dir = open_dir(task, format!("{tid}"))?;
+    let text = read(dir.as_fd(), "stat")?;
+    let (comm, stat) = stat(&text).ok_or_else(|| io::Error::other(format!("{tid}/stat does not say")))?;
+    let switches = switches(&read(dir.as_fd(), "status")?);
+    let call = read(dir.as_fd(), "syscall");
+    let wchan = read(dir.as_fd(), "wchan").ok().filter(|name| !name.is_empty() && name != "0");
+    let at = Clock::mono_now();
+    let same = past.filter(|past| past.stat.started == stat.started);
+    let text = call.as_deref().unwrap_or_default();
+    let ran = |past: &Past| past.stat != stat || past.switches != switches || past.call != text;
+    let still = same.filter(|past| stat.state != 'R' && !ran(past));
+    let doing = match (stat.state, &call) {
+        ('T' | 't', _) => Doing::Stopped,
+        ('Z' | 'X', _) => Doing::Ended,
+        ('R', _) => Doing::Running,
+        (_, Err(error)) => Doing::Unknown(format!("cannot read its system call: {error}")),
+        (_, Ok(call)) => still.map_or_else(|| doing(call, &dir), |still| still.doing.clone()),
+    };
+    let progress = same.map(|past| match still {
+        Some(still) => Progress::Still(at.since(still.still_since)),
+        None => {
+            Progress::Ran { cpu: ticks(stat.cpu.saturating_sub(past.stat.cpu)), within: at.since(past.at) }
+        }
+    });
+    let still_since = still.map_or(at, |still| still.still_since);
+    let here = Past { stat, switches, call: text.to_owned(), doing: doing.clone(), still_since, at };
+    Ok((Thread { tid, comm, doing, wchan, progress }, here))
+}
+
+/// What `stat` tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stat {
+    state: char,
+    /// utime and stime, in ticks.
+    cpu: u64,
+    /// When it began, in ticks since boot: tells it from another one of this number.
+    started: u64,
+}
+
+/// Name and numbers; the name stands in brackets and may have brackets in it.
+fn stat(text: &str) -> Option<(String, Stat)> {
+    let (head, rest) = text.rsplit_once(") ")?;
+    let (_, comm) = head.split_once(" (")?;
+    let mut words = rest.split_ascii_whitespace();
+    let state = words.next()?.chars().next()?;
+    let number = |word: Option<&str>| word?.parse::<u64>().ok();
+    // Field 3 is the state; utime is 14, stime 15, starttime 22.
+    let (utime, stime) = (number(words.nth(10))?, number(words.next())?);
+    let started = number(words.nth(6))?;
+    Some((comm.to_owned(), Stat { state, cpu: utime + stime, started }))
+}
+
+/// How often it was switched away from.
+fn switches(status: &str) -> u64 {
+    let counts = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+    counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
+}
+
+/// CPU time of so many ticks.
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// A line of `syscall`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Line {
+    Running,
+    /// Asleep, but not in a system call.
+    Outside,
+    /// Number, arguments, stack pointer.
+    In(i64, [u64; 6], u64),
+}
+
+/// `running`, `-1 SP PC`, or `NUMBER ARGUMENTS SP PC` (`proc_pid_syscall` in fs/proc/base.c).
+fn line(text: &str) -> Option<Line> {
+    let mut words = text.split_ascii_whitespace();
+    let number = match words.next()? {
+        "running" => return Some(Line::Running),
+        number => number.parse().ok()?,
+    };
+    if number == -1 {
+        return Some(Line::Outside);
+    }
+    let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = hex()?;
+    }
+    Some(Line::In(number, arguments, hex()?))
+}
+
+fn doing(text: &str, dir: &OwnedFd) -> Doing {
+    let (number, arguments, sp) = match line(text) {
+        Some(Line::In(number, arguments, sp)) => (number, arguments, sp),
+        Some(Line::Outside) => return Doing::Faulting,
+        Some(Line::Running) => return Doing::Running,
+        None => return Doing::Unknown(format!("its system call reads {:?}", text.trim())),
+    };
+    if cfg!(target_pointer_width = "64") && u32::try_from(sp).is_ok() {
+        // A 32-bit program, most likely: other numbers and other structures.
+        return Doing::Call { name: format!("system call {number} of a 32-bit program"), on: None };
+    }
+    let Some(name) = name(number) else {
+        return Doing::Call { name: format!("system call {number}"), on: None };
+    };
+    let fd = |word: u64| u32::try_from(word & 0xffff_ffff).ok().filter(|fd| i32::try_from(*fd).is_ok());
+    let on = match first(name) {
+        First::Fd => fd(arguments[0]).map(|fd| file(dir, fd)),
+        First::Connect => address(dir, arguments[1], arguments[2])
+            .map(Target::Address)
+            .or(fd(arguments[0]).map(|fd| file(dir, fd))),
+        First::PollFds if arguments[1] == 1 => polled(dir, arguments[0]).map(|fd| file(dir, fd)),
+        First::PollFds | First::Other => None,
+    };
+    Doing::Call { name: name.to_owned(), on }
+}
+
+fn file(dir: &OwnedFd, fd: u32) -> Target {
+    let link = rustix::fs::readlinkat(dir, format!("fd/{fd}"), Vec::new());
+    Target::File { fd, link: link.ok().map(|link| link.to_string_lossy().into_owned()) }
+}
+
+/// Bytes of its memory.
+fn peek<const N: usize>(dir: &OwnedFd, at: u64) -> Option<[u8; N]> {
+    let memory = rustix::fs::openat(dir, "mem", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut bytes = [0; N];
+    File::from(memory).read_exact_at(&mut bytes, at).ok()?;
+    Some(bytes)
+}
+
+/// The descriptor in a `struct pollfd`.
+fn polled(dir: &OwnedFd, at: u64) -> Option<u32> {
+    u32::try_from(i32::from_ne_bytes(peek(dir, at)?)).ok()
+}
+
+/// The address that a `struct sockaddr` of this length holds.
+fn address(dir: &OwnedFd, at: u64, length: u64) -> Option<String> {
+    if length >= 28 { sockaddr(&peek::<28>(dir, at)?) } else { sockaddr(&peek::<16>(dir, at)?) }
+}
+
+fn sockaddr(bytes: &[u8]) -> Option<String> {
+    let (family, rest) = bytes.split_first_chunk()?;
+    let (port, rest) = rest.split_first_chunk()?;
+    let port = u16::from_be_bytes(*port);
+    let address: SocketAddr = match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => (Ipv4Addr::from(*rest.first_chunk::<4>()?), port).into(),
+        libc::AF_INET6 => (Ipv6Addr::from(*rest.get(4..)?.first_chunk::<16>()?), port).into(),
+        _ => return None,
+    };
+    Some(address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_have_brackets_and_blanks() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 7 3 0 0 20 0 1 0 4711 1 1";
+        let expected = Stat { state: 'S', cpu: 10, started: 4711 };
+        for comm in ["main", "a) R (b", "", ") "] {
+            assert_eq!(stat(&format!("812 ({comm}) {rest}")), Some((comm.to_owned(), expected)), "{comm:?}");
+        }
+        for bad in ["", "812 (main", "812 (main) S 1 2"] {
+            assert_eq!(stat(bad), None, "{bad:?}");
+        }
+        assert_eq!(switches("x\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"), 42);
+    }
+
+    #[test]
+    fn lines_of_syscall() {
+        let read = line("0 0x5 0x7f 0x40 0x0 0x0 0x0 0x7ffd1000 0x7f88\n");
+        assert_eq!(read, Some(Line::In(0, [5, 0x7f, 0x40, 0, 0, 0], 0x7ffd_1000)));
+        assert_eq!(line("running\n"), Some(Line::Running));
+        assert_eq!(line("-1 0x7ffd 0x55\n"), Some(Line::Outside));
+        for bad in ["", "x", "5", "5 0x1 0x2", "5 1 2 3 4 5 6 7 8"] {
+            assert_eq!(line(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_in_memory() {
+        let mut v4 = [0; 16];
+        v4[..2].copy_from_slice(&2_u16.to_ne_bytes());
+        v4[2..8].copy_from_slice(&[0x15, 0x38, 10, 0, 0, 9]);
+        assert_eq!(sockaddr(&v4).as_deref(), Some("10.0.0.9:5432"));
+        let mut v6 = [0; 28];
+        v6[..2].copy_from_slice(&10_u16.to_ne_bytes());
+        v6[2..4].copy_from_slice(&[0, 80]);
+        v6[23] = 1;
+        assert_eq!(sockaddr(&v6).as_deref(), Some("[::1]:80"));
+        assert_eq!(sockaddr(&[1, 0, b'/', b't']), None);
+        assert_eq!(sockaddr(&[2]), None);
+    }
+}
