@@ -11,6 +11,7 @@
 mod destroy;
 mod eof;
 mod error;
+mod holders;
 mod maps;
 mod memory;
 mod openers;

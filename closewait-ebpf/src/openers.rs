@@ -30,7 +30,7 @@ use crate::{
     maps::{self, SOCKETS},
     memory::read,
     path,
-    transitions::{dport, netns, protocol, sport},
+    transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -107,8 +107,6 @@ fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
 
 #[inline(always)]
 fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
-    const AF_INET: u16 = 2;
-    const AF_INET6: u16 = 10;
     // SAFETY: an integer.
     let family: u16 = unsafe { read(sk + u64::from(offset!(skc_family))) };
     let protocol = protocol(sk);

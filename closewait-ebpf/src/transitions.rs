@@ -28,7 +28,8 @@ use crate::{
     user_stack,
 };
 
-const AF_INET6: u16 = 10;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn enter_raw(ctx: RawTracePointContext) -> i32 {
@@ -227,14 +228,21 @@ fn fill(record: *mut Edge, kind: u32, sk: u64, oldstate: u8, newstate: u8, proto
         (*record).protocol = protocol;
         (*record).flags = 0;
         (*record).inode = 0;
-        let saddr = (&raw mut (*record).saddr).cast::<u8>();
-        let daddr = (&raw mut (*record).daddr).cast::<u8>();
+        (*record).saddr = [0; 16];
+        (*record).daddr = [0; 16];
+        addresses(sk, family, (&raw mut (*record).saddr).cast(), (&raw mut (*record).daddr).cast());
+    }
+}
+
+/// Reads both addresses into 16 bytes each that are zero.
+#[inline(always)]
+pub(crate) fn addresses(sk: u64, family: u16, saddr: *mut u8, daddr: *mut u8) {
+    // SAFETY: the caller gives room for 16 bytes each.
+    unsafe {
         if family == AF_INET6 && offset!(skc_v6_daddr) != ABSENT {
             read_to::<16>(saddr, sk + u64::from(offset!(skc_v6_rcv_saddr)));
             read_to::<16>(daddr, sk + u64::from(offset!(skc_v6_daddr)));
         } else {
-            (*record).saddr = [0; 16];
-            (*record).daddr = [0; 16];
             read_to::<4>(saddr, sk + u64::from(offset!(skc_rcv_saddr)));
             read_to::<4>(daddr, sk + u64::from(offset!(skc_daddr)));
         }

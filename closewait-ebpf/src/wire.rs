@@ -243,6 +243,57 @@ pub mod via {
     pub const ACCEPT_IO_URING: u32 = 5;
 }
 
+wire! {
+    /// A descriptor on a TCP socket that is not ESTABLISHED nor being connected, as
+    /// `iter/task_file` shows it.
+    pub struct Held {
+        /// Address of the `struct sock`.
+        pub skaddr: u64,
+        /// Number of the socket's inode.
+        pub inode: u64,
+        /// Process, as the reader's pid namespace numbers it.
+        pub tgid: u32,
+        /// Thread, likewise: the main one, or one with a table of its own.
+        pub tid: u32,
+        /// The descriptor.
+        pub fd: u32,
+        /// Inode number of the network namespace, 0 when the kernel has none.
+        pub netns: u32,
+        /// `sk_err`: an error nobody has fetched yet.
+        pub error: u32,
+        /// Local port, host order.
+        pub sport: u16,
+        /// Remote port, host order.
+        pub dport: u16,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u16,
+        /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
+        pub protocol: u16,
+        /// Its state.
+        pub state: u8,
+        /// `sk_shutdown`: bit 0 receiving, bit 1 sending.
+        pub shutdown: u8,
+        /// [`held_flags`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: u8,
+        /// Local address; IPv4 in the first four bytes.
+        pub saddr: [u8; 16],
+        /// Remote address; IPv4 in the first four bytes.
+        pub daddr: [u8; 16],
+    }
+}
+
+/// Bits of [`Held::flags`].
+pub mod held_flags {
+    /// It is known whether the descriptor is closed on exec.
+    pub const CLOEXEC_KNOWN: u8 = 1;
+    /// It is.
+    pub const CLOEXEC: u8 = 2;
+    /// The connection was once established. Never set for MPTCP.
+    pub const WAS_CONNECTED: u8 = 4;
+}
+
 /// No stack was asked for.
 pub const NO_STACK: i32 = i32::MIN;
 
@@ -339,6 +390,32 @@ wire! {
         pub socket_sk: u16,
         /// `io_kiocb.opcode`
         pub req_opcode: u16,
+        /// `file.f_inode`
+        pub file_f_inode: u16,
+        /// `inode.i_mode`
+        pub inode_i_mode: u16,
+        /// `inode.i_ino`
+        pub inode_i_ino: u16,
+        /// `socket.type`
+        pub socket_type: u16,
+        /// `sock.sk_shutdown`
+        pub sk_shutdown: u16,
+        /// `tcp_sock.bytes_acked`
+        pub tcp_bytes_acked: u16,
+        /// `tcp_sock.bytes_received`
+        pub tcp_bytes_received: u16,
+        /// `tcp_sock.srtt_us`
+        pub tcp_srtt_us: u16,
+        /// `fdtable.close_on_exec`
+        pub fdt_close_on_exec: u16,
+        /// `task_struct.group_leader`
+        pub task_group_leader: u16,
+        /// `task_struct.thread_pid`
+        pub task_thread_pid: u16,
+        /// `pid.level`
+        pub pid_level: u16,
+        /// `pid.numbers`
+        pub pid_numbers: u16,
         /// Field offsets of the classic tracepoint records, from their `format` files.
         pub tp_skaddr: u16,
         /// `oldstate` of sock:inet_sock_set_state

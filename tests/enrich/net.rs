@@ -72,8 +72,17 @@ impl Net {
     /// Starts a process in the namespace that holds these sockets and nothing
     /// else of this process; ours are closed.
     pub(super) fn hold<S: Into<OwnedFd>>(&self, sockets: impl IntoIterator<Item = S>) -> Holding {
+        self.hold_by(Command::new("cat"), sockets)
+    }
+
+    /// The same by a command that ends up copying its input to its output.
+    pub(super) fn hold_by<S: Into<OwnedFd>>(
+        &self,
+        command: Command,
+        sockets: impl IntoIterator<Item = S>,
+    ) -> Holding {
         let sockets: Vec<OwnedFd> = sockets.into_iter().map(Into::into).collect();
-        self.run(|| starting(move || Holding::of(sockets)))
+        self.run(|| starting(move || Holding::of(command, sockets)))
     }
 
     /// What `ss` prints in the namespace, by lines.
@@ -129,9 +138,8 @@ pub(super) fn await_eof(socket: &TcpStream) {
 pub(super) struct Holding(Child);
 
 impl Holding {
-    fn of(sockets: Vec<OwnedFd>) -> Self {
+    fn of(mut cat: Command, sockets: Vec<OwnedFd>) -> Self {
         let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        let mut cat = Command::new("cat");
         cat.stdin(Stdio::piped()).stdout(Stdio::piped());
         let keep = move || {
             for &fd in &fds {

@@ -33,9 +33,19 @@ const CASES: &[(&[&str], Accepts)] = &[
     (&["io_uring"], Accepts::Known),
     (&["tcp_destroy_sock"], Accepts::Known),
     (&["stack"], Accepts::Known),
+    (&["iter_task_file"], Accepts::Known),
     (&["raw_tp", "fentry", "kprobe", "io_uring", "tcp_destroy_sock"], Accepts::Known),
     (
-        &["raw_tp", "fentry", "kprobe", "sys_exit_accept", "io_uring", "tcp_destroy_sock", "stack"],
+        &[
+            "raw_tp",
+            "fentry",
+            "kprobe",
+            "sys_exit_accept",
+            "io_uring",
+            "tcp_destroy_sock",
+            "stack",
+            "iter_task_file",
+        ],
         Accepts::Unknown,
     ),
 ];

@@ -28,7 +28,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop =
         Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     let mut degraded = Vec::new();
-    let (loaded, source) = match attach(args, &filter) {
+    let (mut loaded, source) = match attach(args, &filter) {
         Ok((loaded, source)) => {
             degraded.extend(loaded.served.iter().filter_map(load::Served::degraded));
             say(&format!("tracing {}", scope(args)));
@@ -47,8 +47,12 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     }
     let stacks =
         Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
-    let enricher = Enricher::new(Options::default())
+    let mut enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    if let Some(files) = loaded.as_mut().and_then(|loaded| loaded.task_files.take()) {
+        enricher.use_task_files(files);
+    }
+    log::info!("holders come from {}", enricher.lists_descriptors_by());
     let driver = Driver::new(Parts {
         loaded,
         source,

@@ -149,7 +149,7 @@ impl Judge {
         let gathered = enricher.gather(&suspects, now);
         let mut by_id: HashMap<_, _> = suspects.into_iter().map(|suspect| (suspect.id, suspect)).collect();
         for (id, gathered) in gathered {
-            let Some(suspect) = by_id.remove(&id) else { continue };
+            let Some(mut suspect) = by_id.remove(&id) else { continue };
             let mut evidence = Evidence::unknown();
             match gathered {
                 Gathered::Gone(_) => {
@@ -157,7 +157,10 @@ impl Judge {
                     continue;
                 }
                 Gathered::Unseen(why) => evidence.look_failed = Some(why),
-                Gathered::Found(found) => found_to(&mut evidence, *found),
+                Gathered::Found(found) => {
+                    suspect.sk = suspect.sk.or(found.sk);
+                    found_to(&mut evidence, *found);
+                }
             }
             let memory = source.and_then(|source| match suspect.sk {
                 Some(sk) => source.memory(sk, &suspect.tuple),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::holders::{self, Scan};
+use super::holders::{FdTables, Scan};
 use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
 use super::sight::{self, Sight};
@@ -17,7 +17,8 @@ use super::sockets::{Sockets, Source};
 use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
-use crate::item::{Netns, Snapshot};
+use crate::item::{Netns, SkAddr, Snapshot};
+use crate::kernel::task_files::TaskFiles;
 use crate::tcp::State;
 use crate::tracker::{SocketId, Suspect};
 use crate::verdict::{Holder, Listener, Look, Threads};
@@ -43,6 +44,8 @@ pub struct Found {
     pub holders: Fact<Vec<Holder>>,
     /// In whose queue it waits; known only for a socket that nobody accepted.
     pub listener: Fact<Listener>,
+    /// Its address in the kernel, where the walk over the fd tables could tell.
+    pub sk: Option<SkAddr>,
 }
 
 /// Why there is no snapshot of a namespace.
@@ -65,6 +68,7 @@ pub struct Options {
 /// Looks at sockets and processes.
 pub struct Enricher {
     sockets: Sockets,
+    tables: FdTables,
     scanned: Scan,
     threads: ThreadWatch,
 }
@@ -75,9 +79,20 @@ impl Enricher {
         let without = options.without_inet_diag.then(|| "inet_diag is switched off".to_owned());
         Ok(Self {
             sockets: Sockets::new(without)?,
+            tables: FdTables::default(),
             scanned: Scan::default(),
             threads: ThreadWatch::default(),
         })
+    }
+
+    /// Has descriptors listed by the kernel's iterator from now on, instead of through /proc.
+    pub fn use_task_files(&mut self, files: TaskFiles) {
+        self.tables = FdTables(Some(files));
+    }
+
+    /// What descriptors are listed by.
+    pub fn lists_descriptors_by(&self) -> &'static str {
+        if self.tables.0.is_some() { "iter/task_file" } else { "/proc/PID/fd" }
     }
 
     /// What sockets are listed by.
@@ -161,7 +176,7 @@ impl Enricher {
         }
         let wanted =
             here().map(|(_, socket)| socket.inode).chain(queues.inodes()).filter(|&i| i != 0).collect();
-        let scanned = holders::scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
+        let scanned = self.tables.scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
         let has_limit = self.source() == Source::InetDiag;
         let found = |netns, look: Look| {
             let (holders, listener) = match (&scanned, look.socket.inode) {
@@ -173,7 +188,8 @@ impl Enricher {
                 (Ok(scan), inode) => (scan.of(inode), Fact::unknown("it was accepted")),
                 (Err(reason), _) => (Fact::unknown(reason), Fact::unknown("it was accepted")),
             };
-            Gathered::Found(Box::new(Found { look, holders, listener }))
+            let sk = scanned.as_ref().ok().and_then(|scan| scan.sk(look.socket.inode));
+            Gathered::Found(Box::new(Found { look, holders, listener, sk }))
         };
         let gathered = sights
             .into_iter()
@@ -190,7 +206,7 @@ impl Enricher {
     /// Who has a descriptor on the sockets with these inode numbers, which no table of
     /// sockets needs to show any more.
     pub fn holders(&mut self, inodes: &HashSet<u64>) -> HashMap<u64, Fact<Vec<Holder>>> {
-        let scanned = holders::scan_twice(inodes);
+        let scanned = self.tables.scan_twice(inodes);
         let of = |inode| match &scanned {
             Ok(scan) => scan.of(inode),
             Err(error) => Fact::unknown(format!("cannot list /proc: {error}")),

@@ -1,21 +1,25 @@
-//! Who has a file descriptor on a socket: a walk over the fd tables of all processes.
+//! Who has a file descriptor on a socket: a walk over the fd tables of all processes,
+//! by the kernel's iterator ([`iterated`]) or, here, through /proc.
 //!
 //! In: inode numbers. Out: [`Holder`]s, and which processes could not be looked
 //! into. It reads names of links only: it opens, duplicates and stats nothing that
 //! belongs to another process.
 
-use std::ffi::CStr;
+pub mod iterated;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use rustix::fs::{CWD, RawDir};
 use rustix::io::Errno;
 
 use super::netns::is_gone;
-use super::procfs::{self, Process};
+use super::procfs::{self, Process, number, numbers};
 use crate::fact::Fact;
+use crate::item::SkAddr;
+use crate::kernel::task_files::TaskFiles;
 use crate::verdict::Holder;
 
 /// Up to so many descriptors of one process get their close-on-exec flag read:
@@ -27,8 +31,8 @@ const CLOEXEC_MAX: usize = 16;
 pub struct Scan {
     /// The processes that hold any.
     holding: Vec<Process>,
-    /// Descriptors by inode, one per process.
-    hits: HashMap<u64, Vec<Hit>>,
+    /// Descriptors in order of inode and process, one for each such pair.
+    hits: Vec<Hit>,
     /// Processes that could not be looked into.
     pub unread: Vec<Unread>,
     /// Processes looked into.
@@ -40,11 +44,14 @@ pub struct Scan {
 /// A descriptor on a wanted socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Hit {
+    inode: u64,
     /// Index into `holding`.
     process: usize,
     fd: u32,
     /// Whether it is closed on exec; `None` when that was not looked at.
     cloexec: Option<Fact<bool>>,
+    /// The socket's address, which only the kernel's iterator tells.
+    sk: Option<SkAddr>,
 }
 
 /// A process whose descriptors could not be read.
@@ -61,21 +68,38 @@ pub struct Unread {
 impl Scan {
     /// Whether anybody was found to hold an inode.
     pub fn is_held(&self, inode: u64) -> bool {
-        self.hits.contains_key(&inode)
+        !self.hits_of(inode).is_empty()
+    }
+
+    /// The address of the socket with this inode, where the walk could tell.
+    pub fn sk(&self, inode: u64) -> Option<SkAddr> {
+        self.hits_of(inode).first()?.sk
     }
 
     /// The holders that were found of an inode, one per process, in order of pid.
     pub fn found(&self, inode: u64) -> Vec<Holder> {
-        let hits = self.hits.get(&inode).map(Vec::as_slice).unwrap_or_default();
         let holder = |hit: &Hit| {
             let not_looked_at =
                 || Fact::unknown(format!("only looked at for {CLOEXEC_MAX} descriptors of a process"));
             let cloexec = hit.cloexec.clone().unwrap_or_else(not_looked_at);
             Some(self.holding.get(hit.process)?.holder(hit.fd, cloexec))
         };
-        let mut holders: Vec<_> = hits.iter().filter_map(holder).collect();
-        holders.sort_unstable_by_key(|h| h.pid);
-        holders
+        self.hits_of(inode).iter().filter_map(holder).collect()
+    }
+
+    fn hits_of(&self, inode: u64) -> &[Hit] {
+        let from = self.hits.partition_point(|hit| hit.inode < inode);
+        let hits = self.hits.get(from..).unwrap_or_default();
+        hits.get(..hits.partition_point(|hit| hit.inode == inode)).unwrap_or_default()
+    }
+
+    /// Brings the hits into their order. Of several descriptors of one process, and of
+    /// threads that have a table of their own, the lowest counts.
+    fn order(&mut self) {
+        let holding = &self.holding;
+        let pid = |hit: &Hit| holding.get(hit.process).map(Process::pid);
+        self.hits.sort_unstable_by_key(|hit| (hit.inode, pid(hit), hit.fd));
+        self.hits.dedup_by_key(|hit| (hit.inode, pid(hit)));
     }
 
     /// The holders of an inode. None found is known only when all processes of
@@ -95,19 +119,15 @@ impl Scan {
     /// What is left to say when the holders were handed out.
     #[must_use]
     pub(super) fn without_holders(self) -> Self {
-        Self { holding: Vec::new(), hits: HashMap::new(), ..self }
+        Self { holding: Vec::new(), hits: Vec::new(), ..self }
     }
 
     /// Adds what a second walk found about others.
     fn add(&mut self, again: Self) {
         let offset = self.holding.len();
         self.holding.extend(again.holding);
-        for (inode, mut hits) in again.hits {
-            for hit in &mut hits {
-                hit.process += offset;
-            }
-            self.hits.insert(inode, hits);
-        }
+        self.hits.extend(again.hits.into_iter().map(|hit| Hit { process: hit.process + offset, ..hit }));
+        self.order();
         self.unread = again.unread;
     }
 
@@ -138,23 +158,42 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
     for &pid in &pids {
         walk.process(pid);
     }
+    walk.scan.order();
     if wanted.iter().any(|inode| !walk.scan.is_held(*inode)) {
         for &pid in &pids {
             walk.threads(pid);
         }
+        walk.scan.order();
     }
     Ok(walk.scan)
 }
 
-/// As [`scan`], and once more for those nobody was found to hold: a descriptor
-/// can pass from a process not yet walked to one walked already.
-pub fn scan_twice(wanted: &HashSet<u64>) -> io::Result<Scan> {
-    let mut found = scan(wanted)?;
-    let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
-    if !unheld.is_empty() {
-        found.add(scan(&unheld)?);
+/// How fd tables are walked: by the kernel's iterator where it was loaded.
+#[derive(Debug, Default)]
+pub struct FdTables(pub Option<TaskFiles>);
+
+impl FdTables {
+    /// Looks for `wanted` socket inodes, once more for those nobody was found to hold:
+    /// a descriptor can pass from a process not yet walked to one walked already.
+    pub fn scan_twice(&mut self, wanted: &HashSet<u64>) -> io::Result<Scan> {
+        let mut found = self.scan(wanted)?;
+        let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
+        if !unheld.is_empty() {
+            found.add(self.scan(&unheld)?);
+        }
+        Ok(found)
     }
-    Ok(found)
+
+    fn scan(&mut self, wanted: &HashSet<u64>) -> io::Result<Scan> {
+        if let Some(files) = &self.0 {
+            match iterated::scan(files, wanted) {
+                Ok(scan) => return Ok(scan),
+                Err(e) => log::warn!("iter/task_file fails, holders come from /proc from now on: {e}"),
+            }
+            self.0 = None;
+        }
+        scan(wanted)
+    }
 }
 
 /// Looks for `wanted` socket inodes in the fd table of one process, such as the
@@ -162,6 +201,7 @@ pub fn scan_twice(wanted: &HashSet<u64>) -> io::Result<Scan> {
 pub fn scan_pid(pid: u32, wanted: &HashSet<u64>) -> Scan {
     let mut walk = Walk::new(wanted);
     walk.process(pid);
+    walk.scan.order();
     walk.scan
 }
 
@@ -201,6 +241,7 @@ impl<'a> Walk<'a> {
 
     fn tables(&mut self, dir: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
         let mut table = self.table(&procfs::open_dir(dir, "fd")?)?;
+        let mut owner = pid;
         if table.used == 0 {
             // The main thread may have ended before the others.
             for tid in other_threads(dir, pid)? {
@@ -210,12 +251,13 @@ impl<'a> Walk<'a> {
                     Err(e) => return Err(e),
                 };
                 if table.used > 0 {
+                    owner = tid;
                     break;
                 }
             }
         }
         self.scan.descriptors += table.used;
-        self.keep(dir, pid, table)
+        self.keep(dir, (pid, owner), table)
     }
 
     /// Looks into threads that have an fd table of their own (CLONE_FILES undone).
@@ -227,7 +269,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let table = procfs::open_dir(&dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd));
-            let kept = table.and_then(|table| self.keep(dir.as_fd(), pid, table));
+            let kept = table.and_then(|table| self.keep(dir.as_fd(), (pid, tid), table));
             if let Err(e) = kept {
                 self.lose(pid, &e);
             }
@@ -259,22 +301,18 @@ impl<'a> Walk<'a> {
         Ok(table)
     }
 
-    /// Adds what a table showed to the holders; the lowest descriptor of each inode counts.
-    fn keep(&mut self, dir: BorrowedFd<'_>, pid: u32, mut table: Table) -> io::Result<()> {
+    /// Adds what the table of a thread of a process showed to the holders; the lowest
+    /// descriptor of each inode counts.
+    fn keep(&mut self, dir: BorrowedFd<'_>, (pid, tid): (u32, u32), mut table: Table) -> io::Result<()> {
         if table.hits.is_empty() {
             return Ok(());
         }
         table.hits.sort_unstable();
         table.hits.dedup_by_key(|(inode, _)| *inode);
-        let process = Process::read(dir, pid, u64::try_from(table.used).unwrap_or(u64::MAX))?;
+        let process = Process::read(dir, pid, Ok(table.used as u64))?;
         for (i, &(inode, fd)) in table.hits.iter().enumerate() {
-            let cloexec = (i < CLOEXEC_MAX).then(|| procfs::cloexec(dir, pid, fd));
-            let hits = self.scan.hits.entry(inode).or_default();
-            // A thread's own table may have what the process' table has.
-            let known = |hit: &Hit| self.scan.holding.get(hit.process).is_some_and(|p| p.pid() == pid);
-            if !hits.iter().any(known) {
-                hits.push(Hit { process: self.scan.holding.len(), fd, cloexec });
-            }
+            let cloexec = (i < CLOEXEC_MAX).then(|| procfs::cloexec(dir, (pid, tid), fd));
+            self.scan.hits.push(Hit { inode, process: self.scan.holding.len(), fd, cloexec, sk: None });
         }
         self.scan.holding.push(process);
         Ok(())
@@ -292,17 +330,6 @@ fn other_threads(dir: BorrowedFd<'_>, pid: u32) -> io::Result<Vec<u32>> {
     Ok(tids)
 }
 
-/// The names in a directory that are numbers.
-fn numbers(dir: OwnedFd) -> io::Result<Vec<u32>> {
-    let mut buf = Vec::with_capacity(32 << 10);
-    let mut entries = RawDir::new(dir, buf.spare_capacity_mut());
-    let mut all = Vec::new();
-    while let Some(entry) = entries.next() {
-        all.extend(number(entry?.file_name()));
-    }
-    Ok(all)
-}
-
 /// Whether two threads share one fd table; also when the kernel does not tell
 /// (no CONFIG_KCMP), since threads that do not are rare.
 fn has_same_files(pid: u32, tid: u32) -> bool {
@@ -311,10 +338,6 @@ fn has_same_files(pid: u32, tid: u32) -> bool {
     // SAFETY: kcmp reads five integers and touches no memory of this process.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, tid, KCMP_FILES, zero, zero) };
     order <= 0
-}
-
-fn number(name: &CStr) -> Option<u32> {
-    std::str::from_utf8(name.to_bytes()).ok()?.parse().ok()
 }
 
 /// `socket:[4711]`

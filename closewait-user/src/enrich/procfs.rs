@@ -5,12 +5,13 @@
 //! process' half of a [`Holder`]. Names are any bytes a process likes; they are
 //! made UTF-8 lossily here and must be escaped where they are printed.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::path::Arg;
 
 use super::container;
@@ -27,11 +28,13 @@ pub struct Process(Holder);
 impl Process {
     /// Reads process `pid` from its directory `dir`. `used` is its number of
     /// descriptors. An error: it has ended, or not even its name can be read.
-    pub fn read(dir: BorrowedFd<'_>, pid: u32, used: u64) -> io::Result<Self> {
+    pub fn read(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Result<Self> {
         let exe = rustix::fs::readlinkat(dir, "exe", Vec::new())
             .map(|link| link.to_string_lossy().into_owned())
             .map_err(io::Error::from);
-        let soft = ask(dir, pid, "limits", soft_nofile);
+        let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
+        let nofile =
+            used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
         Ok(Self(Holder {
             pid,
             comm: comm(dir)?,
@@ -42,7 +45,7 @@ impl Process {
             cloexec: Fact::unknown("not looked at"),
             // A process need not be in any container: without the file nothing is claimed.
             container: read(dir, "cgroup").ok().and_then(|c| container::place(&c)).map(|p| p.to_string()),
-            nofile: fact(soft.map(|soft| Nofile { used, soft })),
+            nofile: fact(nofile),
         }))
     }
 
@@ -62,9 +65,35 @@ pub fn comm(dir: BorrowedFd<'_>) -> io::Result<String> {
     Ok(read(dir, "comm")?.trim_end_matches('\n').to_owned())
 }
 
-/// Whether descriptor `fd` of process `pid` is closed on exec.
-pub fn cloexec(dir: BorrowedFd<'_>, pid: u32, fd: u32) -> Fact<bool> {
-    fact(ask(dir, pid, &format!("fdinfo/{fd}"), is_cloexec))
+/// Whether descriptor `fd` of a thread of process `pid` is closed on exec.
+pub fn cloexec(dir: BorrowedFd<'_>, (pid, tid): (u32, u32), fd: u32) -> Fact<bool> {
+    fact(ask(dir, pid, &format!("task/{tid}/fdinfo/{fd}"), is_cloexec))
+}
+
+/// How many descriptors the process with directory `dir` has.
+pub fn descriptors(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let fds = open_dir(dir, "fd")?;
+    // The size of the directory is their number since 6.2 (proc_fd_getattr in fs/proc/fd.c).
+    match u64::try_from(rustix::fs::fstat(&fds)?.st_size) {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Ok(numbers(fds)?.len() as u64),
+    }
+}
+
+/// The names in a directory that are numbers.
+pub fn numbers(dir: OwnedFd) -> io::Result<Vec<u32>> {
+    let mut buf = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(dir, buf.spare_capacity_mut());
+    let mut all = Vec::new();
+    while let Some(entry) = entries.next() {
+        all.extend(number(entry?.file_name()));
+    }
+    Ok(all)
+}
+
+/// The number that a name is.
+pub fn number(name: &CStr) -> Option<u32> {
+    std::str::from_utf8(name.to_bytes()).ok()?.parse().ok()
 }
 
 /// Opens a directory below `dir`.
@@ -148,15 +177,16 @@ mod tests {
     fn this_process_is_read_whole_and_one_that_ended_not_at_all() {
         let pid = std::process::id();
         let dir = open_dir(rustix::fs::CWD, "/proc/self").unwrap();
-        let me = Process::read(dir.as_fd(), pid, 7).unwrap().holder(3, Fact::Known(true));
+        let me = Process::read(dir.as_fd(), pid, Ok(7)).unwrap().holder(3, Fact::Known(true));
         assert_eq!((me.pid, me.fd), (pid, 3));
         assert_eq!(me.exe, Fact::Known(std::env::current_exe().unwrap().to_string_lossy().into_owned()));
         assert_eq!(me.nofile.known().unwrap().used, 7);
+        assert!(descriptors(dir.as_fd()).unwrap() >= 3);
         assert_eq!(me.uid, Fact::Known(rustix::process::getuid().as_raw()));
 
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let dir = open_dir(rustix::fs::CWD, format!("/proc/{}", child.id())).unwrap();
         child.wait().unwrap();
-        assert!(super::super::netns::is_gone(&Process::read(dir.as_fd(), child.id(), 0).unwrap_err()));
+        assert!(super::super::netns::is_gone(&Process::read(dir.as_fd(), child.id(), Ok(0)).unwrap_err()));
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
-use aya::programs::{FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter};
@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
 use super::support::Support;
+use super::task_files::TaskFiles;
 use super::tracefs::Event;
 use crate::item::Netns;
 
@@ -72,6 +73,8 @@ pub struct Loaded {
     ebpf: Ebpf,
     /// Holds the classic tracepoints' attachments.
     _events: Vec<OwnedFd>,
+    /// Lists descriptors, when that is served.
+    pub task_files: Option<TaskFiles>,
     /// How each purpose is served.
     pub served: Vec<Served>,
     /// Prints the programs' log, when it is on.
@@ -102,7 +105,7 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
         .then(|| EbpfLogger::init(&mut ebpf))
         .transpose()
         .map_err(|error| broken(format!("the BPF log cannot be opened: {error}")))?;
-    let mut loading = Loading { support, ebpf, events: Vec::new(), btf: None };
+    let mut loading = Loading { support, ebpf, events: Vec::new(), task_files: None, btf: None };
     let mut served = Vec::new();
     for choice in &plan.choices {
         let mut outcome =
@@ -130,7 +133,8 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
         }
         served.push(outcome);
     }
-    Ok(Loaded { ebpf: loading.ebpf, _events: loading.events, served, logger })
+    let Loading { ebpf, events, task_files, .. } = loading;
+    Ok(Loaded { ebpf, _events: events, task_files, served, logger })
 }
 
 /// `security_sock_graft` sees io_uring accepts too.
@@ -169,6 +173,7 @@ struct Loading<'a> {
     support: &'a Support,
     ebpf: Ebpf,
     events: Vec<OwnedFd>,
+    task_files: Option<TaskFiles>,
     btf: Option<Btf>,
 }
 
@@ -198,6 +203,7 @@ impl Loading<'_> {
             (Purpose::Error, Hook::SkErrorReport) => self.raw("error_raw", "inet_sk_error_report"),
             (Purpose::UserStack, Hook::Stack) if settings.stacks => Ok(()),
             (Purpose::UserStack, Hook::Stack) => Err("switched off by --stacks off".into()),
+            (Purpose::Holders, Hook::IterTaskFile) => self.iter_task_file(),
             (purpose, hook) => Err(format!("{hook} does not serve {}", purpose.name())),
         }
     }
@@ -233,14 +239,30 @@ impl Loading<'_> {
     }
 
     fn fentry(&mut self, name: &str, function: &str) -> Result<(), String> {
-        if self.btf.is_none() {
-            self.btf = Some(Btf::from_sys_fs().map_err(|error| format!("BTF: {error}"))?);
-        }
-        let btf = self.btf.take().ok_or("BTF: not kept")?;
+        let btf = self.take_btf()?;
         let program: &mut FEntry = self.program(name)?;
         let loaded = program.load(function, &btf).and_then(|()| program.attach().map(drop));
         self.btf = Some(btf);
         loaded.map_err(|error| refusal(&error))
+    }
+
+    fn iter_task_file(&mut self) -> Result<(), String> {
+        let btf = self.take_btf()?;
+        let program: &mut Iter = self.program("iter_task_file")?;
+        let loaded = program.load("task_file", &btf);
+        let task_files = loaded.and_then(|()| Ok(TaskFiles::new(program.fd()?.as_fd())));
+        self.btf = Some(btf);
+        let task_files = task_files.map_err(|error| refusal(&error))?;
+        self.task_files = Some(task_files.map_err(|error| format!("bpf_link_create: {error}"))?);
+        Ok(())
+    }
+
+    /// The kernel's types as the library wants them; to be put back.
+    fn take_btf(&mut self) -> Result<Btf, String> {
+        match self.btf.take() {
+            Some(btf) => Ok(btf),
+            None => Btf::from_sys_fs().map_err(|error| format!("BTF: {error}")),
+        }
     }
 
     fn kprobe(&mut self, name: &str, function: &str) -> Result<(), String> {

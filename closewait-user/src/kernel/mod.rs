@@ -9,4 +9,5 @@ pub mod offsets;
 mod perf_tracepoint;
 pub mod plan;
 pub mod support;
+pub mod task_files;
 pub mod tracefs;

@@ -37,6 +37,7 @@ const STRUCTS: &[&str] = &[
     "socket_alloc",
     "inode",
     "io_kiocb",
+    "pid",
 ];
 
 /// The offsets of this kernel; a member it lacks is [`ABSENT`].
@@ -71,6 +72,19 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         socket_file: at(&["socket", "file"]),
         socket_sk: at(&["socket", "sk"]),
         req_opcode: at(&["io_kiocb", "opcode"]),
+        file_f_inode: at(&["file", "f_inode"]),
+        inode_i_mode: at(&["inode", "i_mode"]),
+        inode_i_ino: at(&["inode", "i_ino"]),
+        socket_type: at(&["socket", "type"]),
+        sk_shutdown: at(&["sock", "sk_shutdown"]),
+        tcp_bytes_acked: at(&["tcp_sock", "bytes_acked"]),
+        tcp_bytes_received: at(&["tcp_sock", "bytes_received"]),
+        tcp_srtt_us: at(&["tcp_sock", "srtt_us"]),
+        fdt_close_on_exec: at(&["fdtable", "close_on_exec"]),
+        task_group_leader: at(&["task_struct", "group_leader"]),
+        task_thread_pid: at(&["task_struct", "thread_pid"]),
+        pid_level: at(&["pid", "level"]),
+        pid_numbers: at(&["pid", "numbers"]),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
         tp_newstate: field(&events.set_state, "newstate"),
@@ -115,6 +129,26 @@ pub fn missing_for_eof(offsets: &Offsets) -> Vec<&'static str> {
     ])
 }
 
+/// Members without which descriptors cannot be listed by iterator, and that this kernel lacks.
+pub fn missing_for_holders(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("file.f_inode", offsets.file_f_inode),
+        ("file.private_data", offsets.file_private_data),
+        ("inode.i_mode", offsets.inode_i_mode),
+        ("inode.i_ino", offsets.inode_i_ino),
+        ("socket.file", offsets.socket_file),
+        ("socket.type", offsets.socket_type),
+        ("socket.sk", offsets.socket_sk),
+        ("sock_common.skc_state", offsets.skc_state),
+        ("sock.sk_err", offsets.sk_err),
+        ("sock.sk_shutdown", offsets.sk_shutdown),
+        ("task_struct.group_leader", offsets.task_group_leader),
+        ("task_struct.thread_pid", offsets.task_thread_pid),
+        ("pid.level", offsets.pid_level),
+        ("pid.numbers", offsets.pid_numbers),
+    ])
+}
+
 fn absent(members: &[(&'static str, u16)]) -> Vec<&'static str> {
     members.iter().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| *name).collect()
 }
@@ -133,6 +167,7 @@ mod tests {
         assert_eq!(missing_for_transitions(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_fd_walk(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
+        assert_eq!(missing_for_holders(&offsets), Vec::<&str>::new());
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
         assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");

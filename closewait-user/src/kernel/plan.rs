@@ -6,7 +6,7 @@ use std::fmt;
 
 use closewait_ebpf::ABSENT;
 
-use super::offsets::{missing_for_eof, missing_for_fd_walk, missing_for_transitions};
+use super::offsets::{missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_transitions};
 use super::support::Support;
 use crate::fact::Fact;
 
@@ -34,6 +34,8 @@ pub enum Hook {
     SkErrorReport,
     /// User stacks.
     Stack,
+    /// The iterator over the descriptors of all tasks.
+    IterTaskFile,
 }
 
 impl Hook {
@@ -50,6 +52,7 @@ impl Hook {
             Self::SockRecvLength => "sock_recv_length",
             Self::SkErrorReport => "sk_error_report",
             Self::Stack => "stack",
+            Self::IterTaskFile => "iter_task_file",
         }
     }
 }
@@ -77,6 +80,8 @@ pub enum Purpose {
     Error,
     /// The user stack of an opener or a reader.
     UserStack,
+    /// Who has a descriptor on a socket.
+    Holders,
 }
 
 impl Purpose {
@@ -90,6 +95,7 @@ impl Purpose {
             Self::EofRead => "EOF reads",
             Self::Error => "errors",
             Self::UserStack => "user stacks",
+            Self::Holders => "holders",
         }
     }
 
@@ -103,6 +109,9 @@ impl Purpose {
             Self::EofRead => "whether the application was told EOF, and which code ignored it",
             Self::Error => "whether a connection was reset, timed out or destroyed",
             Self::UserStack => "which code opened a socket or read its EOF",
+            Self::Holders => {
+                "holders in processes that refuse a look at /proc/PID/fd (holders come from /proc)"
+            }
         }
     }
 }
@@ -182,6 +191,8 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
     let eof = missing_for_eof(offsets);
     let no_eof = (!eof.is_empty()).then(|| format!("the kernel's BTF has no {}", eof.join(", ")));
+    let holders = missing_for_holders(offsets);
+    let no_holders = (!holders.is_empty()).then(|| format!("the kernel's BTF has no {}", holders.join(", ")));
     let no_sk_err = (offsets.sk_err == ABSENT).then(|| "the kernel's BTF has no sock.sk_err".to_owned());
     let no_kprobes = (!support.kprobes).then(|| "this kernel has no kprobes".to_owned());
     let no_uring =
@@ -227,6 +238,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
             choice(Purpose::EofRead, &eof_read),
             choice(Purpose::Error, &error),
             choice(Purpose::UserStack, &[rule(Hook::Stack, None)]),
+            choice(Purpose::Holders, &[rule(Hook::IterTaskFile, no_holders)]),
         ],
     })
 }
@@ -294,6 +306,7 @@ mod tests {
             (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::Fentry, Hook::Kprobe]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
             (Purpose::UserStack, vec![Hook::Stack]),
+            (Purpose::Holders, vec![Hook::IterTaskFile]),
         ];
         for (purpose, want) in table {
             assert_eq!(candidates(&support, &[], purpose), want, "{purpose:?}");
