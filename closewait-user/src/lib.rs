@@ -40,6 +40,7 @@ pub mod error;
 pub mod exit;
 pub mod fact;
 pub mod filter;
+pub mod growth;
 pub mod item;
 pub mod kernel;
 pub mod report;

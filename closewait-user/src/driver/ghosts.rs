@@ -41,6 +41,11 @@ impl Ghosts {
         self.0.get_mut(&id)?.before.take()
     }
 
+    /// Its life in CLOSE_WAIT, when that had been reported and it is not confirmed yet.
+    pub(super) fn before(&self, id: SocketId) -> Option<SocketId> {
+        self.0.get(&id)?.before.as_ref().map(|released| released.id)
+    }
+
     /// It is over.
     pub(super) fn end(&mut self, id: SocketId) -> Option<Ghost> {
         self.0.remove(&id)

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::ghosts::Ghosts;
+use super::outlook::Outlook;
 use super::threads;
 use crate::clock::{Clock, MonoNs};
 use crate::decode::{EofReading, Memory, Opening};
@@ -32,6 +33,7 @@ pub(super) struct Judge {
     pending: Vec<Pending>,
     policy: Policy,
     watched: Watched,
+    outlook: Outlook,
 }
 
 /// What is watched by programs; `Err` says why not.
@@ -77,7 +79,7 @@ impl Judge {
             eof: watched(Purpose::EofRead),
             error: watched(Purpose::Error),
         };
-        Self { pending: Vec::new(), policy: Policy::default(), watched }
+        Self { pending: Vec::new(), policy: Policy::default(), watched, outlook: Outlook::default() }
     }
 
     /// Whether no suspect waits for its verdict.
@@ -125,6 +127,9 @@ impl Judge {
             };
             let memory = source.zip(suspect.sk).and_then(|(source, sk)| source.memory(sk, &suspect.tuple));
             let memory = memory.unwrap_or_default();
+            if let Some(before) = ghosts.before(suspect.id) {
+                self.outlook.haunts(before, suspect.id);
+            }
             self.pending.push(Pending { suspect, evidence, memory, stage: Stage::Naming(until) });
         }
         gone
@@ -183,10 +188,15 @@ impl Judge {
                 Stage::Naming(until) => now >= until || !pending.memory.is_being_named(stacks),
             })
             .collect();
-        for pending in named {
-            judged.findings.push(self.verdict(pending, stacks));
-        }
+        let mut cases: Vec<_> = named.into_iter().map(|pending| self.case(pending, stacks)).collect();
+        self.outlook.weigh(&mut cases, now);
+        judged.findings.extend(cases.into_iter().map(|(suspect, evidence)| self.verdict(suspect, evidence)));
         judged
+    }
+
+    /// A socket that may have been judged is gone.
+    pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
+        self.outlook.ended(id, now);
     }
 
     /// The last chance of those that still wait: takes the second looks that are
@@ -241,7 +251,8 @@ impl Judge {
         gone
     }
 
-    fn verdict(&self, pending: Pending, stacks: &Stacks) -> Finding {
+    /// All that is known of a suspect.
+    fn case(&self, pending: Pending, stacks: &Stacks) -> (Suspect, Evidence) {
         let Pending { suspect, mut evidence, memory, .. } = pending;
         evidence.opener = match memory.opening {
             Some(opening) => Fact::Known(opener(opening, stacks)),
@@ -258,6 +269,10 @@ impl Judge {
             Err(why) => Fact::Unknown(why.clone()),
         };
         evidence.role = role(&evidence);
+        (suspect, evidence)
+    }
+
+    fn verdict(&self, suspect: Suspect, evidence: Evidence) -> Finding {
         let at = Clock::mono_now();
         let verdict = verdict(&suspect, &evidence, at, &self.policy);
         Finding::new(at, suspect, evidence, verdict)

@@ -5,6 +5,7 @@
 mod cost;
 mod ghosts;
 mod judge;
+mod outlook;
 mod release;
 mod threads;
 
@@ -345,6 +346,7 @@ impl Driver {
                 },
                 Outcome::ClosedWithFile { .. } => continue,
                 Outcome::GhostEnded { ghost, netns, tuple, closed, at, was_suspect, .. } => {
+                    self.judge.ended(ghost, now);
                     let Some(known) = self.ghosts.end(ghost) else { continue };
                     if let Some(before) = known.before {
                         // Destroyed soon after: the application closed it, with data unread
@@ -358,6 +360,7 @@ impl Driver {
                     }
                 }
             };
+            self.judge.ended(released.id, now);
             if !self.reporter.ledger().knows(released.id) {
                 continue;
             }

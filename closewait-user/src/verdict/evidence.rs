@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Threads;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
+use crate::growth::Growth;
 use crate::item::{DiagSocket, Task};
 use crate::tcp::State;
 
@@ -44,6 +45,8 @@ pub struct Evidence {
     /// What the threads of its owner do: of the listener's process when nobody accepted
     /// it, else of the holder.
     pub threads: Fact<Arc<Threads>>,
+    /// How fast the stuck sockets of its owner become more.
+    pub growth: Fact<Growth>,
     /// `sk_err` as last reported by the kernel, an errno; 0 for none.
     pub sock_error: Fact<u32>,
 }
@@ -69,6 +72,7 @@ impl Evidence {
             local_peer: fact(),
             pool: fact(),
             threads: fact(),
+            growth: fact(),
             sock_error: fact(),
         }
     }
@@ -138,12 +142,8 @@ pub struct Pool {
     pub idle_before_fin: Option<IdleBeforeFin>,
     /// For how long births and closes were watched.
     pub watched: Duration,
-    /// How many got stuck in that time.
-    pub births: u64,
-    /// How many stuck ones were closed in that time.
-    pub closes: u64,
-    /// Lower bound of the growth of `stuck` per minute; not above 0 when bounded.
-    pub growth_at_least: f64,
+    /// How fast they become more; `None` before that was watched for a minute.
+    pub growth: Option<Growth>,
 }
 
 /// How long sockets of a pool had been idle when their peer closed them.

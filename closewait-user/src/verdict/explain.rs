@@ -65,7 +65,9 @@ pub const fn explain(code: Code) -> Explanation {
                       it by fork or exec and does not know it. The connection ends only when the last one closes.",
             proof: "The process that accepted or connected it is not among the holders, or is not the only one \
                     (`ss -tanp` lists them all). For sockets older than the trace: a holder that has no \
-                    descriptor on the listener.",
+                    descriptor on the listener. It is the verdict only if no holder uses the socket: nobody \
+                    ever read or wrote it, or who read the EOF is no holder any more. A server that forks for \
+                    each connection is told as \"also INHERITED\" at most.",
             fix: "Open descriptors close-on-exec (accept4 with SOCK_CLOEXEC, socket with SOCK_CLOEXEC), and close \
                   what a forked child does not need.",
             no_help: "close() in the opener: it has done that already.",
@@ -89,14 +91,18 @@ pub const fn explain(code: Code) -> Explanation {
             meaning: "A client keeps idle connections for later; its server closed them first, and the client \
                       will notice when it next takes one from its pool.",
             proof: "We connected, nothing was read since the FIN, and many sockets had been idle for the same time \
-                    when the server closed them: that is the server's idle timeout.",
+                    when the server closed them: that is the server's idle timeout. Bounded or growing: births \
+                    and ends were counted for a minute or more, and the lower bound of their difference (95 %, \
+                    bursts counting once) is not above 0, or is.",
             fix: "Set the pool's idle timeout below the server's, or let it check idle connections. Bounded, it \
                   does no harm but an error or a retry on first use; growing, connections are not given back.",
             no_help: "Keepalive: the connection is closed in good order, there is nothing to detect.",
         },
         Code::NotReading => Explanation {
             meaning: "A process holds the socket, data or the FIN is waiting in it, and nobody reads.",
-            proof: "Recv-Q is 1 (the FIN) or more, and does not change.",
+            proof: "Recv-Q is 1 (the FIN) or more, and does not change. Of a client's sockets births and ends are \
+                    counted too: a few that do not become more are what any session keeps whose server has \
+                    closed the connection, and no leak.",
             fix: "See what the holder does instead: a thread blocked elsewhere, an event loop that no longer \
                   watches this descriptor, or a connection that was forgotten while still open.",
             no_help: KERNEL_SETTINGS,

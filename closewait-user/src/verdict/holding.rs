@@ -140,7 +140,9 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
             finding.rank = Rank::Also;
             finding = finding.because(format!("{by} reads or writes it"));
         }
+        // A server that forks for each connection, or hands it to a worker, is no leak.
         Use::Unknown(reason) => {
+            finding.rank = Rank::Also;
             finding =
                 finding.without(format!("whether a holder reads or writes it: {reason}"), Confidence::Medium);
         }

@@ -13,6 +13,7 @@ mod explain;
 mod ghost;
 mod holding;
 mod looks;
+mod pool;
 mod reading;
 mod sending;
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Rules about the EOF: ignored, not read yet, or gone from the queue unseen.
 
-use std::time::Duration;
-
 use super::case::{Case, Finding, Time, name, queue};
 use super::looks::Looks;
-use super::{Code, Confidence, LocalPeer, Pool, Role};
+use super::pool::{self, Kept, kept};
+use super::{Code, Confidence, LocalPeer, Role};
 use crate::fact::Fact;
 use crate::tcp::State;
 
-/// Births and closes of a pool must have been watched this long before it is
-/// called bounded or growing.
-const POOL_WATCHED: Duration = Duration::from_mins(1);
+/// More unread bytes are no goodbye (a close_notify, a GOAWAY, a "408 Request
+/// Timeout"), but an answer that nobody has read.
+const GOODBYE: u32 = 4096;
 
 /// So many sockets with the same idle time make a habit of the peer.
 const POOL_CLUSTER: u32 = 3;
@@ -66,7 +65,7 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
     let timeout = Time(idle.typical);
     let finding = Finding::new(
         Code::IdlePool,
-        pool_leak(pool),
+        None,
         format!(
             "Let the pool of {} drop idle connections before {remote} does: set its idle timeout below {timeout}.",
             case.who()
@@ -74,27 +73,19 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
     )
     .because("we connected, and nothing was read since the FIN")
     .because(format!("the peer closed {} of {} after {timeout} idle", idle.sockets, idle.of));
-    let watched = format!(
-        "{} stuck, {} births and {} closes in {}",
-        pool.stuck,
-        pool.births,
-        pool.closes,
-        Time(pool.watched)
-    );
-    let finding = match pool_leak(pool) {
-        Some(false) => finding.because(format!("{watched}: bounded")),
-        Some(true) => {
-            finding.because(format!("{watched}: grows by at least {:.1}/min", pool.growth_at_least))
+    let mut finding = with_fingerprint(finding, recv_q);
+    match kept(pool) {
+        Kept::Bounded(why) => {
+            finding.leak = Some(false);
+            finding = finding.because(why);
         }
-        None => finding
-            .because(watched)
-            .without(format!("births and closes over {}", Time(POOL_WATCHED)), Confidence::Medium),
-    };
-    Some(with_fingerprint(finding, recv_q).if_still(case))
-}
-
-fn pool_leak(pool: &Pool) -> Option<bool> {
-    (pool.watched >= POOL_WATCHED).then_some(pool.growth_at_least > 0.0)
+        Kept::Growing(why) => {
+            finding.leak = Some(true);
+            finding = finding.because(why);
+        }
+        Kept::Unclear(missing) => finding = finding.without(missing, Confidence::Medium),
+    }
+    Some(finding.if_still(case))
 }
 
 /// Held, with unread data or FIN, and nothing reads it.
@@ -115,12 +106,26 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
     if let Fact::Unknown(reason) = &case.evidence.holders {
         finding = finding.without(format!("holders: {reason}"), Confidence::Medium);
     }
-    // What a pool keeps looks just like this, and need not be a leak.
-    if case.evidence.role.known() != Some(&Role::Server)
-        && let Fact::Unknown(reason) = &case.evidence.pool
-    {
-        finding.leak = None;
-        finding = finding.without(format!("whether it is one of an idle pool: {reason}"), Confidence::Medium);
+    // What a pool keeps looks just like this, and need not be a leak; but a pool
+    // keeps no connection with an answer unread.
+    if case.evidence.role.known() != Some(&Role::Server) && recv_q <= GOODBYE {
+        match pool::few_or_many(&case.evidence.pool) {
+            Kept::Bounded(why) => {
+                finding.leak = Some(false);
+                finding.next = format!(
+                    "Nothing, while they stay so few: {} will notice at its next use. Else set its idle timeout \
+                     below that of {}.",
+                    case.who(),
+                    case.suspect.tuple.remote
+                );
+                finding = finding.because(why).at_most(Confidence::Medium);
+            }
+            Kept::Growing(why) => finding = finding.because(why),
+            Kept::Unclear(missing) => {
+                finding.leak = None;
+                finding = finding.without(missing, Confidence::Medium);
+            }
+        }
     }
     Some(finding.if_still(case))
 }

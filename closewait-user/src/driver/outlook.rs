@@ -1,0 +1,183 @@
+//! What becomes of it: counts the stuck sockets of each process and pool as their
+//! evidence comes in, and adds what that says to the evidence, before the verdict.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::growth::{Place, Watch};
+use crate::report::{Age, owner};
+use crate::tracker::{SocketId, Suspect};
+use crate::verdict::{Evidence, Role};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Outlook(Watch);
+
+impl Outlook {
+    /// Adds `pool` and `growth` to the evidence of suspects that are judged together.
+    pub(super) fn weigh(&mut self, cases: &mut [(Suspect, Evidence)], now: MonoNs) {
+        // All of them count before any of them is judged.
+        for (suspect, evidence) in &mut *cases {
+            if let Fact::Known(place) = place(suspect, evidence) {
+                self.0.seen(suspect.id, place, idle_before_fin(suspect, evidence), now);
+            }
+        }
+        for (suspect, evidence) in cases {
+            match place(suspect, evidence) {
+                Fact::Known(place) => {
+                    evidence.pool = self
+                        .0
+                        .pool(place, now)
+                        .map_or_else(|| Fact::unknown("it is not known to be a client's"), Fact::Known);
+                    evidence.growth = self
+                        .0
+                        .of_process(place.pid, now)
+                        .map_or_else(|| Fact::unknown("not watched for a minute yet"), Fact::Known);
+                }
+                Fact::Unknown(reason) => {
+                    evidence.pool = Fact::Unknown(reason.clone());
+                    evidence.growth = Fact::Unknown(reason);
+                }
+            }
+        }
+    }
+
+    /// A socket that was stuck goes on as a ghost.
+    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId) {
+        self.0.renamed(before, ghost);
+    }
+
+    /// It ended.
+    pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
+        self.0.ended(id, now);
+    }
+}
+
+fn place(suspect: &Suspect, evidence: &Evidence) -> Fact<Place> {
+    let is_client = evidence.role.known() == Some(&Role::Client);
+    match owner(evidence) {
+        Fact::Known(owner) => Fact::Known(Place {
+            pid: owner.pid,
+            netns: suspect.netns,
+            server: is_client.then_some(suspect.tuple.remote),
+        }),
+        Fact::Unknown(reason) => Fact::Unknown(reason),
+    }
+}
+
+/// How long the connection had been idle when the FIN came; `None` when that cannot
+/// be told exactly.
+fn idle_before_fin(suspect: &Suspect, evidence: &Evidence) -> Option<Duration> {
+    let look = evidence.looks.last()?;
+    let age = Age::of(suspect, look.at);
+    let tcp = look.socket.tcp?;
+    let (sent, received) = (tcp.last_data_sent_ms?, tcp.last_data_recv_ms?);
+    // What is unread besides the FIN came with it: the peer's goodbye, not an activity.
+    let ms = if look.socket.recv_q > 1 { sent } else { sent.min(received) };
+    age.is_exact().then(|| Duration::from_millis(ms.into()).saturating_sub(age.min))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{DiagSocket, Netns, TcpInfo, Timer};
+    use crate::tcp::{Endpoint, State, Tuple};
+    use crate::tracker::{Since, SuspectKind};
+    use crate::verdict::{Holder, Look};
+
+    const NOW: MonoNs = MonoNs(500_000_000_000);
+
+    fn case(id: u32, since: Since, recv_q: u32, (sent, received): (u32, u32)) -> (Suspect, Evidence) {
+        let end = |port| Endpoint { ip: [10, 0, 0, 1].into(), port };
+        let tuple = Tuple { local: end(40_000), remote: end(443) };
+        let suspect = Suspect {
+            id: SocketId::from_parts(id, 1),
+            sk: None,
+            netns: Netns(1),
+            tuple,
+            kind: SuspectKind::Stuck,
+            since,
+            not_before: None,
+            mptcp: false,
+            tainted: false,
+        };
+        let tcp = TcpInfo {
+            last_data_sent_ms: Some(sent),
+            last_data_recv_ms: Some(received),
+            ..TcpInfo::default()
+        };
+        let socket = DiagSocket {
+            tuple,
+            mptcp: false,
+            state: State::CloseWait,
+            inode: 9,
+            cookie: None,
+            uid: 0,
+            recv_q,
+            send_q: 0,
+            timer: Timer::Off,
+            retrans: 0,
+            tcp: Some(tcp),
+        };
+        let unknown = || Fact::unknown("test");
+        let holder = Holder {
+            pid: 7,
+            comm: "app".into(),
+            exe: unknown(),
+            cmdline: unknown(),
+            uid: Fact::unknown("test"),
+            fd: 5,
+            cloexec: Fact::unknown("test"),
+            container: None,
+            nofile: Fact::unknown("test"),
+        };
+        let evidence = Evidence {
+            looks: vec![Look { at: NOW, socket }],
+            holders: Fact::Known(vec![holder]),
+            role: Fact::Known(Role::Client),
+            ..Evidence::unknown()
+        };
+        (suspect, evidence)
+    }
+
+    #[test]
+    fn idle_is_what_was_quiet_before_the_fin() {
+        let seen = Since::Seen(NOW - Duration::from_secs(20));
+        let table = [
+            ("a request and its answer", seen, 1, (80_000, 79_950), Some(59_950)),
+            ("a goodbye is no activity", seen, 25, (80_000, 20_000), Some(60_000)),
+            ("younger than its age: no time", seen, 1, (10_000, 10_000), Some(0)),
+            ("age not exact", Since::NoLaterThan(NOW), 1, (80_000, 80_000), None),
+        ];
+        for (what, since, recv_q, last, want) in table {
+            let (suspect, evidence) = case(1, since, recv_q, last);
+            let idle = idle_before_fin(&suspect, &evidence).map(|idle| idle.as_millis());
+            assert_eq!(idle, want, "{what}");
+        }
+        let (suspect, evidence) = case(1, seen, 1, (1, 1));
+        assert_eq!(idle_before_fin(&suspect, &Evidence { looks: vec![], ..evidence }), None);
+    }
+
+    #[test]
+    fn those_that_are_judged_together_are_counted_together() {
+        let seen = Since::Seen(NOW - Duration::from_secs(20));
+        let mut cases: Vec<_> = (0..5).map(|id| case(id, seen, 1, (80_000, 80_000))).collect();
+        let mut nobodys = case(9, seen, 1, (1, 1));
+        nobodys.1.holders = Fact::unknown("EACCES");
+        cases.push(nobodys);
+        let mut outlook = Outlook::default();
+        outlook.weigh(&mut cases, NOW);
+        for (_, evidence) in &cases[..5] {
+            let pool = evidence.pool.known().unwrap();
+            assert_eq!((pool.stuck, pool.idle_before_fin.unwrap().sockets), (5, 5));
+            assert_eq!(evidence.growth.reason(), Some("not watched for a minute yet"));
+        }
+        assert_eq!(cases[5].1.pool.reason(), Some("EACCES"));
+        outlook.haunts(SocketId::from_parts(0, 1), SocketId::from_parts(77, 1));
+        outlook.ended(SocketId::from_parts(77, 1), NOW);
+        cases.truncate(2);
+        outlook.weigh(&mut cases, NOW + Duration::from_mins(2));
+        assert_eq!(cases[0].1.pool.known().unwrap().stuck, 5, "one ended, and one is there again");
+    }
+}
