@@ -30,6 +30,7 @@ mod live {
     mod ghosts;
     mod kinds;
     mod owners;
+    mod recordings;
     mod refusals;
     mod starts;
     mod talk;

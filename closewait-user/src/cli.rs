@@ -2,7 +2,7 @@
 //! together is decided in `config`.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -35,6 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// One look at what is stuck now; needs no BPF
     Snapshot(ReportArgs),
+    /// The same reports from a recording, by today's rules; needs no root
+    Replay(ReplayArgs),
     /// What this kernel offers, what will be used, what is lost
     Doctor(DoctorArgs),
     /// What a verdict means, its proof, the fix, and what does not help
@@ -59,6 +61,9 @@ pub struct TraceArgs {
     /// Repeat the full screen this often; when it changes, if absent
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub record: RecordArgs,
     /// Fail with 77 when tracing cannot run, instead of repeating snapshots
     #[arg(long)]
     pub require_trace: bool,
@@ -68,12 +73,12 @@ pub struct TraceArgs {
 }
 
 /// Which sockets are reported, and how.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub struct ReportArgs {
-    /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m)
-    #[arg(short, long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
-    pub threshold: Duration,
+    /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]
+    #[arg(short, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub threshold: Option<Duration>,
     /// Format of the reports; JSON is one object per line
     #[arg(short, long, value_name = "FMT", default_value = "text")]
     pub output: OutputFormat,
@@ -103,9 +108,89 @@ pub struct ReportArgs {
     pub color: ColorWhen,
 }
 
+impl ReportArgs {
+    /// `--threshold`, or its default.
+    pub fn threshold(&self) -> Duration {
+        self.threshold.unwrap_or(Duration::from_secs(10))
+    }
+}
+
+/// A recording to make.
+#[derive(Args, Debug, Default)]
+pub struct RecordArgs {
+    /// Write what was seen to a file, for `replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "record")]
+    pub record_max: Option<u64>,
+    /// Leave addresses and command lines out of the recording
+    #[arg(long, requires = "record")]
+    pub redact: bool,
+}
+
+/// Options of `replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The recording; of one that was rotated, FILE.1 and FILE
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Report only what was seen from then on: a time such as 2026-01-31T10:00:00Z, or a
+    /// duration since the start such as 90s
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Moment>,
+    /// Report only what was seen until then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub to: Option<Moment>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub report: ReportArgs,
+}
+
+/// A moment of a recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// By the wall clock.
+    Wall(SystemTime),
+    /// Since it began.
+    After(Duration),
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    match (humantime::parse_rfc3339_weak(text), humantime::parse_duration(text)) {
+        (Ok(time), _) => Ok(Moment::Wall(time)),
+        (_, Ok(after)) => Ok(Moment::After(after)),
+        _ => Err("write a time (2026-01-31T10:00:00Z) or a duration since the start (90s)".into()),
+    }
+}
+
+/// Parses a size: bytes, or with K, M or G for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let form = "write bytes, or a number with K, M or G, such as 100M";
+    let (digits, unit) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) => (digits, text.chars().last()),
+        None => (text, None),
+    };
+    let shift = match unit {
+        Some('K') => 10,
+        Some('M') => 20,
+        Some('G') => 30,
+        _ => 0,
+    };
+    let number: u64 = digits.parse().map_err(|_| form.to_owned())?;
+    let bytes = number.checked_mul(1 << shift).ok_or("is too large")?;
+    if bytes < SMALLEST_RECORDING {
+        return Err(format!("must be at least {}K", SMALLEST_RECORDING >> 10));
+    }
+    Ok(bytes)
+}
+
+/// Two files of which each holds a few frames.
+const SMALLEST_RECORDING: u64 = 1 << 20;
+
 /// Which sockets are of interest. Each is repeatable; the values of one option are
 /// alternatives, different options must all hold.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct FilterArgs {
     /// Only sockets held by this process
     #[arg(short, long, value_name = "PID")]
@@ -209,11 +294,24 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_moments_are_read() {
+        assert_eq!(size("100M"), Ok(100 << 20));
+        assert_eq!(size("2097152"), Ok(2 << 20));
+        for bad in ["", "M", "1k", "-1", "12", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(moment("90s"), Ok(Moment::After(Duration::from_secs(90))));
+        let minute = SystemTime::UNIX_EPOCH + Duration::from_mins(1);
+        assert_eq!(moment("1970-01-01T00:01:00Z"), Ok(Moment::Wall(minute)));
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
     fn live_tracing_has_the_contracts_defaults() {
         let cli = Cli::try_parse_from(["closewait-trace"]).unwrap();
         assert!(cli.command.is_none());
         let TraceArgs { report, duration, require_trace, .. } = cli.trace;
-        assert_eq!(report.threshold, Duration::from_secs(10));
+        assert_eq!(report.threshold(), Duration::from_secs(10));
         assert_eq!((duration, report.limit, report.output), (None, 20, OutputFormat::Text));
         assert!(!report.fail_on_stuck && !require_trace);
     }

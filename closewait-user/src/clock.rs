@@ -66,6 +66,19 @@ impl Clock {
         MonoNs(sec * 1_000_000_000 + nsec)
     }
 
+    /// The two readings.
+    pub const fn pair(&self) -> (MonoNs, SystemTime) {
+        (self.mono, self.wall)
+    }
+
+    /// The monotonic time of a wall time, by this pair of readings.
+    pub fn mono(&self, wall: SystemTime) -> MonoNs {
+        match wall.duration_since(self.wall) {
+            Ok(ahead) => self.mono + ahead,
+            Err(behind) => self.mono - behind.duration(),
+        }
+    }
+
     /// The wall time of a monotonic time, by this pair of readings.
     pub fn wall(&self, at: MonoNs) -> SystemTime {
         let back = self.mono.since(at);

@@ -3,6 +3,7 @@
 
 /// A value, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Fact<T> {
     /// The value.
     Known(T),

@@ -43,6 +43,7 @@ pub mod filter;
 pub mod growth;
 pub mod item;
 pub mod kernel;
+pub mod recording;
 pub mod report;
 pub mod source;
 pub mod stack;

@@ -29,6 +29,11 @@ impl Netns {
         made
     }
 
+    /// Gives its loopback one more address.
+    pub(crate) fn add_address(&self, address: &str) {
+        ip(&["-n", &self.name, "addr", "add", address, "dev", "lo"]);
+    }
+
     /// As `ip netns` knows it.
     pub(crate) fn name(&self) -> &str {
         &self.name

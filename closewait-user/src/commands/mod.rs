@@ -2,6 +2,8 @@
 
 pub mod doctor;
 pub mod explain;
+mod recording;
+pub mod replay;
 mod reporting;
 pub mod snapshot;
 pub mod trace;

@@ -37,7 +37,7 @@ pub(super) fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sin
         OutputFormat::Text => {
             let options = TextOptions {
                 style: Style { color: color(args.color), width: width() },
-                threshold: args.threshold,
+                threshold: args.threshold(),
                 group: !args.no_group,
                 limit: args.limit,
                 interval,

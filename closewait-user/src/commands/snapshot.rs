@@ -28,9 +28,10 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             stacks,
             reporter: Reporter::new(vec![sink(args, None)]),
             filter,
-            threshold: args.threshold,
+            threshold: args.threshold(),
             ends: Ends::AfterFirstLook,
             degraded: Vec::new(),
+            recorder: None,
         });
         let (summary, written) = driver.run(&mut stop).await;
         ended(args, &summary, written)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::recording;
 use super::reporting::{ended, filter, runtime, say, sink};
 use crate::cli::{StacksWanted, TraceArgs};
 use crate::diagnostics;
@@ -45,6 +46,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     for line in &degraded {
         log::info!("degraded: {line}");
     }
+    let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
     let stacks =
         Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let mut enricher = Enricher::new(Options::default())
@@ -60,9 +62,10 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         stacks,
         reporter: Reporter::new(vec![sink(&args.report, args.interval)]),
         filter,
-        threshold: args.report.threshold,
+        threshold: args.report.threshold(),
         ends: args.duration.map_or(Ends::BySignal, Ends::After),
         degraded,
+        recorder,
     });
     let (summary, written) = driver.run(&mut stop).await;
     ended(&args.report, &summary, written)
@@ -101,7 +104,7 @@ fn give_back() {
 
 /// What is traced, in words.
 fn scope(args: &TraceArgs) -> String {
-    let threshold = humantime::format_duration(args.report.threshold);
+    let threshold = humantime::format_duration(args.report.threshold());
     let netns = match args.report.filter.netns.as_slice() {
         [] => "all network namespaces".into(),
         some => format!("network namespace {}", some.join(", ")),

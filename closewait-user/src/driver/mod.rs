@@ -7,6 +7,7 @@ mod ghosts;
 mod judge;
 mod outlook;
 mod release;
+mod tape;
 mod threads;
 
 use std::io;
@@ -20,12 +21,14 @@ use crate::fact::Fact;
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::load::Loaded;
+use crate::recording::{Recorder, Written};
 use crate::report::{Ending, Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::tracker::{Outcome, Released, Since, SuspectKind, Tracker};
 use ghosts::Ghosts;
 use judge::Judge;
+use tape::Tape;
 
 /// The source is drained at least this often.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
@@ -58,6 +61,8 @@ pub struct Parts {
     pub ends: Ends,
     /// What is off, and why: for the summary.
     pub degraded: Vec<String>,
+    /// Writes down what the tracker and the verdicts are given.
+    pub recorder: Option<Recorder>,
 }
 
 /// When a run ends, besides by a signal.
@@ -82,6 +87,7 @@ pub struct Driver {
     tracker: Tracker,
     judge: Judge,
     ghosts: Ghosts,
+    tape: Tape,
     threshold: Duration,
     began: MonoNs,
     ends: Option<MonoNs>,
@@ -123,6 +129,7 @@ impl Driver {
         Self {
             judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served)),
             ghosts: Ghosts::default(),
+            tape: Tape::new(parts.recorder),
             tracker: Tracker::new(parts.threshold),
             loaded: parts.loaded,
             source: parts.source,
@@ -156,6 +163,7 @@ impl Driver {
             Ok(()) => self.pump(now, true).await,
             Err(error) => Err(error),
         };
+        self.end_recording(&clock);
         let totals = self.totals(Clock::mono_now());
         let (summary, written) = self.reporter.finish(totals, &clock);
         (summary, last.and(written))
@@ -192,7 +200,7 @@ impl Driver {
 
     /// Everything there is to do at `now`.
     async fn pump(&mut self, now: MonoNs, last: bool) -> io::Result<()> {
-        self.drain();
+        self.drain(now);
         let clock = Clock::read();
         self.count(now, last, &clock)?;
         if now >= self.next_reconcile && !last {
@@ -218,7 +226,7 @@ impl Driver {
         judged.gone.extend(gone);
         if last {
             // What left while the last looks were taken is not to be reported.
-            self.drain();
+            self.drain(now);
         }
         for id in judged.gone {
             self.tracker.retire(id, now, &mut self.outcomes);
@@ -238,23 +246,57 @@ impl Driver {
             let stats = self.tracker.stats();
             let first =
                 FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };
-            self.reporter.report(Report::FirstLook(first), &clock, now)?;
+            self.report(Report::FirstLook(first), &clock, now)?;
+        }
+        if let Some(error) = self.tape.tick(now, &clock) {
+            let text = format!("recording has stopped: {error}");
+            self.degraded.push(text.clone());
+            let hint = Some("what was recorded until then can be replayed".into());
+            self.report(Report::Notice(Notice { level: Level::Warning, text, hint }), &clock, now)?;
         }
         self.reporter.tick(&clock, now)
     }
 
-    fn drain(&mut self) {
+    fn end_recording(&mut self, clock: &Clock) {
+        let tape = std::mem::replace(&mut self.tape, Tape::new(None));
+        let stats = self.tracker.stats();
+        match tape.finish(self.began, &self.degraded, stats, self.source.as_ref(), clock) {
+            None => {}
+            Some(Ok(Written { entries, bytes, dropped: 0 })) => {
+                log::info!("recorded {entries} entries in {bytes} bytes");
+            }
+            Some(Ok(Written { dropped, .. })) => {
+                self.degraded
+                    .push(format!("{dropped} entries are missing in the recording: the disk was too slow"));
+            }
+            Some(Err(error)) => self.degraded.push(format!("the recording is not whole: {error}")),
+        }
+    }
+
+    fn report(&mut self, report: Report, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        self.tape.report(&report, now, clock);
+        self.reporter.report(report, clock, now)
+    }
+
+    fn drain(&mut self, now: MonoNs) {
         if let Some(logger) = self.loaded.as_mut().and_then(|loaded| loaded.logger.as_mut()) {
             logger.flush();
         }
         let Some(source) = &mut self.source else { return };
-        let (tracker, stacks, filter, outcomes, ghosts) =
-            (&mut self.tracker, &self.stacks, &self.filter, &mut self.outcomes, &mut self.ghosts);
+        let (tracker, stacks, filter, outcomes, ghosts, tape) = (
+            &mut self.tracker,
+            &self.stacks,
+            &self.filter,
+            &mut self.outcomes,
+            &mut self.ghosts,
+            &mut self.tape,
+        );
         source.drain(|item| match &item {
             Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
             Item::Path(path) => stacks.remember(path),
             _ => {
                 let before = outcomes.len();
+                tape.item(&item, now);
                 tracker.apply(&item, outcomes);
                 let Item::Transition(transition) = &item else { return };
                 for outcome in &outcomes[before..] {
@@ -270,16 +312,21 @@ impl Driver {
     fn found(&mut self, finding: Finding, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let id = finding.suspect.id;
         // It may have left while it was looked at.
-        if self.tracker.suspect(id).is_none() || !self.filter.wants_evidence(&finding.evidence) {
+        if self.tracker.suspect(id).is_none() {
+            return Ok(());
+        }
+        self.tape.looked(&finding, now, clock);
+        if !self.filter.wants_evidence(&finding.evidence) {
             return Ok(());
         }
         if finding.suspect.kind == SuspectKind::Stuck {
-            return self.reporter.report(Report::Stuck(Box::new(finding)), clock, now);
+            return self.report(Report::Stuck(Box::new(finding)), clock, now);
         }
         if let Some(before) = self.ghosts.confirm(id) {
+            self.tape.forgotten(before.id, now, clock);
             self.reporter.forget(before.id);
         }
-        self.reporter.report(Report::Ghost(Box::new(finding)), clock, now)
+        self.report(Report::Ghost(Box::new(finding)), clock, now)
     }
 
     /// Turns growth of the loss counters into a gap, which taints what it touches
@@ -293,9 +340,10 @@ impl Driver {
             return Ok(());
         };
         self.lost.add(&gap);
+        self.tape.item(&Item::Gap(gap), now);
         self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
         self.next_reconcile = now;
-        self.reporter.report(Report::Loss(gap), clock, now)
+        self.report(Report::Loss(gap), clock, now)
     }
 
     /// Compares the tracker with the kernel's tables, and has everything reported judged
@@ -317,14 +365,16 @@ impl Driver {
                     // at it twice, above.
                     snapshot.complete = false;
                     snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
-                    self.tracker.apply(&Item::Snapshot(snapshot), &mut self.outcomes);
+                    let snapshot = Item::Snapshot(snapshot);
+                    self.tape.item(&snapshot, now);
+                    self.tracker.apply(&snapshot, &mut self.outcomes);
                 }
                 Err(error) => {
                     let text = error.to_string();
                     if !self.degraded.contains(&text) {
                         self.degraded.push(text.clone());
                         let notice = Notice { level: Level::Warning, text, hint: None };
-                        self.reporter.report(Report::Notice(notice), clock, now)?;
+                        self.report(Report::Notice(notice), clock, now)?;
                     }
                 }
             }
@@ -368,7 +418,7 @@ impl Driver {
             if let Some(ending) = ending {
                 release.how = Fact::Known(ending);
             }
-            self.reporter.report(Report::Released(Box::new(release)), clock, now)?;
+            self.report(Report::Released(Box::new(release)), clock, now)?;
         }
         Ok(())
     }

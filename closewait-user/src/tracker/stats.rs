@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Counters of a tracker. All but the first three only grow.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct TrackerStats {
     /// Sockets in CLOSE_WAIT now.
     pub tracked: u64,
@@ -52,7 +53,7 @@ pub struct TrackerStats {
 }
 
 /// A histogram of times in powers of two of a millisecond.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Dwell {
     counts: [u64; Self::BUCKETS],
 }

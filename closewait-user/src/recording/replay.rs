@@ -1,0 +1,228 @@
+//! Replay: the reports that a recording gives by today's rules.
+//!
+//! In: entries, in order. Out: reports to a [`Reporter`]. Pure but for the reporter's
+//! sinks. A socket that was in CLOSE_WAIT for the threshold asked for, but not for the
+//! one recorded with, was never looked at: it is reported as UNKNOWN, which says so.
+
+use std::io;
+use std::time::Duration;
+
+use super::entry::{Entry, Header, Line, Looked};
+use super::reader::Reading;
+use crate::clock::{Clock, MonoNs};
+use crate::filter::Filter;
+use crate::item::{Gap, Item};
+use crate::report::{Age, Cost, Finding, Release, Report, Reporter, Summary, Totals};
+use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker, TrackerStats};
+use crate::verdict::{Evidence, Policy, verdict};
+
+/// What of a recording is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// A socket is reported once it had been in CLOSE_WAIT this long.
+    pub threshold: Duration,
+    /// Which sockets.
+    pub filter: Filter,
+    /// Only what was seen from then on.
+    pub from: MonoNs,
+    /// Only what was seen until then.
+    pub to: MonoNs,
+}
+
+impl Wanted {
+    /// Whether the recording's own counts are about exactly this.
+    fn is_everything(&self, header: &Header) -> bool {
+        let Filter { netns: _, local_ports, remote_ports, exclude_ports, .. } = &self.filter;
+        local_ports.is_empty()
+            && remote_ports.is_empty()
+            && exclude_ports.is_empty()
+            && self.threshold == header.threshold
+            && self.from == MonoNs(0)
+            && self.to == MonoNs(u64::MAX)
+    }
+}
+
+/// A replay under way.
+pub struct Replay {
+    wanted: Wanted,
+    header: Header,
+    tracker: Tracker,
+    reporter: Reporter,
+    now: MonoNs,
+    clock: Clock,
+    lost: Gap,
+    degraded: Vec<String>,
+    cost: Cost,
+    stats: Option<TrackerStats>,
+    dropped: u64,
+}
+
+impl Replay {
+    /// Begins. `clock`: that of the recording's first line.
+    pub fn new(wanted: Wanted, header: Header, clock: Clock, reporter: Reporter) -> Self {
+        Self {
+            tracker: Tracker::new(wanted.threshold),
+            wanted,
+            reporter,
+            now: header.began,
+            clock,
+            lost: Gap { from: header.began, to: header.began, ..Gap::default() },
+            degraded: header.degraded.clone(),
+            cost: Cost::default(),
+            stats: None,
+            dropped: 0,
+            header,
+        }
+    }
+
+    /// Takes the next entry. Returns false when it lies beyond what is wanted.
+    pub fn take(&mut self, reading: Reading) -> io::Result<bool> {
+        match reading {
+            Reading::Item(item) => self.item(&item)?,
+            Reading::Line(line) => {
+                if line.now > self.wanted.to {
+                    return Ok(false);
+                }
+                self.line(line)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn item(&mut self, item: &Item) -> io::Result<()> {
+        if let Item::Transition(transition) = item
+            && !self.wanted.filter.wants_socket(transition.netns, &transition.tuple)
+        {
+            return Ok(());
+        }
+        let mut outcomes = Vec::new();
+        self.tracker.apply(item, &mut outcomes);
+        for outcome in outcomes {
+            if let Outcome::Released(released) = outcome {
+                self.never_looked_at(released)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a socket that was stuck for long enough, but ended before it was looked at.
+    fn never_looked_at(&mut self, released: Released) -> io::Result<()> {
+        let Since::Seen(entered) = released.since else { return Ok(()) };
+        let dwell = released.at.since(entered);
+        if dwell < self.wanted.threshold || dwell >= self.header.threshold || !self.is_wanted(released.at) {
+            return Ok(());
+        }
+        let suspect = Suspect {
+            id: own(released.id),
+            sk: None,
+            netns: released.netns,
+            tuple: released.tuple,
+            kind: SuspectKind::Stuck,
+            since: released.since,
+            not_before: Some(entered),
+            mptcp: false,
+            tainted: false,
+        };
+        let recorded = humantime::format_duration(self.header.threshold);
+        let mut evidence = Evidence::unknown();
+        evidence.look_failed =
+            Some(format!("it ended before it was looked at: recorded with --threshold {recorded}"));
+        self.looked(Looked { at: entered + self.wanted.threshold, suspect, evidence })?;
+        let (clock, now) = (self.clock, released.at);
+        let unknown = || crate::fact::Fact::unknown("it ended before it was looked at");
+        let released = Released { id: own(released.id), ..released };
+        let release = Release {
+            released,
+            how: unknown(),
+            closer: crate::fact::Fact::unknown("not recorded"),
+            before: None,
+            cause: None,
+        };
+        self.release(release, &clock, now)
+    }
+
+    fn line(&mut self, line: Line) -> io::Result<()> {
+        let Line { now, clock, entry } = line;
+        let clock = clock.clock();
+        (self.now, self.clock) = (now, clock);
+        self.tracker.expire(now, &mut Vec::new());
+        let wanted = self.is_wanted(now);
+        match entry {
+            Entry::Looked(looked) if wanted => self.looked(*looked)?,
+            Entry::Looked(_) | Entry::Header(_) => {}
+            Entry::Forgotten(id) => self.reporter.forget(id),
+            Entry::Released(ended) => self.release(ended.release(), &clock, now)?,
+            Entry::FirstLook(first) if wanted => {
+                self.reporter.report(Report::FirstLook(first), &clock, now)?;
+            }
+            Entry::FirstLook(_) => {}
+            Entry::Loss(gap) => {
+                self.lost.add(&gap);
+                if wanted {
+                    self.reporter.report(Report::Loss(gap), &clock, now)?;
+                }
+            }
+            Entry::Notice(notice) if wanted => self.reporter.report(Report::Notice(notice), &clock, now)?,
+            Entry::Notice(_) => {}
+            Entry::Dropped(entries) => self.dropped += entries,
+            Entry::End(end) => {
+                (self.degraded, self.cost, self.stats) = (end.degraded, end.cost, Some(end.stats));
+                (self.header.began, self.now) = (end.began, end.at);
+            }
+        }
+        self.reporter.tick(&clock, now)
+    }
+
+    fn looked(&mut self, looked: Looked) -> io::Result<()> {
+        let Looked { at, suspect, evidence } = looked;
+        let filter = &self.wanted.filter;
+        let long = Age::of(&suspect, at).max.is_none_or(|age| age >= self.wanted.threshold);
+        if !long || !filter.wants_socket(suspect.netns, &suspect.tuple) || !filter.wants_evidence(&evidence) {
+            return Ok(());
+        }
+        let verdict = verdict(&suspect, &evidence, at, &Policy::default());
+        let stuck = suspect.kind == SuspectKind::Stuck;
+        let finding = Box::new(Finding::new(at, suspect, evidence, verdict));
+        let report = if stuck { Report::Stuck(finding) } else { Report::Ghost(finding) };
+        self.reporter.report(report, &self.clock, self.now)
+    }
+
+    fn release(&mut self, release: Release, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        if self.reporter.ledger().knows(release.released.id) {
+            self.reporter.report(Report::Released(Box::new(release)), clock, now)?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, at: MonoNs) -> bool {
+        (self.wanted.from..=self.wanted.to).contains(&at)
+    }
+
+    /// Entries that were dropped when they were recorded.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Writes the end of every sink. `incomplete`: what the reading has shown to be missing.
+    pub fn finish(mut self, incomplete: Vec<String>) -> (Summary, io::Result<()>) {
+        let whole = self.wanted.is_everything(&self.header);
+        let tracker = self.stats.filter(|_| whole).unwrap_or_else(|| self.tracker.stats().clone());
+        self.degraded.extend(incomplete);
+        let totals = Totals {
+            began: self.header.began.max(self.wanted.from),
+            ended: self.now,
+            threshold: self.wanted.threshold,
+            watched: tracker.entered,
+            tracker,
+            lost: self.lost,
+            degraded: self.degraded,
+            cost: self.cost,
+        };
+        self.reporter.finish(totals, &self.clock)
+    }
+}
+
+/// An id of the replay's own tracker, told apart from those of the recording.
+const fn own(id: SocketId) -> SocketId {
+    SocketId { slot: id.slot | 1 << 31, ..id }
+}

@@ -1,0 +1,267 @@
+//! Writing a recording without slowing the trace: entries are encoded where they arise,
+//! compressed and written by a thread. When the disk cannot keep up, entries are dropped
+//! and counted, in the recording and to the caller; memory stays bounded.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::entry::{Entry, Header, Line, Pair};
+use super::frame::{Frame, Kind, MAGIC, MAX_PLAIN};
+use super::redact::Redactor;
+use crate::clock::{Clock, MonoNs};
+use crate::item::{Item, Snapshot};
+
+/// A frame is handed over when it holds this much,
+const FRAME: usize = 256 << 10;
+/// or when its first entry is this old: no more is lost when the machine dies.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// So many frames may wait for the disk.
+const QUEUE: usize = 64;
+/// A snapshot is recorded in parts of so many sockets, so that one fits a frame.
+const SNAPSHOT_PART: usize = 4096;
+
+/// Where entries are put.
+pub struct Recorder {
+    kind: Kind,
+    at: MonoNs,
+    buffer: Vec<u8>,
+    entries: u64,
+    queue: SyncSender<(Frame, u64)>,
+    dropped: u64,
+    /// Of `dropped`: said so in the recording.
+    said: u64,
+    redactor: Option<Redactor>,
+    thread: JoinHandle<io::Result<Written>>,
+}
+
+/// What has been written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes, all files together.
+    pub bytes: u64,
+    /// Entries that the disk was too slow for.
+    pub dropped: u64,
+}
+
+/// How to record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes that the file and its predecessor (`FILE.1`) may take together; no limit
+    /// when `None`.
+    pub max: Option<u64>,
+    /// Take out addresses and command lines.
+    pub redact: bool,
+}
+
+impl Recorder {
+    /// Creates the file and starts the thread. An existing regular file is replaced; a
+    /// symbolic link is not followed. The file is readable by its owner only.
+    pub fn create(settings: &Settings, header: Header) -> io::Result<Self> {
+        let output = Output::create(settings, header)?;
+        let (queue, frames) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("record".into()).spawn(move || output.run(&frames))?;
+        Ok(Self {
+            kind: Kind::Items,
+            at: MonoNs(0),
+            buffer: Vec::new(),
+            entries: 0,
+            queue,
+            dropped: 0,
+            said: 0,
+            redactor: settings.redact.then(Redactor::default),
+            thread,
+        })
+    }
+
+    /// Records an item, except a call path: stacks are recorded with their names.
+    pub fn item(&mut self, item: &Item, now: MonoNs) {
+        match item {
+            Item::Path(_) => {}
+            Item::Snapshot(snapshot) if snapshot.sockets.len() > SNAPSHOT_PART => {
+                for part in snapshot.sockets.chunks(SNAPSHOT_PART) {
+                    let part = Snapshot { sockets: part.to_vec(), ..empty(snapshot) };
+                    self.put_item(&Item::Snapshot(part), now);
+                }
+            }
+            item => self.put_item(item, now),
+        }
+    }
+
+    fn put_item(&mut self, item: &Item, now: MonoNs) {
+        let redacted = self.redactor.as_mut().map(|redactor| redactor.item(item.clone()));
+        self.begin(Kind::Items, now);
+        let buffer = std::mem::take(&mut self.buffer);
+        match postcard::to_extend(redacted.as_ref().unwrap_or(item), buffer) {
+            Ok(buffer) => {
+                self.buffer = buffer;
+                self.entries += 1;
+            }
+            // Nothing in an item has a form that postcard lacks.
+            Err(_) => self.dropped += 1 + std::mem::take(&mut self.entries),
+        }
+        self.hand_over_if_full();
+    }
+
+    /// Records what happened.
+    pub fn entry(&mut self, entry: Entry, now: MonoNs, clock: &Clock) {
+        let line = Line { now, clock: Pair::of(clock), entry };
+        let written = match &mut self.redactor {
+            Some(redactor) => serde_json::to_value(&line).map(|value| redactor.json(value).to_string()),
+            None => serde_json::to_string(&line),
+        };
+        match written {
+            Ok(text) if text.len() < MAX_PLAIN - FRAME => {
+                self.begin(Kind::Lines, now);
+                self.buffer.extend_from_slice(text.as_bytes());
+                self.buffer.push(b'\n');
+                self.entries += 1;
+            }
+            _ => self.dropped += 1,
+        }
+        self.hand_over_if_full();
+    }
+
+    /// Hands over what has waited long enough.
+    pub fn tick(&mut self, now: MonoNs) {
+        if !self.buffer.is_empty() && now.since(self.at) >= FLUSH_EVERY {
+            self.hand_over();
+        }
+    }
+
+    /// Why the recording has stopped, once it has: the disk is full, say.
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Writes what is left and waits for the disk.
+    pub fn finish(mut self) -> io::Result<Written> {
+        self.hand_over();
+        let Self { queue, thread, dropped, .. } = self;
+        drop(queue);
+        let written =
+            thread.join().map_err(|_| io::Error::other("the thread that writes it has panicked"))??;
+        Ok(Written { dropped, ..written })
+    }
+
+    /// Begins a frame of `kind`, unless one is open.
+    fn begin(&mut self, kind: Kind, now: MonoNs) {
+        if self.kind != kind {
+            self.hand_over();
+        }
+        if self.buffer.is_empty() {
+            (self.kind, self.at) = (kind, now);
+        }
+    }
+
+    fn hand_over_if_full(&mut self) {
+        if self.buffer.len() >= FRAME {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let frame = Frame { kind: self.kind, at: self.at, plain: std::mem::take(&mut self.buffer) };
+        let entries = std::mem::take(&mut self.entries);
+        match self.queue.try_send((frame, entries)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += entries,
+        }
+    }
+
+    /// How many entries were dropped and not said to be.
+    pub fn newly_dropped(&mut self) -> u64 {
+        let new = self.dropped - self.said;
+        self.said = self.dropped;
+        new
+    }
+}
+
+fn empty(snapshot: &Snapshot) -> Snapshot {
+    let Snapshot { began, ended, netns, complete, .. } = *snapshot;
+    Snapshot { began, ended, netns, complete, sockets: Vec::new() }
+}
+
+/// The file, in the thread that writes it.
+struct Output {
+    path: PathBuf,
+    max: Option<u64>,
+    header: Header,
+    file: File,
+    in_file: u64,
+    written: Written,
+}
+
+impl Output {
+    fn create(settings: &Settings, header: Header) -> io::Result<Self> {
+        let file = open(&settings.path)?;
+        let (path, max) = (settings.path.clone(), settings.max);
+        let mut output = Self { path, max, header, file, in_file: 0, written: Written::default() };
+        output.write_header()?;
+        Ok(output)
+    }
+
+    fn run(mut self, frames: &Receiver<(Frame, u64)>) -> io::Result<Written> {
+        while let Ok((frame, entries)) = frames.recv() {
+            let packed = frame.pack();
+            // Two files share what may be taken.
+            if self.max.is_some_and(|max| self.in_file + packed.len() as u64 > max / 2) {
+                self.rotate()?;
+            }
+            self.write(&packed)?;
+            self.written.entries += entries;
+        }
+        self.file.sync_data()?;
+        Ok(self.written)
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let mut before = self.path.clone().into_os_string();
+        before.push(".1");
+        std::fs::rename(&self.path, Path::new(&before))?;
+        self.file = open(&self.path)?;
+        self.in_file = 0;
+        self.header.part += 1;
+        self.write_header()
+    }
+
+    fn write_header(&mut self) -> io::Result<()> {
+        let clock = Clock::read();
+        let now = Clock::mono_now();
+        let line = Line { now, clock: Pair::of(&clock), entry: Entry::Header(self.header.clone()) };
+        let mut plain = serde_json::to_vec(&line)?;
+        plain.push(b'\n');
+        self.write(MAGIC)?;
+        self.write(&Frame { kind: Kind::Lines, at: now, plain }.pack())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.in_file += bytes.len() as u64;
+        self.written.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let nofollow = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    // Whatever the mode was that an older file had.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.set_len(0)?;
+    Ok(file)
+}

@@ -1,0 +1,173 @@
+//! A recording gives the same reports as the run that it was made of.
+
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::netns::{Netns, output};
+use super::schema;
+use super::tool::{Ended, Tool, binary};
+use super::waiting::show;
+use super::workload::{CLIENT, SERVER, Workload};
+
+/// The reports of a recording.
+fn replayed(file: &Path, more: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(binary());
+    // Nobody's privileges are needed: not even those to read another's files.
+    command.arg("replay").arg(file).args(["-o", "json"]).args(more);
+    output(&mut command).lines().map(schema::parse).collect()
+}
+
+/// What the tool spent is only known when it has ended.
+fn without_cost(reports: &[Value]) -> Vec<Value> {
+    let mut reports = reports.to_vec();
+    for report in reports.iter_mut().filter(|report| report["kind"] == "summary") {
+        let summary = report.as_object_mut().expect("an object");
+        for field in ["cost", "ts", "duration_ms"] {
+            summary.remove(field);
+        }
+    }
+    reports
+}
+
+/// Compares report by report and field by field: the whole would be unreadable.
+fn are_the_same(again: &[Value], before: &[Value], name: &str) {
+    assert_eq!(again.len(), before.len(), "{name}: reports");
+    for (again, before) in again.iter().zip(before) {
+        let fields = before.as_object().expect("an object");
+        for (field, value) in fields {
+            assert_eq!(&again[field], value, "{name}: {field} of a {} report", before["kind"]);
+        }
+        assert_eq!(again.as_object().map(serde_json::Map::len), Some(fields.len()), "{name}: {again}");
+    }
+}
+
+/// Runs a workload to its end, every socket closed late, and compares.
+fn recorded(net: &Netns, file: &Path, workload: Workload, options: &[&str]) -> Ended {
+    let path = file.to_str().expect("a path");
+    let mut tool = Tool::trace(net, &[&["--record", path], options].concat());
+    let mut leaked = workload.run(net, net);
+    tool.has_reported("stuck", workload.leak);
+    leaked.leaker.tell("close");
+    tool.has_reported("released", workload.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    ended
+}
+
+#[test]
+fn give_the_reports_of_the_live_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, workload) in [
+        ("server", Workload { leak: 11, close: 97, ..SERVER }),
+        ("readers", Workload { server: &["--read", "once"], ..SERVER }),
+        ("client", CLIENT),
+    ] {
+        let net = Netns::new();
+        let file = dir.path().join(name);
+        let ended = recorded(&net, &file, workload, &[]);
+        let again = replayed(&file, &[]);
+        are_the_same(&without_cost(&again), &without_cost(&ended.reports), name);
+        let mode =
+            std::fs::metadata(&file).map(|file| std::os::unix::fs::PermissionsExt::mode(&file.permissions()));
+        assert_eq!(mode.expect("a file") & 0o777, 0o600);
+        let bytes = std::fs::metadata(&file).expect("a file").len();
+        show(&format!(
+            "recording of {} stuck and {} closed in time: {bytes} bytes",
+            workload.leak, workload.close
+        ));
+    }
+}
+
+#[test]
+fn can_be_asked_for_less_and_for_other_forms() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("recording");
+    let ended = recorded(&net, &file, SERVER, &[]);
+    let stuck =
+        |more: &[&str]| replayed(&file, more).iter().filter(|report| report["kind"] == "stuck").count();
+    let port = ended.of_kind("stuck").next().expect("a report")["socket"]["remote"]["port"].to_string();
+    assert_eq!(stuck(&[]), 3);
+    assert_eq!(stuck(&["--remote-port", &port]), 1);
+    assert_eq!(stuck(&["--exclude-comm", "leaky_server"]), 0);
+    assert_eq!(stuck(&["--threshold", "1h"]), 0);
+    assert_eq!(stuck(&["--to", "1ms"]), 0);
+    assert_eq!(stuck(&["--from", "1h"]), 0);
+    let text = output(Command::new(binary()).arg("replay").arg(&file));
+    assert!(text.contains("leaky_server") && text.contains("accept_and_forget"), "{text}");
+}
+
+#[test]
+fn name_no_address_when_redacted() {
+    let net = Netns::new();
+    net.add_address("203.0.113.7/32");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("recording");
+    let away = Workload {
+        server: &["--bind", "203.0.113.7"],
+        client: &["--send", "7", "--to", "203.0.113.7"],
+        ..SERVER
+    };
+    let ended = recorded(&net, &file, away, &["--redact"]);
+    assert!(ended.printed.iter().any(|line| line.contains("203.0.113.7")), "{}", ended.everything());
+    let again = replayed(&file, &[]);
+    assert_eq!(again.iter().filter(|report| report["kind"] == "stuck").count(), 3);
+    for report in &again {
+        assert!(!report.to_string().contains("203.0.113.7"), "{report}");
+        assert!(!report.to_string().contains("--send"), "{report}");
+    }
+}
+
+#[test]
+fn that_are_cut_off_or_damaged_show_what_is_whole() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("recording");
+    recorded(&net, &file, SERVER, &[]);
+    let whole = std::fs::read(&file).expect("a file");
+    let other = dir.path().join("other");
+    let run = |bytes: &[u8]| {
+        std::fs::write(&other, bytes).expect("a file");
+        Command::new(binary()).args(["replay", "-o", "json"]).arg(&other).output().expect("it runs")
+    };
+    for percent in [1, 13, 37, 61, 99] {
+        let cut = run(&whole[..whole.len() * percent / 100]);
+        let said = String::from_utf8_lossy(&cut.stderr).into_owned();
+        assert!(matches!(cut.status.code(), Some(0 | 2)), "{percent} %: {said}");
+        assert!(said.contains("cut off"), "{percent} %: {said}");
+    }
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x10;
+    let flipped = run(&flipped);
+    assert!(String::from_utf8_lossy(&flipped.stderr).contains("damaged"), "{flipped:?}");
+    assert_eq!(flipped.status.code(), Some(0));
+    for (bytes, words) in [
+        (b"".as_slice(), "empty"),
+        (b"PK\x03\x04", "no recording"),
+        (b"closewait-trace recording 9\n", "format 9"),
+    ] {
+        let refused = run(bytes);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(words), "{refused:?}");
+    }
+}
+
+#[test]
+fn are_rotated_within_their_limit() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("recording");
+    let storm = Workload { leak: 3, close: 6997, ..SERVER };
+    recorded(&net, &file, storm, &["--record-max", "1M"]);
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let before = dir.path().join("recording.1");
+    assert!(size(&file) + size(&before) <= 1 << 20, "{} + {}", size(&file), size(&before));
+    show(&format!(
+        "recording of 7000 connections: {} bytes per connection",
+        (size(&file) + size(&before)) / 7000
+    ));
+}
