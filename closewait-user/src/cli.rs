@@ -37,6 +37,8 @@ pub enum Command {
     Snapshot(ReportArgs),
     /// The same reports from a recording, by today's rules; needs no root
     Replay(ReplayArgs),
+    /// Which causes are new, grown, shrunk or gone from one run to another
+    Diff(DiffArgs),
     /// What this kernel offers, what will be used, what is lost
     Doctor(DoctorArgs),
     /// What a verdict means, its proof, the fix, and what does not help
@@ -145,6 +147,32 @@ pub struct ReplayArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub report: ReportArgs,
+}
+
+/// Options of `diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The first run: a recording, or what `-o json` printed
+    #[arg(value_name = "A")]
+    pub before: PathBuf,
+    /// The second run
+    #[arg(value_name = "B")]
+    pub after: PathBuf,
+    /// Of recordings, count sockets that were in CLOSE_WAIT this long; as recorded when absent
+    #[arg(short, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub threshold: Option<Duration>,
+    /// Format; JSON is one object per line
+    #[arg(short, long, value_name = "FMT", default_value = "text")]
+    pub output: OutputFormat,
+    /// Show causes that are the same, too
+    #[arg(long)]
+    pub all: bool,
+    /// Exit 1 if a cause is new or has grown
+    #[arg(long)]
+    pub fail_on_growth: bool,
+    /// Say more on stderr
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// A moment of a recording.

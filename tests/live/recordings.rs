@@ -171,3 +171,42 @@ fn are_rotated_within_their_limit() {
         (size(&file) + size(&before)) / 7000
     ));
 }
+
+#[test]
+fn are_compared_with_each_other_and_with_reports() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |name: &str, workload: Workload| {
+        let file = dir.path().join(name);
+        let ended = recorded(&net, &file, workload, &[]);
+        let lines = dir.path().join(format!("{name}.json"));
+        std::fs::write(&lines, ended.printed.join("\n")).expect("a file");
+        (file, lines)
+    };
+    // The same port, which is a part of what names a cause.
+    let port = ["--port", "47111"];
+    let (before, before_lines) = run("before", Workload { server: &port, ..SERVER });
+    let (after, after_lines) = run("after", Workload { server: &port, leak: 5, ..SERVER });
+    let diff = |a: &Path, b: &Path, options: &[&str]| {
+        let mut command = Command::new(binary());
+        let out =
+            command.arg("diff").args([a, b]).args(["-o", "json"]).args(options).output().expect("it runs");
+        let lines = String::from_utf8(out.stdout).expect("text");
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        (lines, out.status.code())
+    };
+    for (a, b) in [(&before, &after), (&before_lines, &after_lines), (&before, &after_lines)] {
+        let (lines, code) = diff(a, b, &["--fail-on-growth"]);
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(
+            (&line["change"], &line["before"], &line["after"]),
+            (&"grown".into(), &3.into(), &5.into()),
+            "{line}"
+        );
+        assert_eq!(line["owner"], "leaky_server", "{line}");
+        assert_eq!(code, Some(1));
+    }
+    assert_eq!(diff(&after, &after_lines, &["--fail-on-growth"]), (Vec::new(), Some(0)));
+    let (lines, code) = diff(&after, &before, &["--fail-on-growth"]);
+    assert_eq!((&lines[0]["change"], code), (&"shrunk".into(), Some(0)));
+}

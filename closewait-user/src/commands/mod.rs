@@ -1,5 +1,6 @@
 //! One file per command: validated arguments in, an exit code out.
 
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 mod recording;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::reporting::{ended, filter, say, sink};
 use crate::cli::{Moment, ReplayArgs};
@@ -10,27 +11,17 @@ use crate::clock::{Clock, MonoNs};
 use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::filter::Filter;
 use crate::recording::replay::{Replay, Wanted};
 use crate::recording::{Damage, Header, Recording};
-use crate::report::Reporter;
+use crate::report::{Reporter, Summary};
 
 /// Reads the files, in the order in which they were written.
 pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.report.verbose);
     let filter = filter(&args.report.filter)?;
-    let mut files = args
-        .files
-        .iter()
-        .map(|path| Ok((path.as_path(), open(path)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
-    files.sort_by_key(|(_, recording)| recording.header().map_or(0, |header| header.part));
-    let Some((header, clock)) =
-        files.iter().find_map(|(_, file)| Some((file.header()?.clone(), file.clock()?)))
-    else {
-        return Err(
-            Failure::new("the recording has no readable header").hint("it was cut off at its very beginning")
-        );
-    };
+    let files = open_all(&args.files)?;
+    let (header, clock) = begun(&files)?;
     let wanted = Wanted {
         threshold: args.report.threshold.unwrap_or(header.threshold),
         filter,
@@ -39,28 +30,70 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     };
     let mut shown = args.report.clone();
     shown.threshold = Some(wanted.threshold);
-    let mut replay = Replay::new(wanted, header, clock, Reporter::new(vec![sink(&shown, None)]));
-    let mut incomplete = Vec::new();
-    for (path, mut file) in files {
-        if let Err(error) = feed(&mut replay, &mut file) {
-            return match error.kind() {
-                io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
-                _ => Err(Failure::new(format!("{}: {error}", path.display()))),
-            };
-        }
-        incomplete.extend(missing(path, file.damage()));
-    }
-    if replay.dropped() > 0 {
-        incomplete.push(format!(
-            "{} entries were dropped when it was recorded: the disk was too slow",
-            replay.dropped()
-        ));
-    }
+    let replay = Replay::new(wanted, header, clock, Reporter::new(vec![sink(&shown, None)]));
+    let Some((replay, incomplete)) = play(replay, files)? else { return Ok(Exit::Fine) };
     for text in &incomplete {
         say(text);
     }
     let (summary, written) = replay.finish(incomplete);
     ended(&shown, &summary, written)
+}
+
+/// What a recording adds up to, without a report; and what of it could not be read.
+pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summary, Vec<String>), Failure> {
+    let files = open_all(std::slice::from_ref(&path))?;
+    let (header, clock) = begun(&files)?;
+    let wanted = Wanted {
+        threshold: threshold.unwrap_or(header.threshold),
+        filter: Filter::default(),
+        from: MonoNs(0),
+        to: MonoNs(u64::MAX),
+    };
+    let replay = Replay::new(wanted, header, clock, Reporter::new(Vec::new()));
+    let Some((replay, incomplete)) = play(replay, files)? else {
+        return Err(Failure::new("nobody listens, and still the pipe broke"));
+    };
+    let (summary, _) = replay.finish(incomplete.clone());
+    Ok((summary, incomplete))
+}
+
+type Files<'a> = Vec<(&'a Path, Recording<File>)>;
+
+/// Opens the files of one recording and puts them in the order they were written in.
+fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure> {
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        files.push((path.as_ref(), open(path.as_ref())?));
+    }
+    files.sort_by_key(|(_, recording)| recording.header().map_or(0, |header| header.part));
+    Ok(files)
+}
+
+fn begun(files: &[(&Path, Recording<File>)]) -> Result<(Header, Clock), Failure> {
+    let begun = files.iter().find_map(|(_, file)| Some((file.header()?.clone(), file.clock()?)));
+    begun.ok_or_else(|| {
+        Failure::new("the recording has no readable header").hint("it was cut off at its very beginning")
+    })
+}
+
+/// Plays all of it; `None` when the reader of the reports went away.
+fn play(mut replay: Replay, files: Files<'_>) -> Result<Option<(Replay, Vec<String>)>, Failure> {
+    let mut incomplete = Vec::new();
+    for (path, mut file) in files {
+        if let Err(error) = feed(&mut replay, &mut file) {
+            return match error.kind() {
+                io::ErrorKind::BrokenPipe => Ok(None),
+                _ => Err(Failure::new(format!("{}: {error}", path.display()))),
+            };
+        }
+        incomplete.extend(missing(path, file.damage()));
+    }
+    let dropped = replay.dropped();
+    if dropped > 0 {
+        incomplete
+            .push(format!("{dropped} entries were dropped when it was recorded: the disk was too slow"));
+    }
+    Ok(Some((replay, incomplete)))
 }
 
 fn open(path: &Path) -> Result<Recording<File>, Failure> {

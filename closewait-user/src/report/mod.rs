@@ -12,6 +12,7 @@ use crate::clock::{Clock, MonoNs};
 use crate::tracker::SocketId;
 
 pub mod cause;
+pub mod compare;
 pub mod counts;
 pub mod escape;
 pub mod json;

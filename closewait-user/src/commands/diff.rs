@@ -1,0 +1,66 @@
+//! `diff A B`: which causes are new, grown, shrunk or gone from one run to another.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::replay;
+use super::reporting::say;
+use crate::cli::{DiffArgs, OutputFormat};
+use crate::diagnostics;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::report::compare::{Causes, Change};
+
+/// Compares two recordings or JSON reports.
+pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
+    diagnostics::start(args.verbose);
+    let (before, after) = (causes(&args.before, args.threshold)?, causes(&args.after, args.threshold)?);
+    let compared = before.compared_with(&after);
+    let shown = compared.iter().filter(|difference| args.all || difference.change != Change::Same);
+    let mut out = io::stdout().lock();
+    for difference in shown {
+        let written = match args.output {
+            OutputFormat::Text => writeln!(out, "{difference}"),
+            OutputFormat::Json => serde_json::to_writer(&mut out, difference)
+                .map_err(io::Error::from)
+                .and_then(|()| writeln!(out)),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?,
+        }
+    }
+    let worse = compared.iter().any(|difference| matches!(difference.change, Change::New | Change::Grown));
+    if compared.iter().all(|difference| difference.change == Change::Same) {
+        say("no cause is new, grown, shrunk or gone");
+    }
+    Ok(if args.fail_on_growth && worse { Exit::Stuck } else { Exit::Fine })
+}
+
+/// The causes in a file of either kind.
+fn causes(path: &Path, threshold: Option<Duration>) -> Result<Causes, Failure> {
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::new(format!("cannot compare {}: {error}", path.display()));
+    let mut start = [0];
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let read = file.read(&mut start).map_err(|error| failed(&error))?;
+    if read == 0 {
+        return Err(failed(&"the file is empty"));
+    }
+    if start != *b"{" {
+        let (summary, incomplete) = replay::summary(path, threshold)?;
+        for text in incomplete {
+            say(&text);
+        }
+        return Ok(Causes::of(&summary));
+    }
+    let reader = BufReader::new(start.as_slice().chain(file));
+    let lines: Vec<_> = reader.lines().collect::<Result<_, _>>().map_err(|error| failed(&error))?;
+    let (causes, unread) = Causes::of_lines(lines.iter().map(String::as_str));
+    if unread > 0 {
+        say(&format!("{}: {unread} lines are no reports and were left out", path.display()));
+    }
+    Ok(causes)
+}
