@@ -20,7 +20,6 @@ use closewait_ebpf::{
 use crate::{
     maps,
     memory::read,
-    path,
     transitions::{netns, protocol},
     tunables::{ONLY_NETNS, offset},
     user_stack,
@@ -86,13 +85,12 @@ fn received_nothing(ctx: &impl EbpfContext, sk: u64) -> i32 {
     if !first {
         return 0;
     }
-    let stack_id = user_stack::take(ctx);
     let task = user_stack::task();
+    let stack_id = user_stack::take(ctx, &task);
     // SAFETY: no precondition.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.
     unsafe { (*entry).eof = EofRead { at_ns, task, stack_id, reads: 1 } };
-    path::announce(&task, stack_id, at_ns);
     debug!(ctx, "sk {:x}: pid {} was told EOF", sk, task.tgid);
     0
 }

@@ -3,9 +3,11 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
 use closewait_ebpf::{Remembered, counter};
+
+use crate::capture::{Scratch, Window};
 
 /// Records to userspace. Written by all programs, read by `source::ring`. Its size
 /// is set by the loader.
@@ -29,10 +31,29 @@ pub(crate) static SOCKETS: HashMap<u64, Remembered> = HashMap::with_max_entries(
 #[map]
 pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(8192, 0);
 
-/// Call paths already announced, keyed by process and stack id. Written and read by
-/// the openers, evicted by the kernel: an evicted path is announced again, no more.
+/// Call paths already announced, keyed by process and stack id, and how often. Written
+/// and read by whoever takes a stack, evicted by the kernel: an evicted path is
+/// announced again, no more.
 #[map]
 pub(crate) static PATHS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
+
+/// Copied stacks to userspace. Written by `capture`, read by `source::ring`. A ring of
+/// their own: however many stacks there are, they take no room from the edges.
+#[map]
+pub(crate) static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// The words of a user stack that are being hashed. Written and read by `capture`.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many stacks of a process were copied lately, by its id. Written and read by
+/// `capture`, evicted by the kernel: a process that was forgotten may copy again.
+#[map]
+pub(crate) static COPYING: LruHashMap<u32, Window> = LruHashMap::with_max_entries(1024, 0);
+
+/// How many stacks were copied lately, of all processes. Written and read by `capture`.
+#[map]
+pub(crate) static COPYING_ALL: Array<Window> = Array::with_max_entries(1, 0);
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

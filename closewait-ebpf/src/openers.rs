@@ -29,7 +29,6 @@ use closewait_ebpf::{
 use crate::{
     maps::{self, SOCKETS},
     memory::read,
-    path,
     transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
@@ -123,8 +122,8 @@ fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
 pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
-    let stack_id = user_stack::take(ctx);
     let task = user_stack::task();
+    let stack_id = user_stack::take(ctx, &task);
     let opened = Opened {
         // SAFETY: no precondition.
         at_ns: unsafe { bpf_ktime_get_ns() },
@@ -144,6 +143,5 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 
     }
     maps::count(counter::OPENERS);
     debug!(ctx, "sk {:x} opened by pid {} via {}", sk, task.tgid, via);
-    path::announce(&opened.task, stack_id, opened.at_ns);
     0
 }

@@ -1,13 +1,14 @@
 //! Telling userspace of a call path that it has not seen, while the process still
 //! runs and its maps can be read. Once per process and stack, not once per socket.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use closewait_ebpf::{Path, Task, counter, kind};
 
 use crate::{maps::PATHS, ring::send};
 
 /// Announces the path `stack_id` of `task`, unless it was before or there is none.
 #[inline(always)]
-pub(crate) fn announce(task: &Task, stack_id: i32, at_ns: u64) {
+pub(crate) fn announce(task: &Task, stack_id: i32) {
     if stack_id < 0 {
         return;
     }
@@ -20,7 +21,7 @@ pub(crate) fn announce(task: &Task, stack_id: i32, at_ns: u64) {
         unsafe {
             (*record).kind = kind::PATH;
             (*record).stack_id = stack_id;
-            (*record).at_ns = at_ns;
+            (*record).at_ns = bpf_ktime_get_ns();
             (*record).task = *task;
         }
     });

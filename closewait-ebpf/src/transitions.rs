@@ -113,10 +113,10 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return 0;
     }
     let closes_with_file = newstate == CLOSE && has_socket;
-    let stack_id = if remember(sk, closes_with_file) { user_stack::take(ctx) } else { NO_STACK };
+    let task = user_stack::task();
+    let stack_id = if remember(sk, closes_with_file) { user_stack::take(ctx, &task) } else { NO_STACK };
     let inode = if closes_with_file { inode(socket) } else { 0 };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
-    let task = user_stack::task();
     let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {

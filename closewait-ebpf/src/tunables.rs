@@ -45,6 +45,14 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     task_thread_pid: ABSENT,
     pid_level: ABSENT,
     pid_numbers: ABSENT,
+    task_mm: ABSENT,
+    task_stack: ABSENT,
+    mm_start_code: ABSENT,
+    regs_ip: ABSENT,
+    regs_sp: ABSENT,
+    regs_fp: ABSENT,
+    regs_lr: ABSENT,
+    stack_regs: ABSENT,
     tp_skaddr: ABSENT,
     tp_oldstate: ABSENT,
     tp_newstate: ABSENT,
@@ -54,9 +62,13 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tp_uring_res: ABSENT,
 };
 
-/// Whether user stacks are taken (0 or 1).
+/// How user stacks are told: one of [`closewait_ebpf::stacks_by`].
 #[unsafe(no_mangle)]
-pub(crate) static STACKS_ON: Global<u8> = Global::new(1);
+pub(crate) static STACKS_BY: Global<u8> = Global::new(0);
+
+/// Whether this kernel has the helper `bpf_task_pt_regs` (0 or 1).
+#[unsafe(no_mangle)]
+pub(crate) static HAS_TASK_PT_REGS: Global<u8> = Global::new(0);
 
 /// Unread bytes in the ring at which the reader is woken; below that it comes by itself, by timer.
 #[unsafe(no_mangle)]

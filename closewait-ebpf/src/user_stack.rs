@@ -1,31 +1,39 @@
-//! The user stack of the running task, by frame pointers, as an id of the stack map.
-//! Only for process context: in softirq it would be the stack of a bystander.
+//! The user stack of the running task, as an id: of a copy, or of the kernel's walk of
+//! frame pointers. Only for process context: in softirq it would be that of a bystander.
 
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_F_USER_STACK,
     helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_stackid},
 };
-use closewait_ebpf::{NO_STACK, Task, counter};
+use closewait_ebpf::{NO_STACK, Task, counter, stacks_by};
 
 use crate::{
+    capture,
     maps::{self, STACKS},
-    tunables::STACKS_ON,
+    path,
+    tunables::STACKS_BY,
 };
 
-/// Takes the stack; [`NO_STACK`] when stacks are off, a negative errno when the kernel has none.
+/// Takes the stack of the running `task`, and announces its call path if that is new.
+/// Returns the stack's id; [`NO_STACK`] when stacks are off, a negative errno when there is none.
 #[inline(always)]
-pub(crate) fn take(ctx: &impl EbpfContext) -> i32 {
-    if STACKS_ON.load() == 0 {
-        return NO_STACK;
-    }
-    let map = (&raw const STACKS).cast_mut().cast();
-    // SAFETY: `ctx` is the program's own context and STACKS a stack map.
-    let id = unsafe { bpf_get_stackid(ctx.as_ptr(), map, u64::from(BPF_F_USER_STACK)) };
+pub(crate) fn take(ctx: &impl EbpfContext, task: &Task) -> i32 {
+    let id = match STACKS_BY.load() {
+        stacks_by::COPY => capture::take(),
+        stacks_by::FRAME_POINTERS => {
+            let map = (&raw const STACKS).cast_mut().cast();
+            // SAFETY: `ctx` is the program's own context and STACKS a stack map.
+            let id = unsafe { bpf_get_stackid(ctx.as_ptr(), map, u64::from(BPF_F_USER_STACK)) } as i32;
+            path::announce(task, id);
+            id
+        }
+        _ => return NO_STACK,
+    };
     if id < 0 {
         maps::count(counter::LOST_STACK);
     }
-    id as i32
+    id
 }
 
 /// The running task.

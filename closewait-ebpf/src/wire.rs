@@ -51,6 +51,8 @@ pub mod kind {
     pub const DESTROY: u32 = 3;
     /// [`super::Path`]: a process opened a socket by a call path not seen before.
     pub const PATH: u32 = 4;
+    /// [`super::Copied`]: the same, with a copy of its user stack.
+    pub const COPIED: u32 = 5;
 }
 
 wire! {
@@ -117,7 +119,7 @@ wire! {
         /// Who ran: the closer when the edge is to LAST_ACK; at CLOSE_WAIT -> CLOSE
         /// it may be anybody (a RST is handled in softirq).
         pub task: Task,
-        /// Id in the stack map, a negative errno from `bpf_get_stackid`, or [`NO_STACK`].
+        /// Id of the stack ([`stacks_by`] says which kind), a negative errno, or [`NO_STACK`].
         pub stack_id: i32,
         /// Zero.
         pub reserved: u32,
@@ -154,6 +156,49 @@ wire! {
 }
 
 wire! {
+    /// One of the first times a process took this call path: user registers at kernel
+    /// entry, and after this record `len` bytes of user stack from `sp` upward.
+    pub struct Copied {
+        /// [`kind::COPIED`].
+        pub kind: u32,
+        /// Id of the call path: a hash, see `capture.rs`.
+        pub stack_id: i32,
+        /// When.
+        pub at_ns: u64,
+        /// Whose stack it is.
+        pub task: Task,
+        /// User instruction pointer.
+        pub ip: u64,
+        /// User stack pointer.
+        pub sp: u64,
+        /// User frame pointer.
+        pub fp: u64,
+        /// User link register; 0 on a machine without one.
+        pub lr: u64,
+        /// Bytes of stack that follow.
+        pub len: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+/// Most bytes of user stack that are copied: 16 KiB are 18 frames of 1 KiB.
+pub const STACK_LONG: usize = 16 << 10;
+
+/// The room that is enough for a stack that ends within it.
+pub const STACK_SHORT: usize = 4 << 10;
+
+/// How user stacks are told.
+pub mod stacks_by {
+    /// Not at all.
+    pub const NOTHING: u8 = 0;
+    /// By the kernel's walk of frame pointers, as an id of the stack map.
+    pub const FRAME_POINTERS: u8 = 1;
+    /// As a copy, the first few times a call path is taken.
+    pub const COPY: u8 = 2;
+}
+
+wire! {
     /// Who opened a socket. The ports are repeated so that a stale entry (a missed
     /// destroy, then a missed open) cannot lend its owner to a later socket at the
     /// same address.
@@ -164,7 +209,7 @@ wire! {
         pub task: Task,
         /// File descriptor, or -1 where the hook cannot know it.
         pub fd: i32,
-        /// Id in the stack map, a negative errno, or [`NO_STACK`].
+        /// Id of the stack ([`stacks_by`] says which kind), a negative errno, or [`NO_STACK`].
         pub stack_id: i32,
         /// Local port, host order; 0 when it was not bound yet (connect).
         pub sport: u16,
@@ -182,7 +227,7 @@ wire! {
         pub at_ns: u64,
         /// Who read.
         pub task: Task,
-        /// Id in the stack map, a negative errno, or [`NO_STACK`].
+        /// Id of the stack ([`stacks_by`] says which kind), a negative errno, or [`NO_STACK`].
         pub stack_id: i32,
         /// How many such reads there were.
         pub reads: u32,
@@ -329,8 +374,14 @@ pub mod counter {
     pub const EOF_READS: u32 = 10;
     /// Accepted files whose socket could not be reached (closed at once by another thread, or not TCP).
     pub const ACCEPT_MISSED: u32 = 9;
+    /// Stacks copied.
+    pub const COPIED: u32 = 11;
+    /// `COPIED` records that found their ring full; the path is copied when it is next taken.
+    pub const LOST_COPY: u32 = 12;
+    /// Stacks not copied because there were too many at once; likewise.
+    pub const COPY_PUT_OFF: u32 = 13;
     /// Number of slots.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 14;
 }
 
 wire! {
@@ -416,6 +467,23 @@ wire! {
         pub pid_level: u16,
         /// `pid.numbers`
         pub pid_numbers: u16,
+        /// `task_struct.mm`
+        pub task_mm: u16,
+        /// `task_struct.stack`
+        pub task_stack: u16,
+        /// `mm_struct.start_code`, which `end_code` follows at once
+        pub mm_start_code: u16,
+        /// `pt_regs`: the instruction pointer
+        pub regs_ip: u16,
+        /// `pt_regs`: the stack pointer
+        pub regs_sp: u16,
+        /// `pt_regs`: the frame pointer
+        pub regs_fp: u16,
+        /// `pt_regs`: the link register; absent on a machine without one
+        pub regs_lr: u16,
+        /// From the start of a kernel stack to the user registers on it; needed, and
+        /// known, only where the kernel has no `bpf_task_pt_regs`
+        pub stack_regs: u16,
         /// Field offsets of the classic tracepoint records, from their `format` files.
         pub tp_skaddr: u16,
         /// `oldstate` of sock:inet_sock_set_state

@@ -287,6 +287,18 @@ pub enum StacksWanted {
     Off,
 }
 
+impl StacksWanted {
+    /// The value of the option that rules `hook` out; `None` when the hook may be used.
+    pub const fn forbids(self, hook: Hook) -> Option<&'static str> {
+        match (self, hook) {
+            (Self::Off, _) => Some("off"),
+            (Self::Fp, Hook::UserStack) => Some("fp"),
+            (Self::Dwarf, Hook::Stack) => Some("dwarf"),
+            _ => None,
+        }
+    }
+}
+
 /// Parses a duration as the contract writes it: `10s`, `500ms`, `2m`; above zero.
 fn duration(text: &str) -> Result<Duration, String> {
     let form = "write it with a unit, such as 10s, 500ms or 2m";

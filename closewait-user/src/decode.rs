@@ -3,11 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bytes::{Buf, TryGetError};
+use bytes::{Buf, Bytes, TryGetError};
 use closewait_ebpf as wire;
 
 use crate::clock::MonoNs;
 use crate::item::{By, Destroyed, Item, Netns, Path, SkAddr, StackId, StackRef, Task, Transition};
+use crate::stack::capture::{Capture, Regs};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::verdict::OpenedVia;
 
@@ -28,8 +29,8 @@ pub enum DecodeError {
     Family(u16),
 }
 
-/// Decodes one record. The addresses of a [`Path`] are left empty: they are in the
-/// stack map, which is the source's to read.
+/// Decodes one record. The addresses of a [`Path`] without a copy are left empty: they
+/// are in the stack map, which is the source's to read.
 pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
     let mut buf = record;
     let kind = { record }.try_get_u32_ne()?;
@@ -52,6 +53,27 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 task: task(&record.task),
                 stack,
                 addrs: Vec::new(),
+                copy: None,
+            }))
+        }
+        wire::kind::COPIED => {
+            let record = wire::Copied::read(&mut buf)?;
+            let len = usize::try_from(record.len).unwrap_or(usize::MAX);
+            // The room in the ring is larger than what was read.
+            let stack = buf.get(..len).ok_or(TryGetError { requested: len, available: buf.len() })?;
+            let regs = Regs {
+                ip: record.ip,
+                sp: record.sp,
+                fp: record.fp,
+                lr: (record.lr != 0).then_some(record.lr),
+            };
+            let truncated = len >= wire::STACK_LONG;
+            Ok(Item::Path(Path {
+                at: MonoNs(record.at_ns),
+                task: task(&record.task),
+                stack: StackId(u32::try_from(record.stack_id).unwrap_or(0)),
+                addrs: Vec::new(),
+                copy: Some(Capture { regs, stack: Bytes::copy_from_slice(stack), truncated }),
             }))
         }
         other => Err(DecodeError::Kind(other)),
@@ -252,9 +274,33 @@ mod tests {
         assert_eq!((unseen.opening, unseen.eof, unseen.error), (None, None, Some(32)));
     }
 
+    #[test]
+    fn of_a_copied_stack_only_what_was_read_is_taken_and_no_more_is_believed() {
+        let copied = |len, room: usize| {
+            bytes(|b| {
+                let task = wire::Task { tgid: 7, tid: 8, comm: *b"server\0\0\0\0\0\0\0\0\0\0" };
+                let (ip, sp, fp) = (0x55d0, 0x7ffc_0000, 3);
+                let (kind, stack_id) = (wire::kind::COPIED, 4711);
+                wire::Copied { kind, stack_id, at_ns: 5, task, ip, sp, fp, lr: 0, len, reserved: 0 }.write(b);
+                b.extend((0..room).map(|at| u8::try_from(at % 251).unwrap()));
+            })
+        };
+        let Ok(Item::Path(path)) = decode(&copied(64, wire::STACK_SHORT)) else { panic!("a path") };
+        assert_eq!((path.task.pid, path.stack, path.addrs.len()), (7, StackId(4711), 0));
+        let copy = path.copy.unwrap();
+        assert_eq!(copy.regs, Regs { ip: 0x55d0, sp: 0x7ffc_0000, fp: 3, lr: None });
+        assert_eq!((copy.stack.len(), copy.stack[63], copy.truncated), (64, 63, false));
+
+        let full = u32::try_from(wire::STACK_LONG).unwrap();
+        let Ok(Item::Path(path)) = decode(&copied(full, wire::STACK_LONG)) else { panic!("a path") };
+        assert!(path.copy.unwrap().truncated, "the stack went on");
+        assert!(matches!(decode(&copied(65, 64)), Err(DecodeError::Short(_))));
+        assert!(matches!(decode(&copied(u32::MAX, 64)), Err(DecodeError::Short(_))));
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(record in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_u8..6) {
+        fn no_bytes_make_it_panic(record in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_u8..7) {
             let mut record = record;
             if record.len() >= 4 {
                 record[..4].copy_from_slice(&u32::from(kind).to_ne_bytes());

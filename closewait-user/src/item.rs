@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::clock::MonoNs;
+use crate::stack::capture::Capture;
 use crate::tcp::{State, Tuple};
 
 /// Address of a `struct sock`. The kernel reuses it at once, so it names a
@@ -35,7 +36,7 @@ pub struct Task {
     pub comm: String,
 }
 
-/// Id of a user stack in the kernel's stack map, valid with the process it was taken from.
+/// Id of a user stack, valid with the process it was taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct StackId(pub u32);
 
@@ -110,8 +111,11 @@ pub struct Path {
     pub task: Task,
     /// The stack's id.
     pub stack: StackId,
-    /// Its addresses, innermost first.
+    /// Its addresses, innermost first; empty where there is a copy instead.
     pub addrs: Vec<u64>,
+    /// The stack as it was. Memory of another process: never written down.
+    #[serde(skip)]
+    pub copy: Option<Capture>,
 }
 
 /// Records that were lost between two moments. All counts are records, not sockets.

@@ -19,7 +19,13 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn path(target: &Target, stack: u32) -> Path {
-    Path { at: MonoNs(1), task: target.task.clone(), stack: StackId(stack), addrs: target.addrs.clone() }
+    Path {
+        at: MonoNs(1),
+        task: target.task.clone(),
+        stack: StackId(stack),
+        addrs: target.addrs.clone(),
+        copy: None,
+    }
 }
 
 #[test]
@@ -32,7 +38,7 @@ fn a_stack_is_named_once_and_kept_when_the_process_is_gone() {
     let stacks = Stacks::spawn().unwrap();
     assert_eq!(stacks.get(pid, id).reason(), Some("its call path was not recorded"));
 
-    stacks.remember(&path(&target, id.0));
+    stacks.remember(path(&target, id.0));
     let named = block_on(stacks.wait(pid, id, DEADLINE));
     target.end();
     std::fs::remove_file(&program).unwrap();
@@ -40,8 +46,9 @@ fn a_stack_is_named_once_and_kept_when_the_process_is_gone() {
     assert_eq!(stacks.get(pid, id), named);
     assert!(stacks.get(pid + 1, id).known().is_none(), "a stack id is valid with its process only");
 
-    // The closer's stack comes at the end, after the process has exited.
-    let late = block_on(stacks.resolve_now(&target.task, &target.addrs, DEADLINE));
+    // The closer's stack comes at the end; the process may have exited by then.
+    stacks.remember(path(&target, id.0 + 1));
+    let late = block_on(stacks.wait(pid, StackId(id.0 + 1), DEADLINE));
     assert_is_c_path(late.known().unwrap());
     let counts = stacks.counts();
     assert_eq!((counts.asked, counts.named, counts.unknown, counts.dropped), (2, 2, 0, 0));
@@ -56,7 +63,7 @@ fn a_process_gone_too_early_is_the_reason() {
     target.end();
     let (pid, id) = (target.task.pid, StackId(7));
     let stacks = Stacks::spawn().unwrap();
-    stacks.remember(&path(&target, id.0));
+    stacks.remember(path(&target, id.0));
     let reason = format!("process {pid} exited before its maps could be read");
     assert_eq!(block_on(stacks.wait(pid, id, DEADLINE)), Fact::unknown(reason));
     assert_eq!(stacks.counts().unknown, 1);
@@ -67,10 +74,14 @@ fn addresses_of_another_program_are_not_named() {
     let me = std::process::id();
     let task = Task { pid: me, tid: me, comm: "test".into() };
     let stacks = Stacks::spawn().unwrap();
-    let named = block_on(stacks.resolve_now(&task, &[0x1000, 0x2000], DEADLINE));
-    assert!(named.reason().unwrap().contains("0x1000 is not in the code of its process"), "{named:?}");
-    let named = block_on(stacks.resolve_now(&task, &[], DEADLINE));
-    assert_eq!(named.reason(), Some("kernel gave an empty stack"));
+    let named = |id, addrs| {
+        let (at, stack) = (MonoNs(1), StackId(id));
+        stacks.remember(Path { at, task: task.clone(), stack, addrs, copy: None });
+        block_on(stacks.wait(me, stack, DEADLINE))
+    };
+    let other = named(1, vec![0x1000, 0x2000]);
+    assert!(other.reason().unwrap().contains("0x1000 is not in the code of its process"), "{other:?}");
+    assert_eq!(named(2, vec![]).reason(), Some("kernel gave an empty stack"));
 }
 
 #[test]
@@ -83,7 +94,7 @@ fn asking_for_more_than_can_wait_neither_blocks_nor_loses_count() {
     // All at once, to a worker that has yet to read its first symbols.
     let asked = 4 * u32::try_from(MAX_WAITING).unwrap();
     for id in 0..asked {
-        stacks.remember(&path(&target, id));
+        stacks.remember(path(&target, id));
     }
     let facts: Vec<_> =
         (0..asked).map(|id| block_on(stacks.wait(target.task.pid, StackId(id), DEADLINE))).collect();

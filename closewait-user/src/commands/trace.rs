@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::recording;
 use super::reporting::{ended, filter, runtime, say, sink};
-use crate::cli::{StacksWanted, TraceArgs};
+use crate::cli::TraceArgs;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
@@ -76,7 +76,7 @@ fn attach(args: &TraceArgs, filter: &Filter) -> Result<(Loaded, RingSource), Can
     let support = Support::probe(btf);
     let plan = plan::plan(&support, &args.kernel.without)?;
     let settings = Settings {
-        stacks: args.stacks != StacksWanted::Off && !args.kernel.without.contains(&plan::Hook::Stack),
+        stacks: args.stacks,
         only_netns: filter.only_netns(),
         // Debug, the level that the programs speak at.
         log_level: if args.report.verbose >= 2 { 4 } else { 0 },

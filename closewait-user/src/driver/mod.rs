@@ -291,10 +291,10 @@ impl Driver {
             &mut self.ghosts,
             &mut self.tape,
         );
-        source.drain(|item| match &item {
+        source.drain(|item| match item {
             Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
             Item::Path(path) => stacks.remember(path),
-            _ => {
+            item => {
                 let before = outcomes.len();
                 tape.item(&item, now);
                 tracker.apply(&item, outcomes);
@@ -414,7 +414,7 @@ impl Driver {
             if !self.reporter.ledger().knows(released.id) {
                 continue;
             }
-            let mut release = release::release(released, self.source.as_ref(), &self.stacks).await;
+            let mut release = release::release(released, &self.stacks).await;
             if let Some(ending) = ending {
                 release.how = Fact::Known(ending);
             }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::fact::Fact;
 use crate::item::By;
 use crate::report::{Closer, Ending, Release};
-use crate::source::ring::RingSource;
 use crate::stack::{self, Stacks};
 use crate::tcp::State;
 use crate::tracker::Released;
@@ -15,11 +14,9 @@ use crate::tracker::Released;
 const STACK_WAIT: Duration = Duration::from_millis(200);
 
 /// Works out the end of `released`.
-pub(super) async fn release(released: Released, source: Option<&RingSource>, stacks: &Stacks) -> Release {
+pub(super) async fn release(released: Released, stacks: &Stacks) -> Release {
     let (how, closer) = match (&released.by, released.to) {
-        (Some(by), Some(State::LastAck)) => {
-            (Fact::Known(ending(by)), Fact::Known(closer(by, source, stacks).await))
-        }
+        (Some(by), Some(State::LastAck)) => (Fact::Known(ending(by)), Fact::Known(closer(by, stacks).await)),
         (_, Some(_)) => {
             let reason = "it went to CLOSE: reset by the peer, or aborted by its application";
             (Fact::unknown(reason), Fact::unknown("at CLOSE whoever runs may be a bystander"))
@@ -37,17 +34,14 @@ fn ending(by: &By) -> Ending {
     if Path::new(&format!("/proc/{}", by.task.pid)).exists() { Ending::Closed } else { Ending::Exited }
 }
 
-async fn closer(by: &By, source: Option<&RingSource>, stacks: &Stacks) -> Closer {
-    let stack = match (by.stack, source) {
-        (Ok(id), Some(source)) => {
-            match stacks.resolve_now(&by.task, &source.addresses(id), STACK_WAIT).await {
-                Fact::Known(stack) => Fact::Known(stack.frames.clone()),
-                Fact::Unknown(why) => Fact::Unknown(why),
-            }
-        }
-        (Err(0), _) => Fact::unknown("not taken: it was not known to be stuck when it was closed"),
-        (Err(errno), _) => Fact::Unknown(stack::kernel_reason(errno)),
-        (Ok(_), None) => Fact::unknown("tracing is off"),
+async fn closer(by: &By, stacks: &Stacks) -> Closer {
+    let stack = match by.stack {
+        Ok(id) => match stacks.wait(by.task.pid, id, STACK_WAIT).await {
+            Fact::Known(stack) => Fact::Known(stack.frames.clone()),
+            Fact::Unknown(why) => Fact::Unknown(why),
+        },
+        Err(0) => Fact::unknown("not taken: it was not known to be stuck when it was closed"),
+        Err(errno) => Fact::Unknown(stack::kernel_reason(errno)),
     };
     Closer { task: by.task.clone(), stack, by_finalizer: false }
 }

@@ -1,5 +1,5 @@
 //! A reader of kernel BTF for the few questions asked here: where is a member of a
-//! struct. In: the bytes of
+//! struct, and how large is it. In: the bytes of
 //! `/sys/kernel/btf/vmlinux`. Out: byte offsets. It never panics on any bytes.
 //!
 //! Format: Documentation/bpf/btf.rst. One pass notes where each type starts and
@@ -92,6 +92,11 @@ impl<'a> Btf<'a> {
             id = self.resolve(member_type);
         }
         (bits % 8 == 0).then(|| u16::try_from(bits / 8).ok()).flatten()
+    }
+
+    /// Bytes of a struct.
+    pub fn size(&self, name: &'static str) -> Option<u32> {
+        read_u32(self.types, self.at(*self.structs.get(name)?)? + 8)
     }
 
     /// Offset in bits and type of a member, looked for inside anonymous members too.
@@ -267,6 +272,7 @@ mod tests {
         assert_eq!(btf.offset(&["outer", "bit"]), None);
         assert_eq!(btf.offset(&["outer", "nothing"]), None);
         assert_eq!(btf.offset(&["absent", "a"]), None);
+        assert_eq!((btf.size("outer"), btf.size("absent")), (Some(16), None));
     }
 
     #[test]

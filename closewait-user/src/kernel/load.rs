@@ -9,14 +9,17 @@ use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
 use aya::programs::{FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use closewait_ebpf::{Offsets, Remembered, counter};
+use closewait_ebpf::{Offsets, Remembered, counter, stacks_by};
 
 use super::counters::Counters;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
+use super::refusal::{broken, chain, refusal};
+pub use super::served::Served;
 use super::support::Support;
 use super::task_files::TaskFiles;
 use super::tracefs::Event;
+use crate::cli::StacksWanted;
 use crate::item::Netns;
 
 /// What the loader may be told beyond the plan.
@@ -26,8 +29,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Sockets whose opener is remembered at a time.
     pub sockets: u32,
-    /// Whether user stacks are taken.
-    pub stacks: bool,
+    /// How user stacks may be told.
+    pub stacks: StacksWanted,
     /// Only this network namespace.
     pub only_netns: Option<Netns>,
     /// Level of the programs' own log: 0 is off, 4 is debug.
@@ -36,36 +39,21 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ring_bytes: 4 << 20, sockets: 131_072, stacks: true, only_netns: None, log_level: 0 }
+        Self {
+            ring_bytes: 4 << 20,
+            sockets: 131_072,
+            stacks: StacksWanted::Auto,
+            only_netns: None,
+            log_level: 0,
+        }
     }
 }
+
+/// The least a ring can be where pages are of 4 KiB.
+const PAGE: u32 = 4096;
 
 /// The object: the programs, built from `closewait-ebpf`. `build.rs` says which.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CLOSEWAIT_BPF_OBJECT"));
-
-/// How one purpose is served.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Served {
-    /// What for.
-    pub purpose: Purpose,
-    /// By which hook; `None` when by none.
-    pub by: Option<Hook>,
-    /// Hooks that were not tried or were refused, and why.
-    pub refused: Vec<(Hook, String)>,
-    /// No hook is needed: another one covers it.
-    pub covered: bool,
-}
-
-impl Served {
-    /// What is lost and why; `None` when the purpose is served.
-    pub fn degraded(&self) -> Option<String> {
-        if self.by.is_some() || self.covered {
-            return None;
-        }
-        let why: Vec<_> = self.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect();
-        Some(format!("{} off ({}); lost: {}", self.purpose.name(), why.join("; "), self.purpose.lost()))
-    }
-}
 
 /// Attached programs and the maps through which they speak.
 pub struct Loaded {
@@ -87,6 +75,8 @@ pub struct Maps {
     pub records: RingBuf<MapData>,
     /// Openers by socket address; the value is a [`Remembered`] in wire form.
     pub sockets: HashMap<MapData, u64, [u8; Remembered::SIZE]>,
+    /// Copied stacks.
+    pub copies: RingBuf<MapData>,
     /// Stacks by id.
     pub stacks: StackTraceMap<MapData>,
     /// What was lost.
@@ -94,22 +84,65 @@ pub struct Maps {
 }
 
 /// Loads and attaches what the plan says.
+///
+/// The programs are verified with the way in which they tell user stacks. If they are
+/// refused with one, they are loaded again with the next.
 pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loaded, CannotTrace> {
-    let offsets = support.offsets.known().ok_or_else(|| broken("the plan was made without offsets"))?;
-    let mut ebpf = open(offsets, settings).map_err(|error| CannotTrace {
+    let mut stacks = Served::nothing(Purpose::UserStack);
+    let choice = plan.choice(Purpose::UserStack).ok_or_else(|| broken("the plan has no user stacks"))?;
+    stacks.refused.clone_from(&choice.ruled_out);
+    for &hook in &choice.candidates {
+        if let Some(option) = settings.stacks.forbids(hook) {
+            stacks.refused.push((hook, format!("switched off by --stacks {option}")));
+            continue;
+        }
+        stacks.by = Some(hook);
+        match load_with(support, plan, settings, &stacks) {
+            Err(Refused::Programs(why)) => stacks.refused.push((hook, why.what)),
+            Err(Refused::Maps(why)) => return Err(why),
+            Ok(loaded) => return Ok(loaded),
+        }
+    }
+    stacks.by = None;
+    load_with(support, plan, settings, &stacks).map_err(|refused| match refused {
+        Refused::Programs(why) | Refused::Maps(why) => why,
+    })
+}
+
+/// What the kernel refused.
+enum Refused {
+    /// All programs for the transitions; not so, perhaps, if stacks are told otherwise.
+    Programs(CannotTrace),
+    /// Anything else.
+    Maps(CannotTrace),
+}
+
+fn load_with(
+    support: &Support,
+    plan: &Plan,
+    settings: &Settings,
+    stacks: &Served,
+) -> Result<Loaded, Refused> {
+    let offsets = support.offsets.known().ok_or_else(|| broken("the plan was made without offsets"));
+    let offsets = offsets.map_err(Refused::Maps)?;
+    let mut ebpf = open(support, offsets, settings, stacks.by).map_err(|error| Refused::Maps(CannotTrace {
         what: format!("the kernel refused the maps of the BPF object: {}", chain(&error)),
         hint: "run `closewait-trace doctor`; a memory limit (ulimit -l) or a container's seccomp profile can do this".into(),
-    })?;
+    }))?;
     // The logger must take its map before any program is loaded.
     let logger = (settings.log_level > 0)
         .then(|| EbpfLogger::init(&mut ebpf))
         .transpose()
-        .map_err(|error| broken(format!("the BPF log cannot be opened: {error}")))?;
+        .map_err(|error| Refused::Maps(broken(format!("the BPF log cannot be opened: {error}"))))?;
     let mut loading = Loading { support, ebpf, events: Vec::new(), task_files: None, btf: None };
     let mut served = Vec::new();
     for choice in &plan.choices {
-        let mut outcome =
-            Served { purpose: choice.purpose, by: None, refused: choice.ruled_out.clone(), covered: false };
+        if choice.purpose == Purpose::UserStack {
+            served.push(stacks.clone());
+            continue;
+        }
+        let mut outcome = Served::nothing(choice.purpose);
+        outcome.refused.clone_from(&choice.ruled_out);
         if choice.purpose == Purpose::UringOpener && covers_uring(&served) {
             outcome.covered = true;
             outcome.refused.clear();
@@ -117,7 +150,7 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
             continue;
         }
         for &hook in &choice.candidates {
-            match loading.attach(choice.purpose, hook, settings) {
+            match loading.attach(choice.purpose, hook) {
                 Ok(()) => {
                     outcome.by = Some(hook);
                     break;
@@ -126,10 +159,10 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
             }
         }
         if choice.purpose == Purpose::Transitions && outcome.by.is_none() {
-            return Err(CannotTrace {
+            return Err(Refused::Programs(CannotTrace {
                 what: outcome.degraded().unwrap_or_default(),
                 hint: "run `closewait-trace doctor` to see what this kernel refuses".into(),
-            });
+            }));
         }
         served.push(outcome);
     }
@@ -144,11 +177,21 @@ fn covers_uring(served: &[Served]) -> bool {
         .any(|s| s.purpose == Purpose::AcceptOpener && matches!(s.by, Some(Hook::Fentry | Hook::Kprobe)))
 }
 
-fn open(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, aya::EbpfError> {
+fn open(
+    support: &Support,
+    offsets: &Offsets,
+    settings: &Settings,
+    stacks: Option<Hook>,
+) -> Result<Ebpf, aya::EbpfError> {
     let mut wire = [0_u8; Offsets::SIZE];
     offsets.write(&mut &mut wire[..]);
     let wake_at = u64::from(settings.ring_bytes / 2);
-    let stacks = u8::from(settings.stacks);
+    let stacks_by = match stacks {
+        Some(Hook::UserStack) => stacks_by::COPY,
+        Some(_) => stacks_by::FRAME_POINTERS,
+        None => stacks_by::NOTHING,
+    };
+    let has_task_pt_regs = u8::from(support.task_pt_regs);
     let only_netns = settings.only_netns.map_or(0, |netns| netns.0);
     let mut loader = EbpfLoader::new();
     loader
@@ -157,14 +200,22 @@ fn open(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, aya::EbpfError> 
         .btf(None)
         .override_global("OFFSETS", &wire, true)
         .override_global("WAKE_AT", &wake_at, true)
-        .override_global("STACKS_ON", &stacks, true)
+        .override_global("STACKS_BY", &stacks_by, true)
+        .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
         .override_global("ONLY_NETNS", &only_netns, true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("RECORDS", settings.ring_bytes)
         .map_max_entries("SOCKETS", settings.sockets);
     if settings.log_level == 0 {
         // The programs refer to the log's ring even when it is dead code; a page is the least it can be.
-        loader.map_max_entries("AYA_LOGS", 4096);
+        loader.map_max_entries("AYA_LOGS", PAGE);
+    }
+    // Nor do unused maps take memory: 8 MiB for the stacks by id, 4 MiB for the copies.
+    if stacks_by != stacks_by::FRAME_POINTERS {
+        loader.map_max_entries("STACKS", 1);
+    }
+    if stacks_by != stacks_by::COPY {
+        loader.map_max_entries("COPIES", PAGE);
     }
     loader.load(OBJECT)
 }
@@ -178,7 +229,7 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    fn attach(&mut self, purpose: Purpose, hook: Hook, settings: &Settings) -> Result<(), String> {
+    fn attach(&mut self, purpose: Purpose, hook: Hook) -> Result<(), String> {
         let events = &self.support.events;
         match (purpose, hook) {
             (Purpose::Transitions, Hook::RawTp) => {
@@ -201,8 +252,6 @@ impl Loading<'_> {
             (Purpose::EofRead, Hook::Fentry) => self.fentry("eof_fentry", "tcp_cleanup_rbuf"),
             (Purpose::EofRead, Hook::Kprobe) => self.kprobe("eof_kprobe", "tcp_cleanup_rbuf"),
             (Purpose::Error, Hook::SkErrorReport) => self.raw("error_raw", "inet_sk_error_report"),
-            (Purpose::UserStack, Hook::Stack) if settings.stacks => Ok(()),
-            (Purpose::UserStack, Hook::Stack) => Err("switched off by --stacks off".into()),
             (Purpose::Holders, Hook::IterTaskFile) => self.iter_task_file(),
             (purpose, hook) => Err(format!("{hook} does not serve {}", purpose.name())),
         }
@@ -279,6 +328,7 @@ impl Loaded {
         Ok(Maps {
             records: self.map("RECORDS")?,
             sockets: self.map("SOCKETS")?,
+            copies: self.map("COPIES")?,
             stacks: self.map("STACKS")?,
             counters,
         })
@@ -310,47 +360,5 @@ impl Loaded {
     }
 }
 
-fn broken(what: impl Into<String>) -> CannotTrace {
-    CannotTrace {
-        what: what.into(),
-        hint: "this build is broken: rebuild it, or report it with `closewait-trace --version`".into(),
-    }
-}
-
-/// A refusal in one line: the kernel's answer first, the verifier's last words if it spoke.
-fn refusal(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            log::debug!("verifier: {log}");
-            // After its reason the verifier prints statistics.
-            let statistics = ["processed ", "stack depth ", "verification time "];
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.is_empty() && !statistics.iter().any(|word| line.starts_with(word)));
-            match last {
-                Some(last) => format!("refused at load: {io_error}; verifier: {last}"),
-                None => format!("refused at load: {io_error}"),
-            }
-        }
-        other => chain(other),
-    }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text.replace('\n', " ")
-}
-
 // The counter slots are an array in the object; a slot more here would read past it.
-const _: () = assert!(counter::COUNT > counter::ACCEPT_MISSED);
+const _: () = assert!(counter::COUNT > counter::COPY_PUT_OFF);

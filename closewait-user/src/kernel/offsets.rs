@@ -4,6 +4,7 @@
 use closewait_ebpf::{ABSENT, Offsets};
 
 use super::btf::{Btf, BtfError};
+use super::regs;
 use super::tracefs::Event;
 
 /// The tracepoint formats this kernel offers; `None` when it has no such event or
@@ -38,6 +39,8 @@ const STRUCTS: &[&str] = &[
     "inode",
     "io_kiocb",
     "pid",
+    "mm_struct",
+    "pt_regs",
 ];
 
 /// The offsets of this kernel; a member it lacks is [`ABSENT`].
@@ -85,6 +88,14 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         task_thread_pid: at(&["task_struct", "thread_pid"]),
         pid_level: at(&["pid", "level"]),
         pid_numbers: at(&["pid", "numbers"]),
+        task_mm: at(&["task_struct", "mm"]),
+        task_stack: at(&["task_struct", "stack"]),
+        mm_start_code: start_code(&btf),
+        regs_ip: regs::IP.offset(&btf),
+        regs_sp: regs::SP.offset(&btf),
+        regs_fp: regs::FP.offset(&btf),
+        regs_lr: regs::LR.map_or(ABSENT, |lr| lr.offset(&btf)),
+        stack_regs: regs::on_stack(&btf),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
         tp_newstate: field(&events.set_state, "newstate"),
@@ -93,6 +104,16 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         tp_uring_req: field(&events.uring_complete, "req"),
         tp_uring_res: field(&events.uring_complete, "res"),
     })
+}
+
+/// Where the bounds of a program's code are; the programs read both with one call.
+fn start_code(btf: &Btf) -> u16 {
+    let start = btf.offset(&["mm_struct", "start_code"]);
+    let end = btf.offset(&["mm_struct", "end_code"]);
+    match (start, end) {
+        (Some(start), Some(end)) if end == start + 8 => start,
+        _ => ABSENT,
+    }
 }
 
 /// Members without which no transition can be told, and that this kernel lacks.
@@ -149,6 +170,17 @@ pub fn missing_for_holders(offsets: &Offsets) -> Vec<&'static str> {
     ])
 }
 
+/// Members without which a user stack cannot be copied, and that this kernel lacks.
+pub fn missing_for_copy(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("task_struct.mm", offsets.task_mm),
+        ("mm_struct.start_code and end_code", offsets.mm_start_code),
+        ("pt_regs' instruction pointer", offsets.regs_ip),
+        ("pt_regs' stack pointer", offsets.regs_sp),
+        ("pt_regs' frame pointer", offsets.regs_fp),
+    ])
+}
+
 fn absent(members: &[(&'static str, u16)]) -> Vec<&'static str> {
     members.iter().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| *name).collect()
 }
@@ -168,6 +200,7 @@ mod tests {
         assert_eq!(missing_for_fd_walk(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_holders(&offsets), Vec::<&str>::new());
+        assert_eq!(missing_for_copy(&offsets), Vec::<&str>::new());
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
         assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");

@@ -4,9 +4,11 @@
 
 use std::fmt;
 
-use closewait_ebpf::ABSENT;
+use closewait_ebpf::{ABSENT, Offsets};
 
-use super::offsets::{missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_transitions};
+use super::offsets::{
+    missing_for_copy, missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_transitions,
+};
 use super::support::Support;
 use crate::fact::Fact;
 
@@ -32,7 +34,9 @@ pub enum Hook {
     SockRecvLength,
     /// sock:inet_sk_error_report.
     SkErrorReport,
-    /// User stacks.
+    /// User stacks copied, to be unwound by their tables.
+    UserStack,
+    /// User stacks by the kernel's walk of frame pointers.
     Stack,
     /// The iterator over the descriptors of all tasks.
     IterTaskFile,
@@ -51,6 +55,7 @@ impl Hook {
             Self::TcpDestroySock => "tcp_destroy_sock",
             Self::SockRecvLength => "sock_recv_length",
             Self::SkErrorReport => "sk_error_report",
+            Self::UserStack => "user_stack",
             Self::Stack => "stack",
             Self::IterTaskFile => "iter_task_file",
         }
@@ -229,6 +234,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
         rule(Hook::Kprobe, no_eof.or(no_kprobes)),
     ];
     let error = [rule(Hook::SkErrorReport, no_sk_err)];
+    let user_stack = [rule(Hook::Stack, None), rule(Hook::UserStack, no_copy(support, offsets))];
     Ok(Plan {
         choices: vec![
             choice(Purpose::Transitions, &set_state),
@@ -237,9 +243,20 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
             choice(Purpose::UringOpener, &uring),
             choice(Purpose::EofRead, &eof_read),
             choice(Purpose::Error, &error),
-            choice(Purpose::UserStack, &[rule(Hook::Stack, None)]),
+            choice(Purpose::UserStack, &user_stack),
             choice(Purpose::Holders, &[rule(Hook::IterTaskFile, no_holders)]),
         ],
+    })
+}
+
+/// Why user stacks cannot be copied.
+fn no_copy(support: &Support, offsets: &Offsets) -> Option<String> {
+    let missing = missing_for_copy(offsets);
+    if !missing.is_empty() {
+        return Some(format!("the kernel's BTF has no {}", missing.join(", ")));
+    }
+    (!support.task_pt_regs && offsets.stack_regs == ABSENT).then(|| {
+        "this kernel has no helper bpf_task_pt_regs, and where else the registers are is not known".to_owned()
     })
 }
 
@@ -264,7 +281,6 @@ mod tests {
     use crate::kernel::offsets::Events;
     use crate::kernel::support::Capabilities;
     use crate::kernel::tracefs::{Event, Place};
-    use closewait_ebpf::Offsets;
 
     fn event() -> Option<Event> {
         Event::parse("ID: 1\n\tfield:int ret;\toffset:16;\tsize:8;\n")
@@ -287,6 +303,7 @@ mod tests {
                 uring_complete: event(),
             },
             kprobes: true,
+            task_pt_regs: true,
             first_cpu: 0,
         }
     }
@@ -305,7 +322,7 @@ mod tests {
             (Purpose::UringOpener, vec![Hook::IoUring]),
             (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::Fentry, Hook::Kprobe]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
-            (Purpose::UserStack, vec![Hook::Stack]),
+            (Purpose::UserStack, vec![Hook::Stack, Hook::UserStack]),
             (Purpose::Holders, vec![Hook::IterTaskFile]),
         ];
         for (purpose, want) in table {
@@ -325,6 +342,23 @@ mod tests {
         let plan = plan(&support, &[Hook::Fentry]).unwrap();
         let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;
         assert_eq!(ruled_out[0], (Hook::Fentry, "switched off by --without".to_owned()));
+    }
+
+    #[test]
+    fn registers_come_from_the_helper_or_from_where_they_are_known_to_be() {
+        let absent_is = |missing: &[fn(&mut Offsets) -> &mut u16], task_pt_regs| {
+            let mut support = able();
+            let Fact::Known(offsets) = &mut support.offsets else { panic!("known above") };
+            for member in missing {
+                *member(offsets) = ABSENT;
+            }
+            support.task_pt_regs = task_pt_regs;
+            candidates(&support, &[], Purpose::UserStack)
+        };
+        assert_eq!(absent_is(&[], false), [Hook::Stack, Hook::UserStack]);
+        assert_eq!(absent_is(&[|o| &mut o.stack_regs], true), [Hook::Stack, Hook::UserStack]);
+        assert_eq!(absent_is(&[|o| &mut o.stack_regs], false), [Hook::Stack]);
+        assert_eq!(absent_is(&[|o| &mut o.mm_start_code], true), [Hook::Stack]);
     }
 
     #[test]

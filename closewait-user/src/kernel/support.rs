@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported};
 use closewait_ebpf::Offsets;
 
 use super::offsets::{Events, offsets};
@@ -38,6 +40,8 @@ pub struct Support {
     pub events: Events,
     /// Whether the kernel has a kprobe event source.
     pub kprobes: bool,
+    /// Whether programs may ask for a task's user registers (5.15 and later).
+    pub task_pt_regs: bool,
     /// Online CPUs, the first of them.
     pub first_cpu: u32,
 }
@@ -97,6 +101,7 @@ impl Support {
             tracefs,
             events,
             kprobes: Path::new("/sys/bus/event_source/devices/kprobe/type").exists(),
+            task_pt_regs: task_pt_regs(),
             first_cpu: first_cpu(),
         }
     }
@@ -111,6 +116,11 @@ fn events(tracefs: &Tracefs) -> Events {
         exit_accept4: event("syscalls", "sys_exit_accept4"),
         uring_complete: event("io_uring", "io_uring_complete"),
     }
+}
+
+/// Without the privilege to ask, it is no.
+fn task_pt_regs() -> bool {
+    matches!(is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_task_pt_regs), Ok(true))
 }
 
 fn capabilities() -> Fact<Capabilities> {

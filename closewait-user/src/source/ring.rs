@@ -20,6 +20,7 @@ use crate::verdict::OpenedVia;
 /// The live source.
 pub struct RingSource {
     records: AsyncFd<RingBuf<MapData>>,
+    copies: AsyncFd<RingBuf<MapData>>,
     sockets: HashMap<MapData, u64, [u8; Remembered::SIZE]>,
     stacks: StackTraceMap<MapData>,
     counters: Counters,
@@ -29,11 +30,9 @@ pub struct RingSource {
 impl RingSource {
     /// Takes over the maps. Must be called inside a tokio runtime.
     pub fn new(maps: Maps) -> io::Result<Self> {
-        // SAFETY: the descriptor is the map's, which the ring owns until it is dropped
-        // with this AsyncFd; it is never replaced.
-        let records = unsafe { AsyncFd::register_with_interest(maps.records, Interest::READABLE) };
         Ok(Self {
-            records: records.map_err(io::Error::from)?,
+            records: watched(maps.records)?,
+            copies: watched(maps.copies)?,
             sockets: maps.sockets,
             stacks: maps.stacks,
             counters: maps.counters,
@@ -41,30 +40,39 @@ impl RingSource {
         })
     }
 
-    /// Waits until the kernel says that the ring fills.
+    /// Waits until the kernel says that the ring fills, or that a stack was copied:
+    /// where its code is must be found out while its process lives.
     pub async fn filling(&mut self) -> io::Result<()> {
-        self.records.readable_mut().await?.clear_ready();
+        tokio::select! {
+            ready = self.records.readable_mut() => ready?.clear_ready(),
+            ready = self.copies.readable_mut() => ready?.clear_ready(),
+        }
         Ok(())
     }
 
-    /// Feeds every record that is there now to `sink`; returns how many.
+    /// Feeds every record that is there now to `sink`; returns how many. A record that
+    /// names a copied stack was sent after the copy: so the copies are read last.
     pub fn drain(&mut self, mut sink: impl FnMut(Item)) -> u64 {
-        let mut records = 0;
-        while let Some(record) = self.records.get_mut().next() {
-            records += 1;
-            match decode::decode(&record) {
-                Ok(Item::Path(mut path)) => {
-                    path.addrs = addresses(&self.stacks, path.stack);
-                    sink(Item::Path(path));
-                }
-                Ok(item) => sink(item),
-                Err(error) => {
-                    log::warn!("a record was dropped: {error}");
-                    self.malformed += 1;
+        let mut count = 0;
+        for ring in [&mut self.records, &mut self.copies] {
+            while let Some(record) = ring.get_mut().next() {
+                count += 1;
+                match decode::decode(&record) {
+                    Ok(Item::Path(mut path)) => {
+                        if path.copy.is_none() {
+                            path.addrs = addresses(&self.stacks, path.stack);
+                        }
+                        sink(Item::Path(path));
+                    }
+                    Ok(item) => sink(item),
+                    Err(error) => {
+                        log::warn!("a record was dropped: {error}");
+                        self.malformed += 1;
+                    }
                 }
             }
         }
-        records
+        count
     }
 
     /// What was lost since the last call.
@@ -123,13 +131,16 @@ impl RingSource {
             log::debug!("{sk:?} could not be marked: {error}");
         }
     }
-
-    /// The addresses of a stack, innermost first; empty when the kernel has none.
-    pub fn addresses(&self, stack: StackId) -> Vec<u64> {
-        addresses(&self.stacks, stack)
-    }
 }
 
+fn watched(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the descriptor is the map's, which the ring owns until it is dropped
+    // with this AsyncFd; it is never replaced.
+    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+    ring.map_err(io::Error::from)
+}
+
+/// The addresses of a stack, innermost first; empty when the kernel has none.
 fn addresses(stacks: &StackTraceMap<MapData>, stack: StackId) -> Vec<u64> {
     stacks
         .get(&stack.0, 0)

@@ -12,18 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::Stack;
 use super::lru::Lru;
 use super::places::{Placed, Processes};
 use super::symbolize::Symbols;
 use crate::fact::Fact;
-use crate::item::{Path, StackId, Task};
+use crate::item::{Path, StackId};
 
 /// Stacks that may wait to be placed, and again to be named. A stack waits here
-/// once per call path of a process, not once per socket; 1024 of 127 addresses are 1 MB.
-pub const MAX_WAITING: usize = 1024;
+/// once per call path of a process, not once per socket; 256 copies are 4 MB, and
+/// that is twice as many as the kernel side makes in a second.
+pub const MAX_WAITING: usize = 256;
 
 /// Named stacks that are kept; about 300 bytes a frame.
 pub const MAX_STACKS: usize = 4096;
@@ -59,15 +60,8 @@ pub struct Counts {
 
 #[derive(Debug)]
 struct Job {
-    task: Task,
-    addrs: Vec<u64>,
-    answer: Answer,
-}
-
-#[derive(Debug)]
-enum Answer {
-    Keep(Key),
-    Give(oneshot::Sender<Named>),
+    path: Path,
+    key: Key,
 }
 
 type Key = (u32, StackId);
@@ -104,11 +98,25 @@ impl Stacks {
 
     /// Asks for the stack of a call path that was just seen for the first time.
     /// Never blocks: when too many wait already, the stack is given up.
-    pub fn remember(&self, path: &Path) {
+    pub fn remember(&self, path: Path) {
         let key = (path.task.pid, path.stack);
-        // Also when it is known: the same ids may come from a later process.
-        self.results.lock().insert(key, None);
-        self.send(Job { task: path.task.clone(), addrs: path.addrs.clone(), answer: Answer::Keep(key) });
+        {
+            let mut stacks = self.results.lock();
+            // A path is copied more than once, in case that a copy cannot be used. But
+            // the id of an address list may come again from a later process.
+            if path.copy.is_some() && matches!(stacks.get(&key), Some(None | Some(Fact::Known(_)))) {
+                return;
+            }
+            stacks.insert(key, None);
+        }
+        self.results.asked.fetch_add(1, Ordering::Relaxed);
+        match self.queue.try_send(Job { path, key }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => self.results.give_up(job.key),
+            Err(TrySendError::Disconnected(job)) => {
+                self.results.settle(job.key, Fact::unknown("not symbolised: the worker has stopped"));
+            }
+        }
     }
 
     /// The stack of a call path, as far as it is known now.
@@ -137,17 +145,6 @@ impl Stacks {
         tokio::time::timeout(timeout, known).await.unwrap_or_else(|_| self.get(pid, stack))
     }
 
-    /// Names a stack that is needed once (that of a closer, say), waiting at most `timeout`.
-    pub async fn resolve_now(&self, task: &Task, addrs: &[u64], timeout: Duration) -> Named {
-        let (give, answer) = oneshot::channel();
-        self.send(Job { task: task.clone(), addrs: addrs.to_vec(), answer: Answer::Give(give) });
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(named)) => named,
-            Ok(Err(_)) => Fact::unknown("not symbolised: the worker has stopped"),
-            Err(_) => Fact::unknown(format!("not symbolised within {} ms", timeout.as_millis())),
-        }
-    }
-
     /// What became of stacks so far.
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -158,17 +155,6 @@ impl Stacks {
             unknown: get(&results.unknown),
             dropped: get(&results.dropped),
             forgotten: results.lock().dropped,
-        }
-    }
-
-    fn send(&self, job: Job) {
-        self.results.asked.fetch_add(1, Ordering::Relaxed);
-        match self.queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => self.results.give_up(job.answer),
-            Err(TrySendError::Disconnected(job)) => {
-                self.results.settle(job.answer, Fact::unknown("not symbolised: the worker has stopped"));
-            }
         }
     }
 }
@@ -191,49 +177,44 @@ impl Results {
         }))
     }
 
-    fn settle(&self, answer: Answer, named: Named) {
+    fn settle(&self, key: Key, named: Named) {
         let counter = if named.known().is_some() { &self.named } else { &self.unknown };
         counter.fetch_add(1, Ordering::Relaxed);
-        match answer {
-            Answer::Keep(key) => {
-                self.lock().insert(key, Some(named));
-                self.changed.notify_waiters();
-            }
-            // Nobody waits any more: it came too late, and the asker has said so.
-            Answer::Give(give) => drop(give.send(named)),
-        }
+        self.lock().insert(key, Some(named));
+        self.changed.notify_waiters();
     }
 
-    fn give_up(&self, answer: Answer) {
+    fn give_up(&self, key: Key) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        self.settle(
-            answer,
-            Fact::unknown(format!("not symbolised: {MAX_WAITING} stacks were waiting already")),
-        );
+        self.settle(key, Fact::unknown(format!("not symbolised: {MAX_WAITING} stacks were waiting already")));
     }
 }
 
-fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Answer)>, results: &Results) {
+fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Results) {
     let mut processes = Processes::default();
-    while let Ok(Job { task, addrs, answer }) = jobs.recv() {
-        match processes.place(&task, &addrs) {
-            Err(reason) => results.settle(answer, Fact::Unknown(reason)),
-            Ok(placed) => match out.try_send((placed, answer)) {
+    while let Ok(Job { path, key }) = jobs.recv() {
+        let placed = match &path.copy {
+            Some(_) => Err("its copy is not unwound yet".into()),
+            None => processes.place(&path.task, &path.addrs),
+        };
+        match placed {
+            Err(reason) => results.settle(key, Fact::Unknown(reason)),
+            Ok(placed) => match out.try_send((placed, key)) {
                 Ok(()) => {}
-                Err(TrySendError::Full((_, answer))) => results.give_up(answer),
-                Err(TrySendError::Disconnected((_, answer))) => {
-                    results.settle(answer, Fact::unknown("not symbolised: the worker has stopped"));
+                Err(TrySendError::Full((_, key))) => results.give_up(key),
+                Err(TrySendError::Disconnected((_, key))) => {
+                    results.settle(key, Fact::unknown("not symbolised: the worker has stopped"));
                 }
             },
         }
     }
 }
 
-fn name_all(placed: &Receiver<(Placed, Answer)>, results: &Results) {
+fn name_all(placed: &Receiver<(Placed, Key)>, results: &Results) {
     let mut symbols = Symbols::default();
     loop {
         match placed.recv_timeout(FORGET_AFTER) {
-            Ok((placed, answer)) => results.settle(answer, name(&mut symbols, &placed)),
+            Ok((placed, key)) => results.settle(key, name(&mut symbols, &placed)),
             Err(RecvTimeoutError::Timeout) => symbols.forget(),
             Err(RecvTimeoutError::Disconnected) => return,
         }

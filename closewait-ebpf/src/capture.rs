@@ -1,0 +1,291 @@
+//! The user stack as it is: registers and up to 16 KiB of bytes, from which userspace
+//! finds the frames by unwind tables. Only the first few times a process takes a call
+//! path; after that its id is all that is needed.
+//!
+//! **What a call path is.** A hash over the user instruction pointer, the stack
+//! pointer's place in its page, and those words of the first KiB of stack that point
+//! into the code of the executable. Such words are the return addresses, and a few that
+//! calls before left behind: so one path may have several ids, which costs a copy each.
+//! The stack pointer stands for what the words do not show (callers beyond the first
+//! KiB, and code in libraries, JITs and interpreters): thread and goroutine stacks begin
+//! at pages, so its place in a page is the depth of the stack modulo 4 KiB. Two paths
+//! share an id only if all of it is equal.
+
+use aya_ebpf::{
+    bindings::BPF_RB_FORCE_WAKEUP,
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns,
+        bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_task_pt_regs,
+    },
+};
+use closewait_ebpf::{ABSENT, Copied, STACK_LONG, STACK_SHORT, counter, kind};
+
+use crate::{
+    maps::{self, COPIES, COPYING, COPYING_ALL, PATHS, SCRATCH},
+    memory::read,
+    tunables::{HAS_TASK_PT_REGS, offset},
+    user_stack,
+};
+
+/// A path is copied this often, so that a copy that could not be used is made good.
+const COPIES_PER_PATH: u8 = 3;
+
+/// Copies of one process, and of all, in [`WINDOW_NS`]. A copy costs some 6 us here and
+/// 200 us to be named; all of them fit into the ring if nobody reads it for a second.
+const PER_PROCESS: u32 = 32;
+const OVERALL: u32 = 128;
+const WINDOW_NS: u64 = 1_000_000_000;
+
+/// The words that are hashed: 1 KiB.
+const HASHED: usize = 128;
+
+/// The stack is read in pieces, and where it ends within one, in smaller pieces.
+const PIECE: usize = 1024;
+const SMALL_PIECE: usize = 64;
+
+const EFAULT: i32 = 14;
+const EBUSY: i32 = 16;
+
+/// Room to hash a stack in. The programs' own stack is too small, and another task may
+/// preempt a program on this CPU: `owner` tells.
+#[repr(C)]
+pub(crate) struct Scratch {
+    owner: u64,
+    words: [u64; HASHED],
+}
+
+/// Copies since `began_ns`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    began_ns: u64,
+    copies: u32,
+    reserved: u32,
+}
+
+/// Where user code was when it entered the kernel.
+#[derive(Clone, Copy)]
+struct Entry {
+    regs: u64,
+    ip: u64,
+    sp: u64,
+}
+
+/// The id of the running task's call path, or a negative errno; copies the stack if it is new.
+///
+/// Not inlined: it is the larger part of every program that takes a stack.
+#[inline(never)]
+pub(crate) fn take() -> i32 {
+    let (task, regs) = user_regs();
+    // SAFETY: integers, at offsets of the structures that the addresses are of.
+    let (mm, entry) = unsafe {
+        let entry = Entry { regs, ip: member(regs, offset!(regs_ip)), sp: member(regs, offset!(regs_sp)) };
+        (member::<u64>(task, offset!(task_mm)), entry)
+    };
+    if mm == 0 || entry.ip == 0 {
+        // A kernel thread, or a worker of io_uring: it has no user code.
+        return -EFAULT;
+    }
+    // SAFETY: no precondition.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    let id = path_id(mm, entry, pid_tgid);
+    if id < 0 {
+        return id;
+    }
+    let tgid = pid_tgid >> 32;
+    let key = tgid << 32 | id as u64;
+    // SAFETY: the entry lives at least until this program ends (RCU); a count lost
+    // between two CPUs costs one more copy.
+    let copies = PATHS.get_ptr(key).map_or(0, |copies| unsafe { *copies });
+    if copies < COPIES_PER_PATH && copy(entry, id, tgid as u32) {
+        let _ = PATHS.insert(key, copies + 1, 0);
+    }
+    id
+}
+
+/// The running task, and the user registers that its entry into the kernel saved.
+#[inline(always)]
+fn user_regs() -> (u64, u64) {
+    // SAFETY: the running task lives.
+    unsafe {
+        if HAS_TASK_PT_REGS.load() != 0 {
+            let task = bpf_get_current_task_btf();
+            return (task as u64, bpf_task_pt_regs(task) as u64);
+        }
+        // They are at the end of the task's kernel stack.
+        let task = bpf_get_current_task();
+        (task, read::<u64>(task + u64::from(offset!(task_stack))) + u64::from(offset!(stack_regs)))
+    }
+}
+
+/// Reads a member of the structure at `base`.
+///
+/// # Safety
+/// `T` must be valid for any bit pattern, and `base` an address that came from [`user_regs`].
+#[inline(always)]
+unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
+    // SAFETY: as the caller promises. The verifier knows the types of addresses that the
+    // newer helpers gave, and allows loads, which survive a bad address; and it sees one
+    // of the two branches.
+    unsafe {
+        if HAS_TASK_PT_REGS.load() != 0 {
+            ((base + u64::from(offset)) as *const T).read_volatile()
+        } else {
+            read(base + u64::from(offset))
+        }
+    }
+}
+
+#[inline(always)]
+fn path_id(mm: u64, entry: Entry, me: u64) -> i32 {
+    /// 2^64 divided by the golden ratio: spreads low bits over high ones.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return -EBUSY;
+    };
+    // SAFETY: integers; the slot is this CPU's, and has the room that is named.
+    unsafe {
+        let start_code: u64 = member(mm, offset!(mm_start_code));
+        let end_code: u64 = member(mm, offset!(mm_start_code) + 8);
+        let code = end_code.wrapping_sub(start_code);
+        (&raw mut (*scratch).owner).write_volatile(me);
+        let words = (&raw mut (*scratch).words).cast::<u64>();
+        if bpf_probe_read_user(words.cast(), (HASHED * 8) as u32, entry.sp as *const _) != 0
+            && !read_shorter(words.cast(), entry.sp)
+        {
+            return -EFAULT;
+        }
+        let mut hash = (entry.ip ^ (entry.sp & 0xfff)).wrapping_mul(SPREAD);
+        let mut at = 0;
+        while at < HASHED {
+            // Eight at a time: a loop costs as much as its body. Read twice, so that
+            // what is done with the few that count is not done with all.
+            for word in 0..8 {
+                let word = words.add(at + word);
+                if word.read_volatile().wrapping_sub(start_code) < code {
+                    hash = (hash ^ word.read_volatile()).wrapping_mul(SPREAD);
+                }
+            }
+            at += 8;
+        }
+        if (&raw const (*scratch).owner).read_volatile() != me {
+            // Preempted meanwhile, and the words are another task's.
+            return -EBUSY;
+        }
+        (hash >> 33) as i32
+    }
+}
+
+/// Reads the words of a stack that ends within the first KiB; what is beyond its end is zero.
+#[inline(always)]
+unsafe fn read_shorter(words: *mut u8, sp: u64) -> bool {
+    let mut any = false;
+    let mut at = 0;
+    while at < HASHED * 8 {
+        // SAFETY: as the caller promises; `at` stays below the room's size.
+        let read = unsafe {
+            bpf_probe_read_user(words.add(at).cast(), SMALL_PIECE as u32, (sp + at as u64) as *const _)
+        };
+        any |= read == 0;
+        at += SMALL_PIECE;
+    }
+    any
+}
+
+/// Copies the stack, unless there were too many copies lately.
+#[inline(always)]
+fn copy(entry: Entry, id: i32, tgid: u32) -> bool {
+    // SAFETY: no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if !may_copy(tgid, now) {
+        maps::count(counter::COPY_PUT_OFF);
+        return false;
+    }
+    let mut word = 0_u64;
+    let last = entry.sp + (STACK_SHORT - 8) as u64;
+    // SAFETY: there is room for eight bytes; the helper checks the source.
+    let goes_on = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, last as *const _) } == 0;
+    if goes_on { send::<STACK_LONG>(entry, id, now) } else { send::<STACK_SHORT>(entry, id, now) }
+}
+
+#[inline(always)]
+fn may_copy(tgid: u32, now: u64) -> bool {
+    if COPYING.get_ptr(tgid).is_none() {
+        let _ = COPYING.insert(tgid, Window { began_ns: now, copies: 0, reserved: 0 }, 0);
+    }
+    let (Some(own), Some(all)) = (COPYING.get_ptr_mut(tgid), COPYING_ALL.get_ptr_mut(0)) else {
+        return false;
+    };
+    // SAFETY: both live at least until this program ends. Counts lost between CPUs
+    // let a few more through.
+    unsafe { within(own, now, PER_PROCESS) && within(all, now, OVERALL) }
+}
+
+#[inline(always)]
+unsafe fn within(window: *mut Window, now: u64, limit: u32) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if now.wrapping_sub((*window).began_ns) >= WINDOW_NS {
+            (*window).began_ns = now;
+            (*window).copies = 0;
+        }
+        let within = (*window).copies < limit;
+        if within {
+            (*window).copies += 1;
+        }
+        within
+    }
+}
+
+#[inline(always)]
+fn send<const ROOM: usize>(entry: Entry, id: i32, now: u64) -> bool {
+    let ring = (&raw const COPIES).cast_mut().cast();
+    // SAFETY: COPIES is a ring buffer; the kernel gives null or the room asked for.
+    let record = unsafe { bpf_ringbuf_reserve(ring, (Copied::SIZE + ROOM) as u64, 0) }.cast::<Copied>();
+    if record.is_null() {
+        maps::count(counter::LOST_COPY);
+        return false;
+    }
+    // SAFETY: room for a Copied and a stack after it; every member is written. Bytes of
+    // the room beyond `len` are left as they were, in a ring that is userspace's own.
+    unsafe {
+        (*record).kind = kind::COPIED;
+        (*record).stack_id = id;
+        (*record).at_ns = now;
+        (*record).task = user_stack::task();
+        (*record).ip = entry.ip;
+        (*record).sp = entry.sp;
+        (*record).fp = read(entry.regs + u64::from(offset!(regs_fp)));
+        (*record).lr =
+            if offset!(regs_lr) == ABSENT { 0 } else { read(entry.regs + u64::from(offset!(regs_lr))) };
+        (*record).len = read_stack::<ROOM>(record.add(1).cast(), entry.sp);
+        (*record).reserved = 0;
+        // They are few, and the maps of the process must be read while it lives.
+        bpf_ringbuf_submit(record.cast(), u64::from(BPF_RB_FORCE_WAKEUP));
+    }
+    maps::count(counter::COPIED);
+    true
+}
+
+/// Reads up to `ROOM` bytes of stack; returns how many there were.
+#[inline(always)]
+unsafe fn read_stack<const ROOM: usize>(to: *mut u8, sp: u64) -> u32 {
+    let mut at = 0;
+    // SAFETY: as the caller promises: `at` and a piece stay within the room.
+    unsafe {
+        while at < ROOM {
+            if bpf_probe_read_user(to.add(at).cast(), PIECE as u32, (sp + at as u64) as *const _) != 0 {
+                break;
+            }
+            at += PIECE;
+        }
+        let end = if at < ROOM { at + PIECE } else { at };
+        while at < end {
+            if bpf_probe_read_user(to.add(at).cast(), SMALL_PIECE as u32, (sp + at as u64) as *const _) != 0 {
+                break;
+            }
+            at += SMALL_PIECE;
+        }
+    }
+    at as u32
+}

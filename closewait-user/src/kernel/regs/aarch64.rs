@@ -1,0 +1,18 @@
+//! aarch64: arch/arm64/include/asm/ptrace.h.
+
+use closewait_ebpf::ABSENT;
+
+use super::{Btf, Register};
+
+pub(in super::super) const IP: Register = Register { member: "pc", within: 0 };
+pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };
+/// x29 of `regs[31]`.
+pub(in super::super) const FP: Register = Register { member: "regs", within: 29 * 8 };
+/// x30.
+pub(in super::super) const LR: Option<Register> = Some(Register { member: "regs", within: 30 * 8 });
+
+/// Not known: the size of a kernel stack depends on the size of pages. Kernels since
+/// 5.15 have a helper to ask.
+pub(in super::super) const fn on_stack(_: &Btf) -> u16 {
+    ABSENT
+}

@@ -1,0 +1,36 @@
+//! x86-64: arch/x86/include/asm/ptrace.h.
+
+use closewait_ebpf::ABSENT;
+
+use super::{Btf, Register};
+
+pub(in super::super) const IP: Register = Register { member: "ip", within: 0 };
+pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };
+pub(in super::super) const FP: Register = Register { member: "bp", within: 0 };
+/// Return addresses are on the stack.
+pub(in super::super) const LR: Option<Register> = None;
+
+/// `THREAD_SIZE` of a kernel without KASAN; the registers end where the stack does
+/// (`task_pt_regs`, with a `TOP_OF_KERNEL_STACK_PADDING` of 0 in all kernels that have
+/// no helper to ask).
+const KERNEL_STACK: u32 = 16 << 10;
+
+/// From the start of a kernel stack to the user registers.
+pub(in super::super) fn on_stack(btf: &Btf) -> u16 {
+    let offset = btf.size("pt_regs").and_then(|size| KERNEL_STACK.checked_sub(size));
+    offset.and_then(|offset| u16::try_from(offset).ok()).unwrap_or(ABSENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registers_are_where_the_system_call_entry_pushes_them() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
+        let btf = Btf::parse(&bytes, &["pt_regs"]).unwrap();
+        // arch/x86/entry/calling.h, PUSH_REGS.
+        assert_eq!([IP, SP, FP].map(|register| register.offset(&btf)), [128, 152, 32]);
+        assert_eq!(on_stack(&btf), (16 << 10) - 168);
+    }
+}
