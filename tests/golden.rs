@@ -121,6 +121,7 @@ fn leak(first: u32, n: u32, pid: u32) -> Vec<Report> {
 fn release(id: u32, at: MonoNs, how: Fact<Ending>, closer: Fact<Closer>) -> Report {
     Report::Released(Box::new(Release {
         released: Released {
+            not_before: None,
             id: SocketId::from_parts(id, 1),
             netns: Netns(4_026_531_840),
             tuple: tuple("10.0.0.1", 8080, "10.0.0.2", 50_000),

@@ -21,6 +21,7 @@ mod live {
     mod workload;
 
     // The tests.
+    mod ages;
     mod counts;
     mod doctor;
     mod doing;

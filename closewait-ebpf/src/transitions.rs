@@ -77,6 +77,9 @@ fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     let netns = netns(sk);
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
+        if unreadable(protocol, netns) {
+            maps::count(counter::UNREADABLE_ENTER);
+        }
         return 0;
     }
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
@@ -99,6 +102,9 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     let netns = netns(sk);
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
+        if unreadable(protocol, netns) {
+            maps::count(counter::UNREADABLE_EDGE);
+        }
         return 0;
     }
     if matches!(edge_use, EdgeUse::Connect) {
@@ -165,6 +171,13 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
 fn foreign(protocol: u16, netns: u32) -> bool {
     let only = ONLY_NETNS.load();
     (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) || (only != 0 && only != netns)
+}
+
+/// Whether a socket looks foreign only because it could not be read: what cannot be
+/// read reads as zero, and neither number is zero on a socket of this event.
+#[inline(always)]
+fn unreadable(protocol: u16, netns: u32) -> bool {
+    protocol == 0 || (netns == 0 && offset!(skc_net) != ABSENT)
 }
 
 #[inline(always)]

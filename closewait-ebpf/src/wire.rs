@@ -380,8 +380,12 @@ pub mod counter {
     pub const LOST_COPY: u32 = 12;
     /// Stacks not copied because there were too many at once; likewise.
     pub const COPY_PUT_OFF: u32 = 13;
+    /// Entries into CLOSE_WAIT of sockets whose protocol or namespace could not be read.
+    pub const UNREADABLE_ENTER: u32 = 14;
+    /// The same of other edges.
+    pub const UNREADABLE_EDGE: u32 = 15;
     /// Number of slots.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 16;
 }
 
 wire! {

@@ -185,7 +185,14 @@ fn snapshot_of_another_namespace(bencher: Bencher) {
     let mut tracker = filled(u64::from);
     let mut out = Vec::new();
     let at = MonoNs(3_000_000_000);
-    let snapshot = Snapshot { began: at, ended: at, netns: Netns(1), complete: true, sockets: Vec::new() };
+    let snapshot = Snapshot {
+        began: at,
+        ended: at,
+        netns: Netns(1),
+        complete: true,
+        proves_absence: true,
+        sockets: Vec::new(),
+    };
     let snapshot = Item::Snapshot(snapshot);
     bencher.bench_local(|| tracker.apply(black_box(&snapshot), &mut out));
 }

@@ -139,12 +139,25 @@ pub struct Gap {
     pub recursion: u64,
     /// Records that could not be parsed.
     pub malformed: u64,
+    /// Edges of sockets whose protocol or namespace the program could not read.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// Sockets, not records: a later look found them in CLOSE_WAIT, which they must
+    /// have entered while the trace ran. What else is counted here may be why.
+    #[serde(default)]
+    pub missed: u64,
 }
 
 impl Gap {
-    /// All records lost, of any kind.
+    /// All records lost, of any kind, and the entries found missing.
     pub fn total(&self) -> u64 {
-        self.enter + self.leave + self.destroy + self.path + self.opener + self.recursion + self.malformed
+        self.records() + self.missed
+    }
+
+    /// All records lost, of any kind.
+    pub fn records(&self) -> u64 {
+        let full = self.enter + self.leave + self.destroy + self.path + self.opener;
+        full + self.recursion + self.malformed + self.unreadable
     }
 
     /// Widens this gap by another one.
@@ -158,6 +171,8 @@ impl Gap {
         self.opener += other.opener;
         self.recursion += other.recursion;
         self.malformed += other.malformed;
+        self.unreadable += other.unreadable;
+        self.missed += other.missed;
     }
 }
 
@@ -174,6 +189,9 @@ pub struct Snapshot {
     /// Even a dump without holes may miss a socket beside a connection storm, about
     /// one in 15 million: one absence is a hint, two in a row are proof enough.
     pub complete: bool,
+    /// Whether a socket that it does not show is taken to have left.
+    #[serde(default)]
+    pub proves_absence: bool,
     /// The sockets in CLOSE_WAIT.
     pub sockets: Vec<DiagSocket>,
 }
@@ -261,4 +279,7 @@ pub struct TcpInfo {
     pub notsent_bytes: Option<u32>,
     /// Unanswered probes.
     pub probes: Option<u8>,
+    /// Retransmission timeout, us.
+    #[serde(default)]
+    pub rto_us: Option<u32>,
 }

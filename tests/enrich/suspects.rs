@@ -31,6 +31,7 @@ pub(super) fn suspects<'a>(sockets: impl IntoIterator<Item = (Netns, &'a DiagSoc
         tuple: socket.tuple,
         kind: SuspectKind::Stuck,
         since: Since::NoLaterThan(MonoNs(1)),
+        missed: false,
         not_before: None,
         mptcp: socket.mptcp,
         tainted: false,

@@ -132,6 +132,7 @@ impl Case {
 
     pub(crate) fn finding(&self) -> Finding {
         let suspect = Suspect {
+            missed: false,
             id: SocketId::from_parts(self.id, 1),
             sk: None,
             netns: Netns(4_026_531_840),

@@ -118,6 +118,11 @@ impl Said {
         Self { word, values: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect() }
     }
 
+    /// The word after `key=`.
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.values.get(key).unwrap_or_else(|| panic!("no {key} in {self:?}"))
+    }
+
     /// The number after `key=`.
     pub(crate) fn number(&self, key: &str) -> u32 {
         let value = self.values.get(key).and_then(|value| value.parse().ok());

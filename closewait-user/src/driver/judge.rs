@@ -253,7 +253,11 @@ impl Judge {
 
     /// All that is known of a suspect.
     fn case(&self, pending: Pending, stacks: &Stacks) -> (Suspect, Evidence) {
-        let Pending { suspect, mut evidence, memory, .. } = pending;
+        let Pending { mut suspect, mut evidence, memory, .. } = pending;
+        if let (Since::NoLaterThan(_), Some(opening)) = (suspect.since, &memory.opening) {
+            // It was open before its peer closed.
+            suspect.not_before = suspect.not_before.max(Some(opening.at));
+        }
         evidence.opener = match memory.opening {
             Some(opening) => Fact::Known(opener(opening, stacks)),
             None => Fact::unknown(self.watched.no_opener(&suspect)),
@@ -295,7 +299,10 @@ impl Watched {
     /// Why the open of a socket is not known.
     fn no_opener(&self, suspect: &Suspect) -> String {
         match (suspect.since, &self.accept) {
-            (Since::NoLaterThan(_), _) => {
+            _ if suspect.missed => {
+                "the record of it was lost, or it was opened before this trace began".into()
+            }
+            (Since::NoLaterThan(_) | Since::Inferred(_), _) => {
                 "it was opened before this trace began, or the record of it was lost".into()
             }
             (Since::Seen(_), Ok(())) => "its open was not seen: older than this trace, or lost".into(),
@@ -307,7 +314,10 @@ impl Watched {
     fn no_eof(&self, suspect: &Suspect) -> Fact<Option<EofRead>> {
         match (suspect.since, &self.eof) {
             (_, Err(why)) => Fact::Unknown(why.clone()),
-            (Since::NoLaterThan(_), Ok(())) => Fact::unknown("it may have been read before this trace began"),
+            (Since::NoLaterThan(_) | Since::Inferred(_), Ok(())) if suspect.missed => Fact::Known(None),
+            (Since::NoLaterThan(_) | Since::Inferred(_), Ok(())) => {
+                Fact::unknown("it may have been read before this trace began")
+            }
             (Since::Seen(_), Ok(())) if suspect.tainted => Fact::unknown("records were lost since"),
             (Since::Seen(_), Ok(())) => Fact::Known(None),
         }

@@ -126,11 +126,15 @@ impl Driver {
     /// A driver that begins now.
     pub fn new(parts: Parts) -> Self {
         let began = Clock::mono_now();
+        let mut tracker = Tracker::new(parts.threshold);
+        if parts.source.is_some() {
+            tracker.watched_from(began);
+        }
         Self {
             judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served)),
             ghosts: Ghosts::default(),
             tape: Tape::new(parts.recorder),
-            tracker: Tracker::new(parts.threshold),
+            tracker,
             loaded: parts.loaded,
             source: parts.source,
             enricher: parts.enricher,
@@ -330,19 +334,25 @@ impl Driver {
     }
 
     /// Turns growth of the loss counters into a gap, which taints what it touches
-    /// and brings the next reconcile forward.
+    /// and brings the next reconcile forward; entries found missing go with it.
     fn count(&mut self, now: MonoNs, last: bool, clock: &Clock) -> io::Result<()> {
         if now < self.next_count && !last {
             return Ok(());
         }
         self.next_count = now + COUNT_EVERY;
-        let Some(gap) = self.source.as_mut().and_then(|source| source.gap(now)) else {
+        let gap = self.source.as_mut().and_then(|source| source.gap(now));
+        let missed = self.tracker.stats().missed - self.lost.missed;
+        if gap.is_none() && missed == 0 {
             return Ok(());
-        };
+        }
+        let since = Gap { from: self.lost.to, to: now, ..Gap::default() };
+        let gap = Gap { missed, ..gap.unwrap_or(since) };
         self.lost.add(&gap);
         self.tape.item(&Item::Gap(gap), now);
         self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
-        self.next_reconcile = now;
+        if gap.records() > 0 {
+            self.next_reconcile = now;
+        }
         self.report(Report::Loss(gap), clock, now)
     }
 
@@ -363,7 +373,7 @@ impl Driver {
                     // A dump beside a storm of connections can miss a live socket without
                     // saying so (1 of 1,500 did). What has left is found out by looking
                     // at it twice, above.
-                    snapshot.complete = false;
+                    snapshot.proves_absence = false;
                     snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
                     let snapshot = Item::Snapshot(snapshot);
                     self.tape.item(&snapshot, now);
@@ -404,8 +414,17 @@ impl Driver {
                         (before, Some(Ending::Aborted))
                     } else {
                         let since = Since::Seen(closed);
-                        let ghost =
-                            Released { id: ghost, netns, tuple, since, at, to: None, by: None, was_suspect };
+                        let ghost = Released {
+                            id: ghost,
+                            netns,
+                            tuple,
+                            since,
+                            not_before: None,
+                            at,
+                            to: None,
+                            by: None,
+                            was_suspect,
+                        };
                         (ghost, Some(Ending::Closed))
                     }
                 }
@@ -431,7 +450,7 @@ impl Driver {
             threshold: self.threshold,
             watched: stats.entered,
             tracker: stats.clone(),
-            lost: self.lost,
+            lost: Gap { missed: stats.missed, ..self.lost },
             degraded: self.degraded.clone(),
             cost: cost::cost(self.source.as_ref()),
         }

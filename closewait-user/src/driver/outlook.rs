@@ -92,6 +92,7 @@ mod tests {
         let end = |port| Endpoint { ip: [10, 0, 0, 1].into(), port };
         let tuple = Tuple { local: end(40_000), remote: end(443) };
         let suspect = Suspect {
+            missed: false,
             id: SocketId::from_parts(id, 1),
             sk: None,
             netns: Netns(1),

@@ -139,6 +139,7 @@ impl Enricher {
                 ended: listed.ended,
                 netns,
                 complete: listed.incomplete.is_none(),
+                proves_absence: listed.incomplete.is_none(),
                 sockets: listed.sockets,
             })
         };

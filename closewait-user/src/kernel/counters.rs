@@ -99,6 +99,8 @@ fn gap(before: &Totals, after: &Totals, from: MonoNs, to: MonoNs) -> Option<Gap>
         opener: grown(counter::LOST_OPENER),
         recursion: after.recursion.unwrap_or(0).saturating_sub(before.recursion.unwrap_or(0)),
         malformed: 0,
+        unreadable: grown(counter::UNREADABLE_ENTER) + grown(counter::UNREADABLE_EDGE),
+        missed: 0,
     };
     (gap.total() > 0).then_some(gap)
 }

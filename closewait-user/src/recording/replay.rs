@@ -120,6 +120,7 @@ impl Replay {
             kind: SuspectKind::Stuck,
             since: released.since,
             not_before: Some(entered),
+            missed: false,
             mptcp: false,
             tainted: false,
         };

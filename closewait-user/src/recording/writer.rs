@@ -189,8 +189,8 @@ impl Recorder {
 }
 
 fn empty(snapshot: &Snapshot) -> Snapshot {
-    let Snapshot { began, ended, netns, complete, .. } = *snapshot;
-    Snapshot { began, ended, netns, complete, sockets: Vec::new() }
+    let Snapshot { began, ended, netns, complete, proves_absence, .. } = *snapshot;
+    Snapshot { began, ended, netns, complete, proves_absence, sockets: Vec::new() }
 }
 
 /// The file, in the thread that writes it.

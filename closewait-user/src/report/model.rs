@@ -126,10 +126,17 @@ impl Age {
 /// When a suspect got stuck: not after the first, not before the second (`None`:
 /// nothing bounds it).
 pub fn entered(suspect: &Suspect) -> (MonoNs, Option<MonoNs>) {
-    match (suspect.kind, suspect.since) {
-        (SuspectKind::Ghost { closed, .. }, _) => (closed, Some(closed)),
-        (SuspectKind::Stuck, Since::Seen(at)) => (at, Some(at)),
-        (SuspectKind::Stuck, Since::NoLaterThan(at)) => (at, suspect.not_before),
+    match suspect.kind {
+        SuspectKind::Ghost { closed, .. } => (closed, Some(closed)),
+        SuspectKind::Stuck => bounds(suspect.since, suspect.not_before),
+    }
+}
+
+/// The bounds of `since`: not after the first, not before the second.
+pub fn bounds(since: Since, not_before: Option<MonoNs>) -> (MonoNs, Option<MonoNs>) {
+    match since {
+        Since::Seen(at) | Since::Inferred(at) => (at, Some(at)),
+        Since::NoLaterThan(at) => (at, not_before),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Since;
+use super::bounds::Bounds;
 use crate::clock::MonoNs;
 use crate::item::Netns;
 use crate::tcp::{Endpoint, Tuple};
@@ -19,8 +20,11 @@ pub(super) enum Life {
         counts_from: MonoNs,
         /// The newest moment at which something showed the socket in CLOSE_WAIT.
         verified: MonoNs,
-        /// The edge into CLOSE_WAIT was seen at `since`; otherwise it entered no later than that.
+        /// The edge into CLOSE_WAIT was seen at `since`; otherwise it entered no later than
+        /// that, and no earlier than `counts_from`.
         seen: bool,
+        /// It entered while the trace ran, and the record of that was lost.
+        missed: bool,
     },
     /// The socket went to CLOSE while a file referred to it.
     Ghost {
@@ -41,6 +45,13 @@ pub(super) enum Life {
         /// As in `Waiting`.
         seen: bool,
     },
+}
+
+impl Life {
+    /// In CLOSE_WAIT since `at`, by the edge itself.
+    pub(super) const fn entered(at: MonoNs, verified: MonoNs) -> Self {
+        Self::Waiting { counts_from: at, verified, seen: true, missed: false }
+    }
 }
 
 /// A slot. It is always a member of exactly one list of the slab.
@@ -81,7 +92,17 @@ impl Entry {
             Life::Waiting { seen: true, .. }
             | Life::Ghost { seen: true, .. }
             | Life::Left { seen: true, .. } => Since::Seen(self.since),
+            Life::Waiting { counts_from, .. } => Bounds { latest: self.since, earliest: counts_from }.since(),
             _ => Since::NoLaterThan(self.since),
+        }
+    }
+
+    /// It cannot have entered before this; `None` when nothing bounds its age.
+    pub(super) fn not_before(&self) -> Option<MonoNs> {
+        match self.life {
+            Life::Waiting { counts_from, .. } => (counts_from != MonoNs(0)).then_some(counts_from),
+            Life::Ghost { seen, .. } | Life::Left { seen, .. } => seen.then_some(self.since),
+            Life::Free => None,
         }
     }
 

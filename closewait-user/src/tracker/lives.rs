@@ -57,14 +57,15 @@ impl Tracker {
             }
         }
         if let Some(slot) = self.find_unkeyed(t.netns, packed(t)) {
-            if t.at <= self.slab[slot].since {
+            let entry = &self.slab[slot];
+            if t.at <= entry.since.max(entry.known_from()) {
                 return self.recognise(slot, t);
             }
             // The same ports again: the connection that had them is over.
             self.stats.reentered += 1;
             self.end_unseen(slot, t.at, out);
         }
-        let slot = self.begin(t, t.at, Life::Waiting { counts_from: t.at, verified: t.at, seen: true });
+        let slot = self.begin(t, t.at, Life::entered(t.at, t.at));
         if t.sk.0 == 0 {
             self.index_by_tuple(slot);
         }
@@ -78,7 +79,7 @@ impl Tracker {
         let verified = t.at.max(self.slab[slot].known_from());
         let entry = &mut self.slab[slot];
         entry.since = t.at;
-        entry.life = Life::Waiting { counts_from: t.at, verified, seen: true };
+        entry.life = Life::entered(t.at, verified);
         if entry.list != HANDED {
             self.slab.move_to(slot, self.wheel.list_for(t.at));
         }
@@ -189,7 +190,7 @@ impl Tracker {
         self.stats.gaps += 1;
         self.stats.lost_records += gap.total();
         // A lost entry or opener says nothing about the lives that are known.
-        let any = gap.recursion + gap.malformed;
+        let any = gap.recursion + gap.malformed + gap.unreadable;
         if any + gap.leave > 0 {
             self.leave_lost_by = self.leave_lost_by.max(gap.to);
         }
@@ -231,6 +232,7 @@ impl Tracker {
             netns: t.netns,
             tuple: t.tuple,
             since: self.slab[slot].since(),
+            not_before: None,
             at: t.at,
             to: Some(t.to),
             by: t.by.clone(),
@@ -289,6 +291,7 @@ impl Tracker {
             netns: entry.netns,
             tuple: entry.tuple.into(),
             since: entry.since(),
+            not_before: entry.not_before(),
             at: end.at,
             to: end.to,
             by: end.by,

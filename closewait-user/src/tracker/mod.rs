@@ -21,6 +21,7 @@
 //! - A complete snapshot that does not show a socket ends its life, except for
 //!   MPTCP, which not every dump covers.
 
+mod bounds;
 mod deadlines;
 mod entry;
 mod lives;
@@ -42,6 +43,7 @@ use crate::clock::MonoNs;
 use crate::item::{By, Item, Netns, SkAddr};
 use crate::tcp::{State, Tuple};
 
+pub use bounds::INFERRED_WITHIN;
 use deadlines::Wheel;
 use entry::{Life, PackedTuple};
 use slab::{DUE, HANDED, Slab};
@@ -76,6 +78,9 @@ impl SocketId {
 pub enum Since {
     /// The transition itself was seen.
     Seen(MonoNs),
+    /// It was in CLOSE_WAIT when first seen, and the times that the kernel keeps of it
+    /// tell when it entered, within [`INFERRED_WITHIN`].
+    Inferred(MonoNs),
     /// It was in CLOSE_WAIT when first seen (a snapshot): entered no later than this.
     NoLaterThan(MonoNs),
 }
@@ -112,6 +117,10 @@ pub struct Suspect {
     pub since: Since,
     /// It cannot have entered before this; `None` when nothing bounds its age.
     pub not_before: Option<MonoNs>,
+    /// It entered while the trace ran and the record of that was lost: only a look
+    /// found it.
+    #[serde(default)]
+    pub missed: bool,
     /// An MPTCP socket.
     pub mptcp: bool,
     /// Records were lost since it entered: it may have left already, and must be
@@ -130,6 +139,9 @@ pub struct Released {
     pub tuple: Tuple,
     /// When it had entered.
     pub since: Since,
+    /// It cannot have entered before this; `None` when nothing bounds its age.
+    #[serde(default)]
+    pub not_before: Option<MonoNs>,
     /// When it left; the end of the snapshot that no longer showed it, when the edge itself was lost.
     pub at: MonoNs,
     /// Where to; `None` when only its absence from a snapshot tells.
@@ -192,8 +204,13 @@ pub struct Tracker {
     leave_lost_by: MonoNs,
     /// The end of a ghost may have been lost up to here.
     destroy_lost_by: MonoNs,
-    /// When the last complete snapshot of a namespace began.
-    complete: HashMap<Netns, MonoNs>,
+    /// When the last two complete snapshots of a namespace began, the newer one last.
+    complete: HashMap<Netns, [MonoNs; 2]>,
+    /// Since when every edge is recorded; `None`: no edge is.
+    watched_from: Option<MonoNs>,
+    /// Lives that entered since then as far as snapshots tell, whose record may still
+    /// be on its way; and when they were shown.
+    unrecorded: Vec<(SocketId, MonoNs)>,
     stats: TrackerStats,
 }
 
@@ -210,8 +227,16 @@ impl Tracker {
             leave_lost_by: MonoNs(0),
             destroy_lost_by: MonoNs(0),
             complete: HashMap::new(),
+            watched_from: None,
+            unrecorded: Vec::new(),
             stats: TrackerStats::default(),
         }
+    }
+
+    /// Tells that every edge from `at` on is recorded, so that a socket which entered
+    /// CLOSE_WAIT later and is known by snapshot only is one whose record was lost.
+    pub fn watched_from(&mut self, at: MonoNs) {
+        self.watched_from = Some(at);
     }
 
     /// Feeds one item; what came of it is appended to `out`.
@@ -237,6 +262,7 @@ impl Tracker {
     /// millisecond. Time does not go back: a `now` below one given before counts
     /// as that one.
     pub fn expire(&mut self, now: MonoNs, out: &mut Vec<Suspect>) {
+        self.count_missed(now);
         self.wheel.advance(&mut self.slab, now);
         while let Some(slot) = self.slab.first(DUE) {
             self.slab.move_to(slot, HANDED);
@@ -272,18 +298,15 @@ impl Tracker {
 
     fn suspect_at(&self, slot: u32) -> Suspect {
         let entry = &self.slab[slot];
-        let (kind, not_before, tainted) = match entry.life {
-            Life::Ghost { closed, shut_down, seen } => {
+        let not_before = entry.not_before();
+        let (kind, tainted) = match entry.life {
+            Life::Ghost { closed, shut_down, .. } => {
                 let from = if shut_down { State::LastAck } else { State::CloseWait };
-                let not_before = seen.then_some(entry.since);
-                (SuspectKind::Ghost { closed, from }, not_before, closed < self.destroy_lost_by)
+                (SuspectKind::Ghost { closed, from }, closed < self.destroy_lost_by)
             }
-            Life::Waiting { counts_from, verified, .. } => {
-                let not_before = (counts_from != MonoNs(0)).then_some(counts_from);
-                (SuspectKind::Stuck, not_before, verified < self.leave_lost_by)
-            }
+            Life::Waiting { verified, .. } => (SuspectKind::Stuck, verified < self.leave_lost_by),
             // Not reached: only these two are ever in a list of suspects.
-            Life::Free | Life::Left { .. } => (SuspectKind::Stuck, None, true),
+            Life::Free | Life::Left { .. } => (SuspectKind::Stuck, true),
         };
         Suspect {
             id: self.slab.id(slot),
@@ -293,6 +316,7 @@ impl Tracker {
             kind,
             since: entry.since(),
             not_before,
+            missed: matches!(entry.life, Life::Waiting { missed: true, .. }),
             mptcp: entry.tuple.mptcp(),
             tainted,
         }

@@ -121,7 +121,7 @@ fn snapshot(began: MonoNs, ended: MonoNs, ports: impl Iterator<Item = u16>) -> I
         tcp: None,
     };
     let sockets = ports.map(socket).collect();
-    Item::Snapshot(Snapshot { began, ended, netns: NS, complete: true, sockets })
+    Item::Snapshot(Snapshot { began, ended, netns: NS, complete: true, proves_absence: true, sockets })
 }
 
 impl History {
@@ -325,7 +325,7 @@ proptest! {
             let bound = suspect.not_before.filter(|at| !history.showed(*at, port));
             prop_assert!(bound.is_none_or(|at| at <= waiting[&port]), "{:?}", suspect);
             // Of some life between these ports: snapshots cannot tell two of them apart.
-            let (Since::Seen(at) | Since::NoLaterThan(at)) = suspect.since;
+            let (Since::Seen(at) | Since::Inferred(at) | Since::NoLaterThan(at)) = suspect.since;
             let ended = history.lives.iter().filter(|(of, ..)| *of == port).map(|(_, since, _)| since);
             prop_assert!(ended.chain([&waiting[&port]]).any(|since| *since <= at), "{:?}", suspect);
             found.push(port);

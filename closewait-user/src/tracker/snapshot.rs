@@ -11,12 +11,14 @@ use crate::clock::MonoNs;
 use crate::item::{DiagSocket, Netns, Snapshot};
 use crate::tcp::State;
 
+use super::bounds::Bounds;
 use super::entry::{Entry, Life, PackedTuple};
-use super::slab::LEFT;
+use super::slab::{HANDED, LEFT};
 use super::{Outcome, Tracker};
 
-/// The kernel counts `last_data_recv` in ticks of up to 10 ms (HZ=100).
-const TICK_MS: u64 = 10;
+/// The record of an edge precedes the state that a snapshot shows; so long after it was
+/// shown at the latest, the record has been drained.
+const RECORD_COMES_WITHIN: Duration = Duration::from_secs(1);
 
 /// A namespace not dumped for this long no longer bounds the age of what is found in it.
 const FORGET_NETNS: Duration = Duration::from_mins(10);
@@ -27,7 +29,7 @@ const NETNS_BEFORE_FORGETTING: usize = 1024;
 impl Tracker {
     pub(super) fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Outcome>) {
         self.stats.snapshots += 1;
-        let Snapshot { began, ended, netns, complete, .. } = *snapshot;
+        let Snapshot { began, ended, netns, complete, proves_absence, .. } = *snapshot;
 
         let shown = Shown::new(&snapshot.sockets);
         let mut known: Vec<Option<u32>> = vec![None; snapshot.sockets.len()];
@@ -49,13 +51,13 @@ impl Tracker {
                         known[index] = Some(slot);
                     }
                 }
-            } else if complete && !entry.tuple.mptcp() && entry.since < began {
+            } else if proves_absence && !entry.tuple.mptcp() && entry.since < began {
                 over.push((slot, ended));
             }
         }
-        for slot in known.iter().flatten() {
-            if let Life::Waiting { verified, .. } = &mut self.slab[*slot].life {
-                *verified = began.max(*verified);
+        for (socket, slot) in snapshot.sockets.iter().zip(&known) {
+            if let Some(slot) = *slot {
+                self.confirm(slot, socket, snapshot);
             }
         }
         for (slot, at) in over {
@@ -86,42 +88,78 @@ impl Tracker {
             .filter(|entry| matches!(entry.life, Life::Left { at, .. } if at > snapshot.began))
             .map(|entry| entry.tuple)
             .collect();
-        let before = self.complete.get(&snapshot.netns).copied();
+        // One complete snapshot may miss a socket, two in a row do not.
+        let [before, _] = self.complete.get(&snapshot.netns).copied().unwrap_or_default();
         for socket in unknown() {
             let tuple = key(socket);
             if gone.contains(&tuple) || self.find_unkeyed(snapshot.netns, tuple).is_some() {
                 continue;
             }
-            let counts_from = not_before(socket, snapshot.began, before).unwrap_or(MonoNs(0));
-            // It was in CLOSE_WAIT at some moment of the dump, which moment nobody
-            // knows: it entered no later than the end, and is known alive at the beginning.
-            let life = Life::Waiting { counts_from, verified: snapshot.began, seen: false };
-            let entry = Entry::new(snapshot.netns, tuple, snapshot.ended, life);
+            let mut bounds = Bounds::of(socket, snapshot.began, snapshot.ended);
+            bounds.earliest = bounds.earliest.max(before).min(bounds.latest);
+            let Bounds { latest, earliest: counts_from } = bounds;
+            let life = Life::Waiting { counts_from, verified: snapshot.began, seen: false, missed: false };
+            let entry = Entry::new(snapshot.netns, tuple, latest, life);
             let slot = self.slab.insert(self.wheel.list_for(counts_from), entry);
+            self.suspect_loss(slot, MonoNs(0), snapshot.ended);
             self.index_by_tuple(slot);
             self.stats.tracked += 1;
             self.stats.found_by_snapshot += 1;
         }
     }
 
-    fn remember_complete(&mut self, netns: Netns, began: MonoNs) {
-        let newest = self.complete.entry(netns).or_default();
-        *newest = began.max(*newest);
-        if self.complete.len() > NETNS_BEFORE_FORGETTING {
-            self.complete.retain(|_, at| began.since(*at) < FORGET_NETNS);
+    /// A snapshot shows a life that is known.
+    fn confirm(&mut self, slot: u32, socket: &DiagSocket, snapshot: &Snapshot) {
+        let since = self.slab[slot].since;
+        let Life::Waiting { counts_from, verified, seen, .. } = &mut self.slab[slot].life else { return };
+        *verified = snapshot.began.max(*verified);
+        if *seen {
+            return;
+        }
+        let known = Bounds { latest: since, earliest: *counts_from };
+        // Bounds that contradict each other are of two lives between the same ports.
+        let Some(bounds) = known.and(Bounds::of(socket, snapshot.began, snapshot.ended)) else { return };
+        *counts_from = bounds.earliest;
+        let entry = &mut self.slab[slot];
+        entry.since = bounds.latest;
+        if bounds.earliest != known.earliest && entry.list != HANDED {
+            self.slab.move_to(slot, self.wheel.list_for(bounds.earliest));
+        }
+        self.suspect_loss(slot, known.earliest, snapshot.ended);
+    }
+
+    /// Notes a life that entered after tracing began, as it turns out; `before` is what
+    /// was known of its earliest moment until now.
+    fn suspect_loss(&mut self, slot: u32, before: MonoNs, shown: MonoNs) {
+        let Life::Waiting { counts_from, seen: false, .. } = self.slab[slot].life else { return };
+        if self.watched_from.is_some_and(|from| before <= from && from < counts_from) {
+            self.unrecorded.push((self.slab.id(slot), shown));
         }
     }
-}
 
-/// The earliest that a socket which a snapshot shows can have entered CLOSE_WAIT:
-/// not before it last received data (the FIN came after that), and not before the
-/// last complete snapshot that did not show it. `None` when neither is known.
-/// (That snapshot may have shown it and been taken to confirm another connection
-/// between the same ports, if a record of each was lost or late.)
-fn not_before(socket: &DiagSocket, began: MonoNs, last_complete: Option<MonoNs>) -> Option<MonoNs> {
-    let data = socket.tcp.and_then(|tcp| tcp.last_data_recv_ms);
-    let data = data.map(|ms| began - Duration::from_millis(u64::from(ms) + TICK_MS));
-    data.max(last_complete)
+    /// Counts those whose record should have come by now.
+    pub(super) fn count_missed(&mut self, now: MonoNs) {
+        let due = self.unrecorded.extract_if(.., |(_, shown)| *shown + RECORD_COMES_WITHIN <= now);
+        for (id, _) in due {
+            if let Some(slot) = self.slab.resolve(id)
+                && let Life::Waiting { seen: false, missed, .. } = &mut self.slab[slot].life
+            {
+                *missed = true;
+                self.stats.missed += 1;
+            }
+        }
+    }
+
+    fn remember_complete(&mut self, netns: Netns, began: MonoNs) {
+        let [_, newer] = self.complete.entry(netns).or_default();
+        if *newer < began {
+            let older = *newer;
+            self.complete.insert(netns, [older, began]);
+        }
+        if self.complete.len() > NETNS_BEFORE_FORGETTING {
+            self.complete.retain(|_, [_, at]| began.since(*at) < FORGET_NETNS);
+        }
+    }
 }
 
 /// The sockets of a snapshot by tuple. Indexes, not copies: there may be a million.

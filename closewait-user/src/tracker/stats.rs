@@ -17,6 +17,9 @@ pub struct TrackerStats {
     pub entered: u64,
     /// Lives begun by a snapshot that showed a socket whose edge had not been seen.
     pub found_by_snapshot: u64,
+    /// Lives of which a snapshot tells that they began while edges were recorded, and
+    /// whose record was lost.
+    pub missed: u64,
     /// Lives known only by their end: an edge out of CLOSE_WAIT of an unknown socket.
     pub unmatched_leaves: u64,
     /// Lives ended by an edge out of CLOSE_WAIT; those of `unmatched_leaves` among them.

@@ -59,7 +59,14 @@ fn shown(port: u16) -> DiagSocket {
 
 fn snapshot(began: f64, ended: f64, complete: bool, ports: &[u16]) -> Snapshot {
     let sockets = ports.iter().map(|&port| shown(port)).collect();
-    Snapshot { began: secs(began), ended: secs(ended), netns: NS, complete, sockets }
+    Snapshot {
+        began: secs(began),
+        ended: secs(ended),
+        netns: NS,
+        complete,
+        proves_absence: complete,
+        sockets,
+    }
 }
 
 impl Bench {
@@ -328,7 +335,7 @@ fn a_complete_snapshot_ends_what_it_does_not_show_and_nothing_else() {
 
 #[test]
 fn a_socket_found_by_a_snapshot_is_bounded_from_both_sides() {
-    // (last data received ms before, a complete snapshot before) -> not before
+    // (last data received ms before, two complete snapshots up to then) -> not before
     let table = [
         (None, None, None),
         (Some(2000), None, Some(17.99)),
@@ -339,7 +346,8 @@ fn a_socket_found_by_a_snapshot_is_bounded_from_both_sides() {
     for (data, earlier, want) in table {
         let mut b = Bench::new();
         if let Some(at) = earlier {
-            b.snapshot(at, at + 1.0, &[]);
+            // The older one bounds: the newer may have missed the socket.
+            b.snapshot(at, at + 1.0, &[]).snapshot(at + 2.0, at + 3.0, &[]);
         }
         let mut snapshot = snapshot(20.0, 21.0, true, &[1]);
         snapshot.sockets[0].tcp = Some(TcpInfo { last_data_recv_ms: data, ..TcpInfo::default() });
@@ -351,6 +359,72 @@ fn a_socket_found_by_a_snapshot_is_bounded_from_both_sides() {
         assert_eq!((suspect.since, suspect.sk), (Since::NoLaterThan(secs(21.0)), None));
         assert_eq!(suspect.not_before, want.map(secs), "{data:?} {earlier:?}");
     }
+}
+
+/// Snapshot of a socket that was last heard `ack` ms ago and got data `data` ms ago.
+fn heard(began: f64, ack: u32, data: u32) -> Item {
+    let mut snapshot = snapshot(began, began + 0.001, true, &[1]);
+    snapshot.sockets[0].tcp =
+        Some(TcpInfo { last_data_recv_ms: Some(data), last_ack_recv_ms: Some(ack), ..TcpInfo::default() });
+    Item::Snapshot(snapshot)
+}
+
+#[test]
+fn a_later_look_narrows_the_bounds_and_never_widens_them() {
+    let mut b = Bench::new();
+    b.feed(heard(20.0, 3000, 9000)).expire(30.0);
+    let first = b.only_suspect();
+    assert_eq!((first.since, first.not_before), (Since::NoLaterThan(secs(17.011)), Some(secs(10.99))));
+    // Heard again since, and that tells nothing new; nor does one that contradicts.
+    b.feed(heard(30.0, 1000, 19_500)).feed(heard(30.0, 500, 700));
+    assert_eq!(b.only_suspect(), first);
+    b.feed(heard(40.0, 23_000, 23_010));
+    let last = b.only_suspect();
+    assert_eq!((last.since, last.not_before), (Since::Inferred(secs(16.9955)), Some(secs(16.98))));
+}
+
+#[test]
+fn the_threshold_of_a_socket_found_by_looking_counts_from_its_earliest_moment() {
+    let mut b = Bench::new();
+    b.feed(heard(20.0, 100, 9000));
+    assert_eq!(b.expire(20.98), NOBODY);
+    assert_eq!(b.expire(20.992), [1], "10.99 and the threshold");
+    // The bound moves before the deadline, and the deadline with it.
+    let mut b = Bench::new();
+    b.feed(heard(20.0, 100, 9000)).feed(heard(20.5, 600, 4000));
+    assert_eq!(b.expire(26.48), NOBODY);
+    assert_eq!(b.expire(26.492), [1]);
+}
+
+#[test]
+fn a_socket_that_must_have_entered_unrecorded_is_counted_as_missed_once() {
+    let missed = |b: &Bench| (b.tracker.stats().missed, b.only_suspect().missed);
+    let watched = || {
+        let mut b = Bench::new();
+        b.tracker.watched_from(secs(10.0));
+        b
+    };
+    // Older than the trace, or possibly so.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 15_000)).expire(60.0);
+    assert_eq!(missed(&b), (0, false));
+    // Data came after the trace began, and no record of the entry came in time.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 5000)).expire(20.5);
+    assert_eq!(b.tracker.stats().missed, 0, "the record may be on its way");
+    b.feed(heard(20.6, 700, 5600)).expire(60.0);
+    assert_eq!(missed(&b), (1, true));
+    // A later look finds out.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 15_000)).feed(heard(30.0, 10_100, 10_110)).expire(60.0);
+    assert_eq!(missed(&b), (1, true));
+    // The record came; or nobody records anything.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 5000)).enter(19.0, 1).expire(60.0);
+    assert_eq!(missed(&b), (0, false));
+    let mut b = Bench::new();
+    b.feed(heard(20.0, 100, 5000)).expire(60.0);
+    assert_eq!(missed(&b), (0, false));
 }
 
 #[test]

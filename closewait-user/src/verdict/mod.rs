@@ -173,7 +173,12 @@ pub fn verdict(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Pol
     let first = found.iter().position(|finding| finding.rank != Rank::Also);
     let chosen = first.map_or_else(|| unknown(&case), |index| found.remove(index));
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
-    concluded(chosen, also.collect())
+    let mut verdict = concluded(chosen, also.collect());
+    if suspect.missed {
+        let lost = "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket";
+        verdict.missing.push(lost.into());
+    }
+    verdict
 }
 
 fn concluded(finding: Finding, also: Vec<Code>) -> Verdict {

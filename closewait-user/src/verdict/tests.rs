@@ -23,6 +23,7 @@ fn suspect() -> Suspect {
         tuple: Tuple { local: end(8080), remote: end(51334) },
         kind: SuspectKind::Stuck,
         since: Since::Seen(NOW - Duration::from_secs(20)),
+        missed: false,
         not_before: None,
         mptcp: false,
         tainted: false,
@@ -54,6 +55,7 @@ fn socket() -> DiagSocket {
             snd_wnd: Some(65_535),
             notsent_bytes: Some(0),
             probes: Some(0),
+            rto_us: Some(204_000),
         }),
     }
 }

@@ -268,6 +268,7 @@ fn tcp_info(bytes: &[u8]) -> TcpInfo {
     let u64_at = |at: usize| bytes.get(at..)?.try_get_u64_ne().ok();
     TcpInfo {
         probes: bytes.get(3).copied(),
+        rto_us: u32_at(8),
         last_data_sent_ms: u32_at(44),
         last_data_recv_ms: u32_at(52),
         last_ack_recv_ms: u32_at(56),

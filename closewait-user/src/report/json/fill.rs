@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns, Timer};
-use crate::report::model::{Age, Closer, Finding, Release, entered};
+use crate::report::model::{Age, Closer, Finding, Release, bounds, entered};
 use crate::tcp::{Endpoint, State, Tuple};
-use crate::tracker::{Since, SuspectKind};
+use crate::tracker::{INFERRED_WITHIN, Since, SuspectKind};
 use crate::verdict::{self, Doing};
 
 use super::line::{
@@ -203,18 +203,25 @@ pub(super) fn socket(tuple: Tuple, netns: Netns, mptcp: bool, finding: Option<&F
 }
 
 const SINCE_UNKNOWN: &str = "it was there before this trace began; age_ms holds what is known";
+const SINCE_MISSED: &str = "the record of its entry was lost; age_ms holds what is known";
 const NOT_KEPT: &str = "see the line that reported this socket";
 
 /// When it got stuck, if that is known exactly.
 fn since(
     (latest, earliest): (MonoNs, Option<MonoNs>),
+    missed: bool,
     clock: &Clock,
 ) -> (Option<String>, Option<&'static str>) {
-    if earliest == Some(latest) {
-        (Some(timestamp(clock, latest)), None)
-    } else {
-        (None, Some(SINCE_UNKNOWN))
+    match earliest == Some(latest) {
+        true => (Some(timestamp(clock, latest)), None),
+        false if missed => (None, Some(SINCE_MISSED)),
+        false => (None, Some(SINCE_UNKNOWN)),
     }
+}
+
+/// How closely `since` is known, when it is not the edge itself that tells.
+fn within(since: Since) -> Option<u64> {
+    matches!(since, Since::Inferred(_)).then(|| millis(INFERRED_WITHIN))
 }
 
 impl Stuck {
@@ -222,7 +229,7 @@ impl Stuck {
         let evidence = &f.evidence;
         let look = evidence.looks.last().map(|l| &l.socket);
         let ghost = matches!(f.suspect.kind, SuspectKind::Ghost { .. });
-        let (since, since_unknown) = since(entered(&f.suspect), clock);
+        let (since, since_unknown) = since(entered(&f.suspect), f.suspect.missed, clock);
         let (opener, opener_unknown) = split(&evidence.opener, Opener::from);
         let (eof_read, eof_read_unknown) =
             split(&evidence.eof_read, |read| read.as_ref().map(|read| EofRead::new(read, clock)));
@@ -247,7 +254,9 @@ impl Stuck {
             state: Some(if ghost { "CLOSE" } else { "CLOSE_WAIT" }),
             socket: socket(f.suspect.tuple, f.suspect.netns, f.suspect.mptcp, Some(f)),
             since,
+            since_within_ms: if ghost { None } else { within(f.suspect.since) },
             since_unknown,
+            missed: f.suspect.missed,
             age_ms: f.age().into(),
             opener,
             opener_unknown,
@@ -279,11 +288,9 @@ impl Released {
         socket.ts = timestamp(clock, released.at);
         socket.update = false;
         socket.state = released.to.map(State::name);
-        let entered = match released.since {
-            Since::Seen(at) => (at, Some(at)),
-            Since::NoLaterThan(at) => (at, before.and_then(|f| f.suspect.not_before)),
-        };
-        (socket.since, socket.since_unknown) = since(entered, clock);
+        let entered = bounds(released.since, released.not_before);
+        (socket.since, socket.since_unknown) = since(entered, false, clock);
+        socket.since_within_ms = within(released.since);
         socket.age_ms = Age::between(entered.0, entered.1, released.at).into();
         socket.cause = r.cause.map(|c| c.to_string());
         let (how, how_unknown) = split(&r.how, |h| *h);
@@ -316,7 +323,9 @@ impl Stuck {
             state: None,
             socket: socket(r.released.tuple, r.released.netns, false, None),
             since: None,
+            since_within_ms: None,
             since_unknown: None,
+            missed: false,
             age_ms: AgeMs { min: 0, max: None },
             opener: None,
             opener_unknown: unknown(),

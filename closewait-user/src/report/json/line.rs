@@ -85,8 +85,16 @@ pub(crate) struct Stuck {
     pub socket: Socket,
     /// When it entered CLOSE_WAIT; null when that is known only as bounds (see `age_ms`).
     pub since: Option<String>,
+    /// Only there when the edge itself was not seen, and the kernel's own times of the
+    /// socket tell `since` (and `age_ms`): it is right within so much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_within_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_unknown: Option<&'static str>,
+    /// Only there when true: it entered CLOSE_WAIT while the trace ran, the record of
+    /// that was lost, and a later look found it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
     pub age_ms: AgeMs,
     /// Who accepted or connected it.
     pub opener: Option<Opener>,

@@ -90,10 +90,11 @@ impl LossLine {
     }
 }
 
-/// Records, not sockets.
+/// Records, but for `missed`, which counts sockets.
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lost {
+    /// All of them. An entry can be in it twice: as a record and as `missed`.
     pub total: u64,
     /// Entries into CLOSE_WAIT.
     pub enter: u64,
@@ -109,6 +110,11 @@ pub(crate) struct Lost {
     pub recursion: u64,
     /// Records that could not be parsed.
     pub malformed: u64,
+    /// Edges of sockets whose protocol or namespace could not be read.
+    pub unreadable: u64,
+    /// Sockets that entered CLOSE_WAIT unrecorded while the trace ran, and that a
+    /// later look found.
+    pub missed: u64,
 }
 
 impl From<&Gap> for Lost {
@@ -122,6 +128,8 @@ impl From<&Gap> for Lost {
             opener: gap.opener,
             recursion: gap.recursion,
             malformed: gap.malformed,
+            unreadable: gap.unreadable,
+            missed: gap.missed,
         }
     }
 }

@@ -175,9 +175,8 @@ impl Sink for TextSink {
                 if self.options.group || at.ledger.is_empty() { self.screen(*look, at) } else { Ok(()) }
             }
             Report::Loss(gap) => self.note(&format!(
-                "lost {}: {}; the sockets concerned are confirmed before they are reported",
-                style::plural(gap.total(), "record"),
-                totals::lost_kinds(gap)
+                "lost {}; the sockets concerned are confirmed before they are reported",
+                totals::lost_what(gap)
             )),
             Report::Notice(notice) => {
                 let level = if notice.level == Level::Warning { "warning: " } else { "" };

@@ -3,8 +3,8 @@
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::report::escape::escape;
-use crate::report::model::{Age, Finding, Release};
-use crate::tracker::{Since, SuspectKind};
+use crate::report::model::{Age, Finding, Release, bounds};
+use crate::tracker::SuspectKind;
 
 use super::block::{BODY, code_and_confidence, detail, labelled, leak_word, name, next, row};
 use super::place;
@@ -48,17 +48,12 @@ fn time(at: MonoNs, clock: &Clock) -> String {
 /// A release: how, by whom, and from where.
 pub(super) fn release(r: &Release, clock: &Clock, style: &Style) -> Vec<String> {
     let released = &r.released;
-    let bounds = match released.since {
-        Since::Seen(at) => Age::between(at, Some(at), released.at),
-        Since::NoLaterThan(at) => {
-            let earliest = r.before.as_ref().and_then(|f| f.suspect.not_before);
-            Age::between(at, earliest, released.at)
-        }
-    };
+    let (latest, earliest) = bounds(released.since, released.not_before);
+    let stayed = Age::between(latest, earliest, released.at);
     let how = r.how.known().map_or("gone", |how| how.words());
     let head = [
         (None, time(released.at, clock)),
-        (None, format!("released after {}: {how}", age(bounds))),
+        (None, format!("released after {}: {how}", age(stayed))),
         (None, r.cause.map_or(String::new(), |c| format!("cause {c}"))),
     ];
     let mut lines = row(&head, 0, style);

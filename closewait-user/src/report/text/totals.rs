@@ -127,7 +127,7 @@ pub(super) fn summary(s: &Summary, style: &Style) -> Vec<String> {
     if totals.tracker.dwell.total() > 0 {
         put("dwell", &dwell(&totals.tracker.dwell), 2);
     }
-    put("lost", &lost(s), 3);
+    put("lost", &lost_what(&totals.lost), 3);
     for degraded in &totals.degraded {
         put("degraded", &crate::report::escape::escape(degraded), 3);
     }
@@ -165,16 +165,21 @@ const fn f64_of(n: u64) -> f64 {
     n as f64
 }
 
-fn lost(s: &Summary) -> String {
-    let lost = &s.totals.lost;
-    if lost.total() == 0 {
-        return "no records".to_owned();
+/// `5 records: 2 entered CLOSE_WAIT, 3 skipped by the kernel`
+pub(super) fn lost_what(lost: &crate::item::Gap) -> String {
+    let mut text = match lost.records() {
+        0 => "no records".to_owned(),
+        n => format!("{}: {}", plural(n, "record"), lost_kinds(lost)),
+    };
+    if lost.missed > 0 {
+        let were = if lost.missed == 1 { "entry was" } else { "entries were" };
+        text.push_str(&format!("; {} {were} missed and found by looking", count(lost.missed)));
     }
-    format!("{}: {}", plural(lost.total(), "record"), lost_kinds(lost))
+    text
 }
 
-/// `12 enter, 3 recursion`
-pub(super) fn lost_kinds(gap: &crate::item::Gap) -> String {
+/// `12 entered CLOSE_WAIT, 3 skipped by the kernel`
+fn lost_kinds(gap: &crate::item::Gap) -> String {
     let kinds = [
         (gap.enter, "entered CLOSE_WAIT"),
         (gap.leave, "left it"),
@@ -182,7 +187,8 @@ pub(super) fn lost_kinds(gap: &crate::item::Gap) -> String {
         (gap.path, "call path"),
         (gap.opener, "opener"),
         (gap.recursion, "skipped by the kernel"),
-        (gap.malformed, "unreadable"),
+        (gap.malformed, "malformed"),
+        (gap.unreadable, "of an unreadable socket"),
     ];
     let kinds: Vec<_> =
         kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{} {kind}", count(*n))).collect();
