@@ -6,10 +6,11 @@
 //! pointer's place in its page, and those words of the first KiB of stack that point
 //! into the code of the executable. Such words are the return addresses, and a few that
 //! calls before left behind: so one path may have several ids, which costs a copy each.
-//! The stack pointer stands for what the words do not show (callers beyond the first
-//! KiB, and code in libraries, JITs and interpreters): thread and goroutine stacks begin
-//! at pages, so its place in a page is the depth of the stack modulo 4 KiB. Two paths
-//! share an id only if all of it is equal.
+//! Where a read goes to a large buffer on the stack, the KiB above the buffer counts too.
+//! The stack pointer stands for what the words do not show (callers further up, and code
+//! in libraries, JITs and interpreters): thread and goroutine stacks begin at pages, so
+//! its place in a page is the depth of the stack modulo 4 KiB. Two paths share an id
+//! only if all of it is equal.
 
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
@@ -38,6 +39,9 @@ const WINDOW_NS: u64 = 1_000_000_000;
 
 /// The words that are hashed: 1 KiB.
 const HASHED: usize = 128;
+
+/// 2^64 divided by the golden ratio: spreads low bits over high ones.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The stack is read in pieces, and where it ends within one, in smaller pieces.
 const PIECE: usize = 1024;
@@ -138,8 +142,6 @@ unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
 
 #[inline(always)]
 fn path_id(mm: u64, entry: Entry, me: u64) -> i32 {
-    /// 2^64 divided by the golden ratio: spreads low bits over high ones.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return -EBUSY;
     };
@@ -150,23 +152,14 @@ fn path_id(mm: u64, entry: Entry, me: u64) -> i32 {
         let code = end_code.wrapping_sub(start_code);
         (&raw mut (*scratch).owner).write_volatile(me);
         let words = (&raw mut (*scratch).words).cast::<u64>();
-        if bpf_probe_read_user(words.cast(), (HASHED * 8) as u32, entry.sp as *const _) != 0
-            && !read_shorter(words.cast(), entry.sp)
-        {
+        if !read_words(words, entry.sp) {
             return -EFAULT;
         }
-        let mut hash = (entry.ip ^ (entry.sp & 0xfff)).wrapping_mul(SPREAD);
-        let mut at = 0;
-        while at < HASHED {
-            // Eight at a time: a loop costs as much as its body. Read twice, so that
-            // what is done with the few that count is not done with all.
-            for word in 0..8 {
-                let word = words.add(at + word);
-                if word.read_volatile().wrapping_sub(start_code) < code {
-                    hash = (hash ^ word.read_volatile()).wrapping_mul(SPREAD);
-                }
-            }
-            at += 8;
+        let seed = (entry.ip ^ (entry.sp & 0xfff)).wrapping_mul(SPREAD);
+        let mut hash = hash_words(seed, words, start_code, code);
+        let above = above_buffer(entry);
+        if above != 0 && read_words(words, above) {
+            hash = hash_words(hash, words, start_code, code);
         }
         if (&raw const (*scratch).owner).read_volatile() != me {
             // Preempted meanwhile, and the words are another task's.
@@ -176,7 +169,61 @@ fn path_id(mm: u64, entry: Entry, me: u64) -> i32 {
     }
 }
 
+/// The first address above the buffer that the system call reads to, if that is on the
+/// copied part of the stack and ends above what is hashed anyway; else 0.
+#[inline(always)]
+fn above_buffer(entry: Entry) -> u64 {
+    // SAFETY: integers.
+    let (buf, len): (u64, u64) =
+        unsafe { (member(entry.regs, offset!(regs_buf)), member(entry.regs, offset!(regs_buf_len))) };
+    let from = buf.wrapping_sub(entry.sp);
+    let to = from.wrapping_add(len);
+    let is_large = from < STACK_LONG as u64 && to > (HASHED * 8) as u64 && to < STACK_LONG as u64;
+    if is_large { (entry.sp + to + 7) & !7 } else { 0 }
+}
+
+/// Mixes those words into `hash` that point into the code at `start`.
+///
+/// # Safety
+/// `words` has room for [`HASHED`] words.
+#[inline(always)]
+unsafe fn hash_words(mut hash: u64, words: *mut u64, start: u64, code: u64) -> u64 {
+    let mut at = 0;
+    while at < HASHED {
+        // Eight at a time: a loop costs as much as its body. Read twice, so that what
+        // is done with the few that count is not done with all.
+        for word in 0..8 {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let word = words.add(at + word);
+                if word.read_volatile().wrapping_sub(start) < code {
+                    hash = (hash ^ word.read_volatile()).wrapping_mul(SPREAD);
+                }
+            }
+        }
+        at += 8;
+    }
+    hash
+}
+
+/// Reads [`HASHED`] words from the user address `from`; what is beyond the end of the
+/// stack is zero. False if nothing could be read.
+///
+/// # Safety
+/// `words` has room for them.
+#[inline(always)]
+unsafe fn read_words(words: *mut u64, from: u64) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        bpf_probe_read_user(words.cast(), (HASHED * 8) as u32, from as *const _) == 0
+            || read_shorter(words.cast(), from)
+    }
+}
+
 /// Reads the words of a stack that ends within the first KiB; what is beyond its end is zero.
+///
+/// # Safety
+/// `words` has room for [`HASHED`] words.
 #[inline(always)]
 unsafe fn read_shorter(words: *mut u8, sp: u64) -> bool {
     let mut any = false;
@@ -221,6 +268,10 @@ fn may_copy(tgid: u32, now: u64) -> bool {
     unsafe { within(own, now, PER_PROCESS) && within(all, now, OVERALL) }
 }
 
+/// Whether one more copy is within `limit`, which it then counts to.
+///
+/// # Safety
+/// `window` is valid.
 #[inline(always)]
 unsafe fn within(window: *mut Window, now: u64, limit: u32) -> bool {
     // SAFETY: as the caller promises.
@@ -268,6 +319,9 @@ fn send<const ROOM: usize>(entry: Entry, id: i32, now: u64) -> bool {
 }
 
 /// Reads up to `ROOM` bytes of stack; returns how many there were.
+///
+/// # Safety
+/// `to` has that room.
 #[inline(always)]
 unsafe fn read_stack<const ROOM: usize>(to: *mut u8, sp: u64) -> u32 {
     let mut at = 0;

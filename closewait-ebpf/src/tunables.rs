@@ -52,6 +52,8 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     regs_sp: ABSENT,
     regs_fp: ABSENT,
     regs_lr: ABSENT,
+    regs_buf: ABSENT,
+    regs_buf_len: ABSENT,
     stack_regs: ABSENT,
     tp_skaddr: ABSENT,
     tp_oldstate: ABSENT,

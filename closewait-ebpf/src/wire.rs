@@ -485,6 +485,10 @@ wire! {
         pub regs_fp: u16,
         /// `pt_regs`: the link register; absent on a machine without one
         pub regs_lr: u16,
+        /// `pt_regs`: the second argument of a system call, of a read the buffer
+        pub regs_buf: u16,
+        /// `pt_regs`: the third argument of a system call, of a read the buffer's size
+        pub regs_buf_len: u16,
         /// From the start of a kernel stack to the user registers on it; needed, and
         /// known, only where the kernel has no `bpf_task_pt_regs`
         pub stack_regs: u16,

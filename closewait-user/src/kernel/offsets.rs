@@ -95,6 +95,8 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         regs_sp: regs::SP.offset(&btf),
         regs_fp: regs::FP.offset(&btf),
         regs_lr: regs::LR.map_or(ABSENT, |lr| lr.offset(&btf)),
+        regs_buf: regs::BUF.offset(&btf),
+        regs_buf_len: regs::BUF_LEN.offset(&btf),
         stack_regs: regs::on_stack(&btf),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
@@ -178,6 +180,8 @@ pub fn missing_for_copy(offsets: &Offsets) -> Vec<&'static str> {
         ("pt_regs' instruction pointer", offsets.regs_ip),
         ("pt_regs' stack pointer", offsets.regs_sp),
         ("pt_regs' frame pointer", offsets.regs_fp),
+        ("pt_regs' second argument", offsets.regs_buf),
+        ("pt_regs' third argument", offsets.regs_buf_len),
     ])
 }
 

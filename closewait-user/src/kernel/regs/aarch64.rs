@@ -6,6 +6,9 @@ use super::{Btf, Register};
 
 pub(in super::super) const IP: Register = Register { member: "pc", within: 0 };
 pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };
+/// x1 and x2 of `regs[31]`: second and third argument of a system call.
+pub(in super::super) const BUF: Register = Register { member: "regs", within: 8 };
+pub(in super::super) const BUF_LEN: Register = Register { member: "regs", within: 2 * 8 };
 /// x29 of `regs[31]`.
 pub(in super::super) const FP: Register = Register { member: "regs", within: 29 * 8 };
 /// x30.

@@ -7,6 +7,9 @@ use super::{Btf, Register};
 pub(in super::super) const IP: Register = Register { member: "ip", within: 0 };
 pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };
 pub(in super::super) const FP: Register = Register { member: "bp", within: 0 };
+/// Second and third argument of a system call (`syscall` leaves both as they are).
+pub(in super::super) const BUF: Register = Register { member: "si", within: 0 };
+pub(in super::super) const BUF_LEN: Register = Register { member: "dx", within: 0 };
 /// Return addresses are on the stack.
 pub(in super::super) const LR: Option<Register> = None;
 
@@ -30,7 +33,8 @@ mod tests {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
         let btf = Btf::parse(&bytes, &["pt_regs"]).unwrap();
         // arch/x86/entry/calling.h, PUSH_REGS.
-        assert_eq!([IP, SP, FP].map(|register| register.offset(&btf)), [128, 152, 32]);
+        let offsets = [IP, SP, FP, BUF, BUF_LEN].map(|register| register.offset(&btf));
+        assert_eq!(offsets, [128, 152, 32, 104, 96]);
         assert_eq!(on_stack(&btf), (16 << 10) - 168);
     }
 }
