@@ -20,8 +20,8 @@ use closewait_trace::fact::Fact;
 use closewait_trace::item::{Gap, Netns, Task};
 use closewait_trace::report::schema::{schema, schema_file};
 use closewait_trace::report::{
-    CauseId, Closer, Cost, Ending, FirstLook, JsonSink, Level, Notice, Release, Report, Reporter, Style,
-    TextOptions, gate,
+    CauseId, Closer, Copies, Cost, Ending, FirstLook, JsonSink, Level, Notice, Release, Report, Reporter,
+    Style, TextOptions, gate,
 };
 use closewait_trace::tcp::State;
 use closewait_trace::tracker::{Released, Since, SocketId, TrackerStats};
@@ -42,6 +42,7 @@ fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
         cpu: Some(Duration::from_millis(812)),
         rss: Some(11_010_048),
         bpf: Some(Duration::from_millis(31)),
+        stacks: Some(Copies { copied: 42, put_off: 3, lost: 0 }),
     };
     desk.finish(totals);
     let text = desk.out.take();

@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use closewait_ebpf::counter;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::report::Cost;
+use crate::report::{Copies, Cost};
 use crate::source::ring::RingSource;
 
 /// CPU time and memory of this process so far, and the run time of its programs
@@ -19,6 +20,16 @@ pub(super) fn cost(source: Option<&RingSource>) -> Cost {
             .map(|(sec, nsec)| Duration::new(sec, nsec)),
         rss: fs::read_to_string("/proc/self/statm").ok().and_then(|statm| resident(&statm)),
         bpf: source.and_then(RingSource::run_time),
+        stacks: source.map(copies).filter(|copies| *copies != Copies::default()),
+    }
+}
+
+fn copies(source: &RingSource) -> Copies {
+    let totals = source.totals();
+    Copies {
+        copied: totals.get(counter::COPIED),
+        put_off: totals.get(counter::COPY_PUT_OFF),
+        lost: totals.get(counter::LOST_COPY),
     }
 }
 

@@ -28,7 +28,7 @@ pub use counts::{ByEnding, ByLeak};
 pub use json::JsonSink;
 pub use ledger::Ledger;
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, owner};
-pub use summary::{Cost, Summary, Totals, gate};
+pub use summary::{Copies, Cost, Summary, Totals, gate};
 pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
 
 use ledger::News;

@@ -57,6 +57,24 @@ pub struct Cost {
     pub rss: Option<u64>,
     /// CPU time of the BPF programs; the kernel counts it only when told to.
     pub bpf: Option<Duration>,
+    /// User stacks that the programs copied; `None` where they were not asked to.
+    #[serde(default)]
+    pub stacks: Option<Copies>,
+}
+
+/// User stacks that were to be copied. One that was put off or lost is copied when its
+/// call path is next taken, if it is.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Copies {
+    /// Copied.
+    pub copied: u64,
+    /// Not copied, because there were too many at once.
+    pub put_off: u64,
+    /// Not copied, because the ring for them was full.
+    pub lost: u64,
 }
 
 /// Everything there is to say at the end.

@@ -11,7 +11,7 @@ use crate::report::Moment;
 use crate::report::counts::{ByEnding, ByLeak};
 use crate::report::ledger::{Cause, Same};
 use crate::report::model::{Age, Ending, Level, Notice};
-use crate::report::summary::{Cost, Summary};
+use crate::report::summary::{Copies, Cost, Summary};
 use crate::verdict::Code;
 
 use super::fill::{millis, timestamp};
@@ -253,11 +253,18 @@ pub(crate) struct CostLine {
     pub rss_bytes: Option<u64>,
     /// CPU time of the BPF programs; the kernel counts it only when told to.
     pub bpf_ms: Option<u64>,
+    /// User stacks copied by the BPF programs; null where they are not copied.
+    pub stacks: Option<Copies>,
 }
 
 impl From<Cost> for CostLine {
     fn from(cost: Cost) -> Self {
-        Self { cpu_ms: cost.cpu.map(millis), rss_bytes: cost.rss, bpf_ms: cost.bpf.map(millis) }
+        Self {
+            cpu_ms: cost.cpu.map(millis),
+            rss_bytes: cost.rss,
+            bpf_ms: cost.bpf.map(millis),
+            stacks: cost.stacks,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::report::Moment;
 use crate::report::counts::{ByEnding, ByLeak};
 use crate::report::ledger::Cause;
 use crate::report::model::{Ending, FirstLook};
-use crate::report::summary::Summary;
+use crate::report::summary::{Copies, Summary};
 use crate::tracker::{Dwell, SuspectKind};
 
 use super::style::{Style, count, plural, span, wrap};
@@ -135,6 +135,7 @@ pub(super) fn summary(s: &Summary, style: &Style) -> Vec<String> {
         totals.cost.cpu.map(|t| format!("CPU {}", span(t))),
         totals.cost.bpf.map(|t| format!("BPF {}", span(t))),
         totals.cost.rss.map(|b| format!("memory {:.1} MiB", f64_of(b) / f64_of(1 << 20))),
+        totals.cost.stacks.map(copies),
     ];
     let cost: Vec<_> = cost.into_iter().flatten().collect();
     put("cost", &cost.join(", "), 1);
@@ -158,6 +159,17 @@ fn dwell(dwell: &Dwell) -> String {
         });
     }
     format!("of {} that left CLOSE_WAIT, {}", plural(total, "socket"), parts.join(", "))
+}
+
+/// `21 stacks copied, 3 put off`
+fn copies(stacks: Copies) -> String {
+    let mut text = format!("{} copied", plural(stacks.copied, "stack"));
+    for (n, what) in [(stacks.put_off, "put off"), (stacks.lost, "lost")] {
+        if n > 0 {
+            text.push_str(&format!(", {} {what}", count(n)));
+        }
+    }
+    text
 }
 
 #[expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
