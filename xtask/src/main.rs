@@ -5,6 +5,7 @@
 //! Talk goes to stderr; stdout is for what a caller may want to read.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to the terminal")]
 
+mod bench;
 mod build;
 mod command;
 mod counts;
@@ -43,6 +44,8 @@ enum Chore {
     Test(test::Args),
     /// Write the files that are made from code: the JSON Schema
     Generate,
+    /// Measure what tracing costs, beside its peers, in one run
+    Bench(bench::Args),
     /// Run the live tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Run(args) => run::run(&args),
         Chore::Demo => demo::run(),
         Chore::Ebpf(args) => ebpf::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
         Chore::Generate => generate::run(),
         Chore::Test(args) => match test::run(&args) {

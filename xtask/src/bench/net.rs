@@ -1,0 +1,38 @@
+//! A network namespace for the storm, gone when the benchmark ends.
+
+use crate::command;
+use anyhow::Result;
+use std::{path::Path, process::Command};
+
+pub(super) struct Net {
+    name: String,
+}
+
+impl Net {
+    pub(super) fn new() -> Result<Self> {
+        let net = Self { name: format!("cwt-bench-{}", std::process::id()) };
+        command::output(Command::new("ip").args(["netns", "add", &net.name]))?;
+        command::output(Command::new("ip").args(["-n", &net.name, "link", "set", "lo", "up"]))?;
+        let ports = "echo 1024 65000 > /proc/sys/net/ipv4/ip_local_port_range";
+        command::output(net.inside("sh".as_ref()).args(["-c", ports]))?;
+        Ok(net)
+    }
+
+    /// The file that stands for it.
+    pub(super) fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// `program`, to be run inside.
+    pub(super) fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
