@@ -33,6 +33,7 @@ mod live {
     mod owners;
     mod recordings;
     mod refusals;
+    mod releases;
     mod starts;
     mod talk;
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use closewait_ebpf::{Destroy, counter, flags, kind};
 
-use crate::{maps::SOCKETS, memory::read, ring::send, tunables::offset};
+use crate::{maps::SOCKETS, memory::read, ring::send, tunables::offset, user_stack};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn destroy_raw(ctx: RawTracePointContext) -> i32 {
@@ -35,7 +35,7 @@ fn destroyed(sk: u64) -> i32 {
             // SAFETY: room for a Destroy; every member is written.
             unsafe {
                 (*record).kind = kind::DESTROY;
-                (*record).reserved = 0;
+                (*record).about = u32::from(user_stack::exiting());
                 (*record).at_ns = bpf_ktime_get_ns();
                 (*record).skaddr = sk;
             }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
-    ABSENT, Edge, NO_STACK, TaskEdge, counter, edge_flags, flags, kind,
+    ABSENT, Edge, NO_STACK, TaskEdge, about, counter, edge_flags, flags, kind,
     tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, IPPROTO_MPTCP, IPPROTO_TCP, edge_use},
     via,
 };
@@ -122,6 +122,10 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     let task = user_stack::task();
     let stack_id = if remember(sk, closes_with_file) { user_stack::take(ctx, &task) } else { NO_STACK };
     let inode = if closes_with_file { inode(socket) } else { 0 };
+    // Whoever ends a connection sets it before the edge: 32 a reset, 110 a timeout, 103
+    // SOCK_DESTROY. An application that aborts leaves it as it is (tcp_close, tcp_disconnect).
+    let error = sk_err(sk);
+    let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
@@ -132,7 +136,8 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
             (*edge).inode = inode;
             (*record).task = task;
             (*record).stack_id = stack_id;
-            (*record).reserved = 0;
+            (*record).error = error;
+            (*record).about = about;
         }
     });
     if sent {
@@ -157,9 +162,7 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
         if closes_with_file {
             (*entry).flags |= flags::CLOSED_WITH_FILE;
             // A reset and a timeout set it before they close the socket.
-            if offset!(sk_err) != ABSENT {
-                (*entry).error = read(sk + u64::from(offset!(sk_err)));
-            }
+            (*entry).error = u32::from(sk_err(sk));
         }
         (*entry).flags & flags::STUCK != 0
     }
@@ -199,6 +202,16 @@ pub(crate) fn netns(sk: u64) -> u32 {
         let net: u64 = read(sk + u64::from(offset!(skc_net)));
         read(net + u64::from(offset!(net_inum)))
     }
+}
+
+/// The error of a socket, an errno; 0 for none, or where this kernel does not tell.
+#[inline(always)]
+fn sk_err(sk: u64) -> u16 {
+    if offset!(sk_err) == ABSENT {
+        return 0;
+    }
+    // SAFETY: an integer.
+    unsafe { read::<u32>(sk + u64::from(offset!(sk_err))) as u16 }
 }
 
 /// The inode number of a socket's file; 0 where this kernel does not tell.

@@ -24,6 +24,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_rcv_nxt: ABSENT,
     tcp_copied_seq: ABSENT,
     net_inum: ABSENT,
+    task_flags: ABSENT,
     task_files: ABSENT,
     files_fdt: ABSENT,
     fdt_max_fds: ABSENT,

@@ -4,15 +4,18 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_F_USER_STACK,
-    helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_stackid},
+    helpers::generated::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_stackid,
+    },
 };
-use closewait_ebpf::{NO_STACK, Task, counter, stacks_by};
+use closewait_ebpf::{ABSENT, NO_STACK, Task, about, counter, stacks_by};
 
 use crate::{
     capture,
     maps::{self, STACKS},
+    memory::read,
     path,
-    tunables::STACKS_BY,
+    tunables::{STACKS_BY, offset},
 };
 
 /// Takes the stack of the running `task`, and announces its call path if that is new.
@@ -34,6 +37,20 @@ pub(crate) fn take(ctx: &impl EbpfContext, task: &Task) -> i32 {
         maps::count(counter::LOST_STACK);
     }
     id
+}
+
+/// Whether the running task is ending, as bits of [`about`].
+#[inline(always)]
+pub(crate) fn exiting() -> u16 {
+    // include/linux/sched.h
+    const PF_EXITING: u32 = 4;
+    if offset!(task_flags) == ABSENT {
+        return 0;
+    }
+    // SAFETY: an integer of the running task.
+    let flags: u32 = unsafe { read(bpf_get_current_task() + u64::from(offset!(task_flags))) };
+    // The bit by arithmetic: a branch would double the paths of the program around it.
+    about::EXITING_READ | ((flags & PF_EXITING) >> 2) as u16 * about::EXITING
 }
 
 /// The running task.

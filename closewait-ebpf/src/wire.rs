@@ -121,9 +121,21 @@ wire! {
         pub task: Task,
         /// Id of the stack ([`stacks_by`] says which kind), a negative errno, or [`NO_STACK`].
         pub stack_id: i32,
-        /// Zero.
-        pub reserved: u32,
+        /// `sk_err` at the edge, an errno; 0 for none, or where [`about::ERROR_READ`] is not set.
+        pub error: u16,
+        /// [`about`].
+        pub about: u16,
     }
+}
+
+/// What is known of the circumstances of a record.
+pub mod about {
+    /// The running task was ending (`PF_EXITING`).
+    pub const EXITING: u16 = 1;
+    /// `EXITING` could be read.
+    pub const EXITING_READ: u16 = 2;
+    /// `sk_err` could be read.
+    pub const ERROR_READ: u16 = 4;
 }
 
 wire! {
@@ -131,8 +143,8 @@ wire! {
     pub struct Destroy {
         /// [`kind::DESTROY`].
         pub kind: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// [`about`], of the task that closed the file.
+        pub about: u32,
         /// When.
         pub at_ns: u64,
         /// Address of the `struct sock`.
@@ -429,6 +441,8 @@ wire! {
         pub tcp_copied_seq: u16,
         /// `net.ns.inum`
         pub net_inum: u16,
+        /// `task_struct.flags`
+        pub task_flags: u16,
         /// `task_struct.files`
         pub task_files: u16,
         /// `files_struct.fdt`
@@ -577,7 +591,8 @@ mod tests {
             },
             task: Task { tgid: 7, tid: 8, comm: *b"server\0\0\0\0\0\0\0\0\0\0" },
             stack_id: -17,
-            reserved: 0,
+            error: 104,
+            about: about::ERROR_READ,
         };
         let mut wire = [0_u8; TaskEdge::SIZE];
         record.write(&mut &mut wire[..]);

@@ -38,12 +38,19 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
         wire::kind::ENTER => Ok(Item::Transition(transition(&wire::Edge::read(&mut buf)?, None)?)),
         wire::kind::LEAVE => {
             let record = wire::TaskEdge::read(&mut buf)?;
-            let by = By { task: task(&record.task), stack: stack_ref(record.stack_id) };
+            let by = By {
+                task: task(&record.task),
+                stack: stack_ref(record.stack_id),
+                exiting: exiting(record.about),
+                error: (record.about & wire::about::ERROR_READ != 0).then_some(record.error.into()),
+            };
             Ok(Item::Transition(transition(&record.edge, Some(by))?))
         }
         wire::kind::DESTROY => {
             let record = wire::Destroy::read(&mut buf)?;
-            Ok(Item::Destroyed(Destroyed { at: MonoNs(record.at_ns), sk: SkAddr(record.skaddr) }))
+            #[expect(clippy::cast_possible_truncation, reason = "bits")]
+            let exiting = exiting(record.about as u16);
+            Ok(Item::Destroyed(Destroyed { at: MonoNs(record.at_ns), sk: SkAddr(record.skaddr), exiting }))
         }
         wire::kind::PATH => {
             let record = wire::Path::read(&mut buf)?;
@@ -178,6 +185,11 @@ fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeErr
 fn task(task: &wire::Task) -> Task {
     let comm = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();
     Task { pid: task.tgid, tid: task.tid, comm: String::from_utf8_lossy(comm).into_owned() }
+}
+
+/// Whether the task of a record was ending, of the bits `about` it.
+fn exiting(about: u16) -> Option<bool> {
+    (about & wire::about::EXITING_READ != 0).then_some(about & wire::about::EXITING != 0)
 }
 
 /// A stack id of the wire. "Not asked for" becomes errno 0.

@@ -91,6 +91,10 @@ pub struct By {
     pub task: Task,
     /// Its user stack.
     pub stack: StackRef,
+    /// Whether the task was ending; `None` where the kernel does not tell.
+    pub exiting: Option<bool>,
+    /// The socket's error at the edge, an errno, 0 for none; `None` where the kernel does not tell.
+    pub error: Option<u32>,
 }
 
 /// `tcp_destroy_sock`.
@@ -100,6 +104,8 @@ pub struct Destroyed {
     pub at: MonoNs,
     /// The socket's address.
     pub sk: SkAddr,
+    /// Whether the task that closed the file was ending; `None` where the kernel does not tell.
+    pub exiting: Option<bool>,
 }
 
 /// First sight of a call path of a process.

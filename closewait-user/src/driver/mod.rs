@@ -17,12 +17,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::Enricher;
-use crate::fact::Fact;
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::load::Loaded;
 use crate::recording::{Recorder, Written};
-use crate::report::{Ending, Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
+use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::tracker::{Outcome, Released, Since, SuspectKind, Tracker};
@@ -405,13 +404,13 @@ impl Driver {
                     _ => (released, None),
                 },
                 Outcome::ClosedWithFile { .. } => continue,
-                Outcome::GhostEnded { ghost, netns, tuple, closed, at, was_suspect, .. } => {
+                Outcome::GhostEnded { ghost, netns, tuple, closed, at, seen, exiting, was_suspect } => {
                     self.judge.ended(ghost, now);
                     let Some(known) = self.ghosts.end(ghost) else { continue };
                     if let Some(before) = known.before {
-                        // Destroyed soon after: the application closed it, with data unread
-                        // or after a reset.
-                        (before, Some(Ending::Aborted))
+                        // Its file was closed soon after, and it never was a ghost: what
+                        // matters is the edge to CLOSE.
+                        (before, None)
                     } else {
                         let since = Since::Seen(closed);
                         let ghost = Released {
@@ -425,7 +424,7 @@ impl Driver {
                             by: None,
                             was_suspect,
                         };
-                        (ghost, Some(Ending::Closed))
+                        (ghost, Some(release::ghost_ending(seen, exiting)))
                     }
                 }
             };
@@ -435,7 +434,7 @@ impl Driver {
             }
             let mut release = release::release(released, &self.stacks).await;
             if let Some(ending) = ending {
-                release.how = Fact::Known(ending);
+                release.how = ending;
             }
             self.report(Report::Released(Box::new(release)), clock, now)?;
         }

@@ -67,6 +67,7 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         tcp_rcv_nxt: at(&["tcp_sock", "rcv_nxt"]),
         tcp_copied_seq: at(&["tcp_sock", "copied_seq"]),
         net_inum: at(&["net", "ns", "inum"]),
+        task_flags: at(&["task_struct", "flags"]),
         task_files: at(&["task_struct", "files"]),
         files_fdt: at(&["files_struct", "fdt"]),
         fdt_max_fds: at(&["fdtable", "max_fds"]),

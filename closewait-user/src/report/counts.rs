@@ -54,12 +54,15 @@ pub struct ByEnding {
     known: [u64; Ending::ALL.len()],
     /// The end was not seen.
     pub unknown: u64,
+    /// Of those known: closed by a garbage collector's finalizer, which the code path that
+    /// opened them left it to.
+    pub by_finalizer: u64,
 }
 
 impl ByEnding {
     /// One socket; `None`: its end was not seen.
-    pub(super) fn one(how: Option<Ending>) -> Self {
-        let mut one = Self::default();
+    pub(super) fn one(how: Option<Ending>, by_finalizer: bool) -> Self {
+        let mut one = Self { by_finalizer: by_finalizer.into(), ..Self::default() };
         match how {
             Some(how) => one.known[how as usize] = 1,
             None => one.unknown = 1,
@@ -79,6 +82,7 @@ impl ByEnding {
 
     pub(super) fn add(&mut self, other: Self) {
         self.unknown += other.unknown;
+        self.by_finalizer += other.by_finalizer;
         for how in Ending::ALL {
             self.known[how as usize] += other.get(how);
         }

@@ -143,7 +143,7 @@ impl Ledger {
     /// A socket ended. The cause it was counted under, when it had been reported.
     pub fn release(&mut self, release: &Release) -> Option<CauseId> {
         let member = self.members.remove(&release.released.id)?;
-        let ending = ByEnding::one(release.how.known().copied());
+        let ending = ByEnding::one(release.how.known().copied(), release.by_finalizer());
         self.endings.add(ending);
         if let Some(entry) = self.entries.get_mut(&member.cause) {
             entry.now -= 1;

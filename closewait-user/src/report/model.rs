@@ -155,6 +155,31 @@ pub struct Release {
     pub cause: Option<CauseId>,
 }
 
+impl Release {
+    /// The error with which the connection ended, an errno: 32 (or 104) a reset by the
+    /// peer, 110 a timeout, 103 destroyed from outside; `None` for none, or not known.
+    pub fn error(&self) -> Option<u32> {
+        self.released.by.as_ref()?.error.filter(|&error| error != 0)
+    }
+
+    /// A finalizer closed it.
+    pub fn by_finalizer(&self) -> bool {
+        self.closer.known().is_some_and(|closer| closer.by_finalizer)
+    }
+
+    /// How it ended, as it is printed for people.
+    pub fn words(&self) -> String {
+        match (self.how.known(), self.error()) {
+            (Some(Ending::Destroyed), Some(32 | 104)) => "reset by the peer".into(),
+            (Some(Ending::Destroyed), Some(110)) => "given up by the kernel: no answer in time".into(),
+            (Some(Ending::Destroyed), Some(103)) => "destroyed from outside".into(),
+            (Some(Ending::Destroyed), Some(error)) => format!("ended by the network, error {error}"),
+            (Some(how), _) => how.words().into(),
+            (None, _) => "gone".into(),
+        }
+    }
+}
+
 /// How a socket left CLOSE_WAIT.
 #[derive(
     Clone,
@@ -177,7 +202,8 @@ pub enum Ending {
     Aborted,
     /// Its process ended.
     Exited,
-    /// Destroyed from outside (`ss -K`), or by a RST or timeout, with no descriptor left.
+    /// Reset by the peer, given up after a timeout, or destroyed from outside (`ss -K`):
+    /// [`Release::error`] tells. No descriptor is left.
     Destroyed,
 }
 
@@ -191,7 +217,7 @@ impl Ending {
             Self::Closed => "closed late",
             Self::Aborted => "aborted by the program",
             Self::Exited => "ended with the process",
-            Self::Destroyed => "destroyed from outside",
+            Self::Destroyed => "reset, timed out or destroyed",
         }
     }
 }

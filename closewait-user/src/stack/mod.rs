@@ -8,6 +8,7 @@ mod call_site;
 pub mod capture;
 mod elf;
 pub mod file;
+pub mod finalizer;
 pub mod fold;
 pub mod jit;
 mod lru;

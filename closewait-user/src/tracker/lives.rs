@@ -40,7 +40,7 @@ impl Tracker {
                     self.end_unseen(slot, t.at, out);
                 }
                 Life::Ghost { closed, .. } if t.at <= closed + SKEW => return self.count_stale(t.at, since),
-                Life::Ghost { .. } => self.end_ghost(slot, t.at, false, out),
+                Life::Ghost { .. } => self.end_ghost(slot, t.at, None, out),
                 Life::Left { over_until, at, seen } if t.at <= over_until + SKEW => {
                     if seen {
                         return self.count_stale(t.at, since);
@@ -57,8 +57,7 @@ impl Tracker {
             }
         }
         if let Some(slot) = self.find_unkeyed(t.netns, packed(t)) {
-            let entry = &self.slab[slot];
-            if t.at <= entry.since.max(entry.known_from()) {
+            if t.at <= self.slab[slot].since {
                 return self.recognise(slot, t);
             }
             // The same ports again: the connection that had them is over.
@@ -104,7 +103,7 @@ impl Tracker {
                 // Another connection at the same address: two records were lost.
                 Life::Waiting { .. } => self.end_unseen(slot, t.at, out),
                 Life::Ghost { closed, .. } if t.at <= closed => stale = Some(closed),
-                Life::Ghost { .. } => self.end_ghost(slot, t.at, false, out),
+                Life::Ghost { .. } => self.end_ghost(slot, t.at, None, out),
                 Life::Left { over_until, at, .. } if t.at <= over_until.min(at) => stale = Some(at),
                 Life::Left { over_until, .. } if t.at <= over_until => destroyed = Some(over_until),
                 Life::Left { at, .. } if t.at <= at => {
@@ -154,7 +153,7 @@ impl Tracker {
                 }
                 Life::Ghost { .. } => {
                     was = None;
-                    self.end_ghost(slot, t.at, false, out);
+                    self.end_ghost(slot, t.at, None, out);
                 }
                 Life::Left { .. } | Life::Free => {}
             }
@@ -173,7 +172,7 @@ impl Tracker {
             return self.over_until(slot, d.at);
         };
         match self.slab[slot].life {
-            Life::Ghost { closed, .. } if d.at + SKEW >= closed => self.end_ghost(slot, d.at, true, out),
+            Life::Ghost { closed, .. } if d.at + SKEW >= closed => self.end_ghost(slot, d.at, Some(d), out),
             Life::Waiting { .. } if d.at + SKEW >= self.slab[slot].since => {
                 self.end_unseen(slot, d.at, out);
                 self.over_until(slot, d.at);
@@ -266,7 +265,7 @@ impl Tracker {
     /// Ends a life, of either kind, that is known to be over by `at` though its end was not seen.
     pub(super) fn end_unseen(&mut self, slot: u32, at: MonoNs, out: &mut Vec<Outcome>) {
         if let Life::Ghost { .. } = self.slab[slot].life {
-            self.end_ghost(slot, at, false, out);
+            self.end_ghost(slot, at, None, out);
             return;
         }
         let over_until = self.slab[slot].since;
@@ -280,7 +279,7 @@ impl Tracker {
         self.stats.tracked -= 1;
         if end.to.is_some() {
             self.stats.left += 1;
-            if seen {
+            if seen && end.to == Some(State::LastAck) {
                 self.stats.dwell.record(end.at.since(entry.since));
             }
         } else {
@@ -303,7 +302,7 @@ impl Tracker {
         self.lay_to_rest(slot, Life::Left { over_until: end.over_until, at: end.at, seen }, was_suspect);
     }
 
-    fn end_ghost(&mut self, slot: u32, at: MonoNs, was_seen: bool, out: &mut Vec<Outcome>) {
+    fn end_ghost(&mut self, slot: u32, at: MonoNs, end: Option<Destroyed>, out: &mut Vec<Outcome>) {
         let entry = &self.slab[slot];
         let Life::Ghost { closed, seen, .. } = entry.life else { return };
         let was_suspect = entry.list == HANDED;
@@ -314,10 +313,11 @@ impl Tracker {
             tuple: entry.tuple.into(),
             closed,
             at,
-            seen: was_seen,
+            seen: end.is_some(),
+            exiting: end.and_then(|end| end.exiting),
             was_suspect,
         });
-        let over_until = if was_seen { at.max(closed) } else { closed };
+        let over_until = if end.is_some() { at.max(closed) } else { closed };
         self.lay_to_rest(slot, Life::Left { over_until, at: closed, seen }, was_suspect);
     }
 

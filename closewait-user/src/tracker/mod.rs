@@ -183,6 +183,8 @@ pub enum Outcome {
         at: MonoNs,
         /// Its end was seen; otherwise it was inferred, and came no later than `at`.
         seen: bool,
+        /// Whether the task that closed the file was ending; `None` when not known.
+        exiting: Option<bool>,
         /// It had been handed out as a suspect.
         was_suspect: bool,
     },

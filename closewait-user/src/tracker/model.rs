@@ -153,7 +153,7 @@ impl History {
                 }
                 Some(Truth::Ghost { .. }) => {
                     truth.remove(&step.sk);
-                    Item::Destroyed(Destroyed { at: now, sk: SkAddr(step.sk) })
+                    Item::Destroyed(Destroyed { at: now, sk: SkAddr(step.sk), exiting: None })
                 }
             };
             let delay = if wire == Wire::InOrder { 0 } else { step.delay_us };

@@ -51,7 +51,7 @@ pub struct TrackerStats {
     /// Snapshots.
     pub snapshots: u64,
 
-    /// Time in CLOSE_WAIT of lives of which both edges were seen.
+    /// Time from CLOSE_WAIT to LAST_ACK of lives of which both edges were seen.
     pub dwell: Dwell,
 }
 

@@ -25,8 +25,12 @@ fn tuple(port: u16) -> Tuple {
 }
 
 fn edge(at: f64, sk: u64, port: u16, from: State, to: State) -> Transition {
-    let by = (to != CloseWait)
-        .then(|| By { task: Task { pid: 1, tid: 2, comm: "closer".into() }, stack: Err(-14) });
+    let by = (to != CloseWait).then(|| By {
+        task: Task { pid: 1, tid: 2, comm: "closer".into() },
+        stack: Err(-14),
+        exiting: None,
+        error: None,
+    });
     Transition {
         at: secs(at),
         sk: SkAddr(sk),
@@ -101,7 +105,7 @@ impl Bench {
     }
 
     fn destroyed(&mut self, at: f64, sk: u64) -> &mut Self {
-        self.feed(Item::Destroyed(Destroyed { at: secs(at), sk: SkAddr(sk) }))
+        self.feed(Item::Destroyed(Destroyed { at: secs(at), sk: SkAddr(sk), exiting: None }))
     }
 
     fn snapshot(&mut self, began: f64, ended: f64, ports: &[u16]) -> &mut Self {

@@ -295,7 +295,7 @@ impl Released {
         socket.cause = r.cause.map(|c| c.to_string());
         let (how, how_unknown) = split(&r.how, |h| *h);
         let (closer, closer_unknown) = split(&r.closer, CloserLine::from);
-        Self { socket, how, how_unknown, closer, closer_unknown }
+        Self { socket, how, how_unknown, error: r.error(), closer, closer_unknown }
     }
 }
 

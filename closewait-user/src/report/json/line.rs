@@ -139,6 +139,10 @@ pub(crate) struct Released {
     pub how: Option<Ending>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub how_unknown: Option<String>,
+    /// The error the connection ended with, an errno: 32 or 104 a reset by the peer, 110
+    /// a timeout, 103 destroyed by `closer`. Only there when it ended with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<u32>,
     /// Who ended it.
     pub closer: Option<CloserLine>,
     #[serde(skip_serializing_if = "Option::is_none")]

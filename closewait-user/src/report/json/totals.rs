@@ -172,7 +172,8 @@ pub(crate) struct SummaryLine {
     pub by_cause: Vec<CauseCountLine>,
     /// Causes without a stuck socket that were too many to keep.
     pub causes_forgotten: u64,
-    /// How long the sockets that left CLOSE_WAIT had been in it.
+    /// How long the sockets that were closed late or in time had been in CLOSE_WAIT: from
+    /// the edge into it to the edge to LAST_ACK, both of which were seen.
     pub dwell: Vec<Bucket>,
     pub lost: Lost,
     /// What was off, and why.
@@ -209,6 +210,8 @@ pub(crate) struct ReleasedCount {
     pub destroyed: u64,
     /// The end itself was not seen.
     pub unknown: u64,
+    /// Of these, closed by a garbage collector's finalizer: their code path leaks.
+    pub by_finalizer: u64,
 }
 
 impl From<ByEnding> for ReleasedCount {
@@ -220,6 +223,7 @@ impl From<ByEnding> for ReleasedCount {
             exited: endings.get(Ending::Exited),
             destroyed: endings.get(Ending::Destroyed),
             unknown: endings.unknown,
+            by_finalizer: endings.by_finalizer,
         }
     }
 }

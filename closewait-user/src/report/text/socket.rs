@@ -50,10 +50,9 @@ pub(super) fn release(r: &Release, clock: &Clock, style: &Style) -> Vec<String> 
     let released = &r.released;
     let (latest, earliest) = bounds(released.since, released.not_before);
     let stayed = Age::between(latest, earliest, released.at);
-    let how = r.how.known().map_or("gone", |how| how.words());
     let head = [
         (None, time(released.at, clock)),
-        (None, format!("released after {}: {how}", age(stayed))),
+        (None, format!("released after {}: {}", age(stayed), r.words())),
         (None, r.cause.map_or(String::new(), |c| format!("cause {c}"))),
     ];
     let mut lines = row(&head, 0, style);

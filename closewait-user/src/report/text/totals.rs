@@ -69,7 +69,14 @@ pub(super) fn endings(n: ByEnding) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, words)| format!("{} {words}", count(n)))
         .collect();
-    words.join(", ")
+    let mut text = words.join(", ");
+    if n.by_finalizer > 0 {
+        let of = count(n.by_finalizer);
+        text.push_str(&format!(
+            "; {of} by a finalizer: the code path leaks, the collector cleans up after it"
+        ));
+    }
+    text
 }
 
 /// Said when nothing is stuck, so that the reader knows that somebody looked.
@@ -126,6 +133,7 @@ pub(super) fn summary(s: &Summary, style: &Style) -> Vec<String> {
     }
     if totals.tracker.dwell.total() > 0 {
         put("dwell", &dwell(&totals.tracker.dwell), 2);
+        put("", &histogram(&totals.tracker.dwell), 4);
     }
     put("lost", &lost_what(&totals.lost), 3);
     for degraded in &totals.degraded {
@@ -158,7 +166,17 @@ fn dwell(dwell: &Dwell) -> String {
             _ => format!("{share} in weeks"),
         });
     }
-    format!("of {} that left CLOSE_WAIT, {}", plural(total, "socket"), parts.join(", "))
+    format!("of {} that were closed, {}", plural(total, "socket"), parts.join(", "))
+}
+
+/// How many were closed within which time; buckets without any are left out.
+fn histogram(dwell: &Dwell) -> String {
+    let counted = dwell.buckets().filter(|(_, n)| *n > 0);
+    let buckets = counted.map(|(bound, n)| match bound {
+        Some(bound) => format!("<{} {}", span(bound), count(n)),
+        None => format!("longer {}", count(n)),
+    });
+    buckets.collect::<Vec<_>>().join(" | ")
 }
 
 /// `21 stacks copied, 3 put off`
