@@ -9,12 +9,16 @@
 
 mod live {
     // What tests are made of.
+    mod age;
     mod bpf;
+    mod judged;
     mod leaked;
     mod lines;
     mod netns;
+    mod rows;
     mod scenario;
     mod schema;
+    mod situation;
     mod tool;
     mod veth;
     mod waiting;
@@ -29,7 +33,9 @@ mod live {
     mod fallbacks;
     mod filters;
     mod ghosts;
+    mod healthy;
     mod kinds;
+    mod matrix;
     mod owners;
     mod recordings;
     mod refusals;

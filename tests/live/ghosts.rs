@@ -12,7 +12,7 @@ use super::tool::Tool;
 fn haunts(kind: &str, code: &str) {
     let net = Netns::new();
     let mut tool = Tool::trace(&net, &[]);
-    let mut program = Scenario::start(&net, "ghosts", &[kind, "3"]);
+    let mut program = Scenario::start(&net, "ghosts", &[kind, "--count", "3"]);
     let leaks = program.done();
     tool.has_reported("ghost", 3);
     assert!(net.close_wait().is_empty(), "ss shows a ghost");
@@ -47,8 +47,8 @@ fn by_shutdown_without_close() {
 fn an_abort_is_none() {
     let net = Netns::new();
     let mut tool = Tool::trace(&net, &[]);
-    let _aborts = Scenario::start(&net, "ghosts", &["abort", "7"]).done();
-    let mut haunting = Scenario::start(&net, "ghosts", &["shutdown", "1"]);
+    let _aborts = Scenario::start(&net, "ghosts", &["abort", "--count", "7"]).done();
+    let mut haunting = Scenario::start(&net, "ghosts", &["shutdown"]);
     haunting.done();
     // Made after the others: once it is reported, their time has passed too.
     tool.has_reported("ghost", 1);

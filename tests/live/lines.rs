@@ -25,10 +25,15 @@ impl Lines {
 
     /// The next line; `None` when the child has closed the pipe.
     pub(crate) fn next(&self, deadline: Deadline) -> Option<String> {
+        self.next_before(deadline).expect("a line before the deadline")
+    }
+
+    /// The same; an error when no line came before the deadline.
+    pub(crate) fn next_before(&self, deadline: Deadline) -> Result<Option<String>, RecvTimeoutError> {
         match self.0.recv_timeout(deadline.left()) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line came before the deadline"),
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(late) => Err(late),
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::str::FromStr;
 use std::sync::OnceLock;
+
+use closewait_trace::clock::MonoNs;
 
 use super::lines::Lines;
 use super::netns::{Netns, output};
@@ -125,6 +128,15 @@ impl Said {
 
     /// The number after `key=`.
     pub(crate) fn number(&self, key: &str) -> u32 {
+        self.parsed(key)
+    }
+
+    /// The moment after `key=`.
+    pub(crate) fn moment(&self, key: &str) -> MonoNs {
+        MonoNs(self.parsed(key))
+    }
+
+    fn parsed<T: FromStr>(&self, key: &str) -> T {
         let value = self.values.get(key).and_then(|value| value.parse().ok());
         value.unwrap_or_else(|| panic!("no number {key} in {self:?}"))
     }

@@ -118,6 +118,19 @@ impl Tool {
         }
     }
 
+    /// Reads until what it has printed is `enough`; `false` when that did not come in time.
+    pub(crate) fn prints(&mut self, enough: impl Fn(&Ended) -> bool) -> bool {
+        let deadline = Deadline::of_a_report();
+        while !enough(&self.ended) {
+            let stdout = self.stdout.as_ref().expect("stdout is read");
+            match stdout.next_before(deadline) {
+                Ok(Some(line)) => self.ended.take(line, self.json),
+                Ok(None) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
     fn read_line(&mut self, before: &str) {
         let stdout = self.stdout.as_ref().expect("stdout is read");
         match stdout.next(Deadline::patient()) {

@@ -1,6 +1,6 @@
-//! Two network namespaces joined by a wire, whose receiving end hands packets to
-//! a CPU of our choice: so the task on the CPU when a FIN arrives is neither the
-//! server nor the client.
+//! Two network namespaces joined by a wire. It can be cut, and its receiving ends can
+//! hand packets to a CPU of our choice: then the task on the CPU when a FIN arrives is
+//! neither the server nor the client.
 
 use std::process::Command;
 
@@ -17,8 +17,8 @@ pub(crate) struct Veth {
 }
 
 impl Veth {
-    /// Joins two new namespaces; every packet to either end is handled on CPU 0.
-    pub(crate) fn steered_to_cpu_0() -> Self {
+    /// Joins two new namespaces.
+    pub(crate) fn new() -> Self {
         let (server, client) = (Netns::new(), Netns::new());
         ip(&[
             "-n",
@@ -36,10 +36,23 @@ impl Veth {
         for (end, address) in [(&server, SERVER_IP), (&client, CLIENT_IP)] {
             ip(&["-n", end.name(), "address", "add", &format!("{address}/24"), "dev", "wire"]);
             ip(&["-n", end.name(), "link", "set", "wire", "up"]);
+        }
+        Self { server, client }
+    }
+
+    /// The same; every packet to either end is handled on CPU 0.
+    pub(crate) fn steered_to_cpu_0() -> Self {
+        let wire = Self::new();
+        for end in [&wire.server, &wire.client] {
             // Only a /sys mounted inside shows this namespace's devices; `ip netns exec` mounts one.
             let steer = "echo 1 > /sys/class/net/wire/queues/rx-0/rps_cpus";
             output(Command::new("ip").args(["netns", "exec", end.name(), "sh", "-c", steer]));
         }
-        Self { server, client }
+        wire
+    }
+
+    /// From now on nothing gets through, and neither end is told.
+    pub(crate) fn cut(&self) {
+        ip(&["-n", self.client.name(), "link", "set", "wire", "down"]);
     }
 }

@@ -14,7 +14,7 @@ for source in *.c; do
 	program=$out/${source%.c}
 	# Frames and names stay as they are written, so that a walk by frame pointers finds them.
 	${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -fno-omit-frame-pointer \
-		-fno-optimize-sibling-calls "$@" -o "$program.$$" "$source"
+		-fno-optimize-sibling-calls -pthread "$@" -o "$program.$$" "$source"
 	mv "$program.$$" "$program"
 done
 for source in *.go; do

@@ -1,81 +1,128 @@
 /* Connections that TCP ends while the server keeps the fd, and one kind that it closes.
+ * Options as in pair.h.
  *
- *   ghosts reset|shutdown|abort N
+ *   ghosts KIND [OPTION...]
  *
- * Both ends are in this process. The client closes; the server
- *   reset     reads the EOF and keeps the fd, and then the client resets
- *   shutdown  reads the EOF and shuts down, but does not close
- *   abort     closes with data unread, which is an end and no ghost
+ * The client closes; the server reads the EOF, and then
+ *   reset       keeps the fd, and the client resets
+ *   shutdown    shuts down, but does not close
+ *   keepalive   keeps the fd; the program says `cut`, the test cuts the wire and says
+ *               `go`, and keepalive probes go unanswered
+ *   timeout     the same, but it is data that goes unanswered (TCP_USER_TIMEOUT)
+ *   destroyed   keeps the fd; the program says `destroy`, and the test does
+ *   abort       closes with data unread, which is an end and no ghost
+ * The moment of a leak is that of its end in TCP.
  */
-#include "scenario.h"
+#include "pair.h"
 
-NAMED static void wait_for(int fd, short events)
+/* TCP ends the near end by itself; returns when it has. */
+static struct moment dies(const struct pair *pair, uint64_t from)
 {
-	struct pollfd poller = {.fd = fd, .events = events};
-	do {
-		if (poll(&poller, 1, -1) != 1)
-			die("poll");
-	} while (!(poller.revents & (events | POLLERR | POLLHUP)));
+	wait_for(pair->near, POLLERR);
+	return (struct moment){from, now()};
 }
 
-static void reset(int client)
+static void reset(int listener)
 {
 	struct linger none = {.l_onoff = 1};
-	setsockopt(client, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-	close(client);
+	struct pair pair = accepted(listener);
+	far_half_closes(&pair);
+	read_to_eof(pair.near);
+	uint64_t from = now();
+	setsockopt(pair.far, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	close(pair.far);
+	forget(&pair, dies(&pair, from));
 }
 
-/* Returns whether the server's end is a ghost now. */
-NAMED static bool haunt(const char *kind, int client, int server)
+static void shut_down(int listener)
 {
-	if (!strcmp(kind, "reset")) {
-		shutdown(client, SHUT_WR);
-		read_to_eof(server);
-		reset(client);
-		wait_for(server, POLLERR);
-		return true;
+	struct pair pair = accepted(listener);
+	far_closes(&pair);
+	read_to_eof(pair.near);
+	uint64_t from = now();
+	shutdown(pair.near, SHUT_RDWR);
+	wait_for(pair.near, POLLHUP);
+	forget(&pair, (struct moment){from, now()});
+}
+
+/* All of them, when the test has done what `word` asks for. */
+static void all_die(int listener, const char *word, void (*before)(int fd), void (*after)(int fd))
+{
+	struct pair pairs[64];
+	for (unsigned i = 0; i < opt.count; i++) {
+		pairs[i] = accepted(listener);
+		before(pairs[i].near);
+		far_half_closes(&pairs[i]);
+		read_to_eof(pairs[i].near);
 	}
-	if (!strcmp(kind, "shutdown")) {
-		close(client);
-		read_to_eof(server);
-		shutdown(server, SHUT_RDWR);
-		return true;
-	}
-	if (!strcmp(kind, "abort")) {
-		if (send(client, "unread", 6, 0) != 6)
-			die("send");
-		close(client);
-		wait_for(server, POLLRDHUP);
-		close(server);
-		return false;
-	}
-	usage("kind", kind);
+	uint64_t from = now();
+	say("%s", word);
+	wait_for_go();
+	for (unsigned i = 0; i < opt.count; i++)
+		after(pairs[i].near);
+	for (unsigned i = 0; i < opt.count; i++)
+		forget(&pairs[i], dies(&pairs[i], from));
+}
+
+static void nothing(int fd)
+{
+	(void)fd;
+}
+
+static void set_keepalive(int fd)
+{
+	int on = 1;
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &on, sizeof(on));
+}
+
+static void set_timeout(int fd)
+{
+	unsigned ms = 700;
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
+static void send_some(int fd)
+{
+	send_all(fd, 100);
+}
+
+static void keepalive(int listener)
+{
+	all_die(listener, "cut", nothing, set_keepalive);
+}
+
+static void timeout(int listener)
+{
+	all_die(listener, "cut", set_timeout, send_some);
+}
+
+static void destroyed(int listener)
+{
+	all_die(listener, "destroy", nothing, nothing);
+}
+
+static void abort_unread(int listener)
+{
+	struct pair pair = accepted(listener);
+	send_all(pair.far, 7);
+	far_closes(&pair);
+	close(pair.near);
 }
 
 int main(int argc, char **argv)
 {
-	begin();
-	if (argc != 3)
-		usage("ghosts", "without a kind and a number");
-	int listener = listen_on("127.0.0.1", 0, 16), port = local_port(listener);
-	unsigned leaked = 0, count = atoi(argv[2]);
-	struct sockaddr_storage addr;
-	socklen_t len = address("127.0.0.1", port, &addr);
-
-	say("ready port=%d pid=%d", port, getpid());
-	for (unsigned i = 0; i < count; i++) {
-		int client = socket(AF_INET, SOCK_STREAM, 0);
-		if (client < 0 || connect(client, (void *)&addr, len))
-			die("connect");
-		int server = accept(listener, NULL, NULL), from = local_port(client);
-		if (server < 0)
-			die("accept");
-		if (haunt(argv[1], client, server)) {
-			keep(server, 0);
-			leaked++;
-			say("leak pid=%d fd=%d port=%d", getpid(), server, from);
-		}
-	}
-	say("done leaked=%u closed=%u", leaked, count - leaked);
+	static const struct kind kinds[] = {
+		{"reset", .one = reset},
+		{"shutdown", .one = shut_down},
+		{"keepalive", .all = keepalive},
+		{"timeout", .all = timeout},
+		{"destroyed", .all = destroyed},
+		{"abort", .one = abort_unread},
+		{0},
+	};
+	make(argc, argv, kinds);
 	return obey();
 }

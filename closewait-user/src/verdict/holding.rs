@@ -195,7 +195,8 @@ fn used(case: &Case) -> Use {
         && let Some(tcp) = socket.tcp
         && tcp.bytes_sent == Some(0)
         && let Some(received) = tcp.bytes_received
-        && received + 1 == u64::from(socket.recv_q)
+        // Both count the FIN (tcp_rcv_nxt_update).
+        && received == u64::from(socket.recv_q)
     {
         return Use::Unused("nobody ever read or wrote it".into());
     }

@@ -91,7 +91,8 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
 /// Held, with unread data or FIN, and nothing reads it.
 pub(super) fn not_reading(case: &Case) -> Option<Finding> {
     let recv_q = unread(case)?;
-    if case.evidence.holders.known().is_some_and(Vec::is_empty) {
+    let being_read = case.looks.both(|look| look.socket.recv_q).is_some_and(|(before, after)| after < before);
+    if being_read || case.evidence.holders.known().is_some_and(Vec::is_empty) {
         return None;
     }
     let mut finding = Finding::new(

@@ -70,7 +70,7 @@ fn a_worker_is_no_heir() {
 #[test]
 fn a_heir_who_does_not_know_is_one() {
     let untouched = still(|s| {
-        (tcp(s).bytes_sent, tcp(s).bytes_acked, tcp(s).bytes_received) = (Some(0), Some(0), Some(0));
+        (tcp(s).bytes_sent, tcp(s).bytes_acked, tcp(s).bytes_received) = (Some(0), Some(0), Some(1));
     });
     let table = [
         (
