@@ -2,10 +2,18 @@
 //! root of their own; compiled from C, Go and Rust, with and without symbols.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "stack/blocked.rs"]
+mod blocked;
+#[path = "stack/deep.rs"]
+mod deep;
+#[path = "stack/edges.rs"]
+mod edges;
 #[path = "stack/perf_map.rs"]
 mod perf_map;
 #[path = "stack/process.rs"]
 mod process;
+#[path = "live/waiting.rs"]
+mod waiting;
 #[path = "stack/worker.rs"]
 mod worker;
 

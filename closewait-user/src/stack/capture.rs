@@ -29,6 +29,11 @@ pub struct Capture {
 }
 
 impl Capture {
+    /// The first address above what was copied.
+    pub fn end(&self) -> u64 {
+        self.regs.sp.saturating_add(self.stack.len() as u64)
+    }
+
     /// The word at `addr`; `None` when it was not copied.
     pub fn word(&self, addr: u64) -> Option<u64> {
         let at = usize::try_from(addr.checked_sub(self.regs.sp)?).ok()?;

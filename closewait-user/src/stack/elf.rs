@@ -1,11 +1,23 @@
-//! The program headers of an ELF file: file offset in, virtual address out, so
-//! that a frame without a symbol still has a number that `addr2line` takes.
-//! Any bytes, no panic.
+//! The headers of an ELF file: file offset in, virtual address out, and where its
+//! sections are. Any bytes, no panic; nothing is read that the caller did not ask for.
 
 use super::file::HeldFile;
 
 /// More program headers than any linker writes; a file may claim 65,535.
 const MAX_HEADERS: u16 = 256;
+
+/// More sections than any linked file has (compilers' object files have more).
+const MAX_SECTIONS: u16 = 1024;
+
+/// Most bytes of section names that are read.
+const MAX_NAMES: u64 = 64 << 10;
+
+/// The headers of a 64-bit ELF file of this machine's byte order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Elf {
+    segments: Vec<Segment>,
+    sections: Vec<Section>,
+}
 
 /// A part of the file that is loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,51 +27,116 @@ struct Segment {
     size: u64,
 }
 
-/// The loaded parts of an ELF file.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Segments(Vec<Segment>);
+/// A section, as its header tells of it: any of it may be a lie.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Section {
+    /// Its name.
+    pub(super) name: Vec<u8>,
+    /// Its virtual address; 0 when it is not loaded.
+    pub(super) vaddr: u64,
+    /// Where it lies in the file.
+    pub(super) offset: u64,
+    /// Its bytes in the file; 0 when it has none there.
+    pub(super) size: u64,
+    /// Whether what lies in the file is compressed.
+    pub(super) compressed: bool,
+}
 
-impl Segments {
-    /// Reads them; empty when the file is not a 64-bit ELF file of this byte order.
+/// Reads bytes at an offset into a buffer; `false` when they are not all there.
+type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> bool;
+
+impl Elf {
+    /// Reads the headers; empty when the file is not a 64-bit ELF file of this byte order.
     pub(super) fn of(file: &HeldFile) -> Self {
-        Self::read(|buf, offset| file.read_at(buf, offset)).unwrap_or_default()
+        Self::read(&|buf, offset| file.read_at(buf, offset)).unwrap_or_default()
     }
 
-    /// Layout: elf(5), `Elf64_Ehdr` and `Elf64_Phdr`.
-    fn read(read_at: impl Fn(&mut [u8], u64) -> bool) -> Option<Self> {
+    /// The same of a file that is in memory.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        Self::read(&|buf, offset| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX);
+            let Some(part) = from.checked_add(buf.len()).and_then(|to| bytes.get(from..to)) else {
+                return false;
+            };
+            buf.copy_from_slice(part);
+            true
+        })
+        .unwrap_or_default()
+    }
+
+    /// Layout: elf(5), `Elf64_Ehdr`, `Elf64_Phdr` and `Elf64_Shdr`.
+    fn read(read_at: ReadAt<'_>) -> Option<Self> {
         const DATA: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
         const PT_LOAD: [u8; 4] = 1_u32.to_ne_bytes();
         let mut header = [0_u8; 64];
         if !read_at(&mut header, 0) || header[..6] != [0x7f, b'E', b'L', b'F', 2, DATA] {
             return None;
         }
-        let at = word(&header, 32)?;
-        let (entry_size, count) = (half(&header, 54)?, half(&header, 56)?.min(MAX_HEADERS));
         let mut segments = Vec::new();
+        let (at, size, count) = (word(&header, 32)?, half(&header, 54)?, half(&header, 56)?.min(MAX_HEADERS));
         for index in 0..count {
-            let mut entry = [0_u8; 56];
-            let offset = at.checked_add(u64::from(index) * u64::from(entry_size))?;
-            if entry_size < 56 || !read_at(&mut entry, offset) {
-                return None;
-            }
+            let entry: [u8; 56] = nth(read_at, at, size, index)?;
             if entry[..4] == PT_LOAD {
                 let (offset, vaddr, size) = (word(&entry, 8)?, word(&entry, 16)?, word(&entry, 32)?);
                 segments.push(Segment { offset, vaddr, size });
             }
         }
-        Some(Self(segments))
+        // Sections may be stripped; what is loaded can be placed without them.
+        let sections = sections(read_at, &header).unwrap_or_default();
+        Some(Self { segments, sections })
     }
 
     /// The virtual address of what lies at `offset` in the file.
     pub(super) fn virtual_address(&self, offset: u64) -> Option<u64> {
         let inside = |s: &&Segment| offset.checked_sub(s.offset).is_some_and(|into| into < s.size);
-        let segment = self.0.iter().find(inside)?;
+        let segment = self.segments.iter().find(inside)?;
         segment.vaddr.checked_add(offset - segment.offset)
     }
+
+    /// The section of that name.
+    pub(super) fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name.as_bytes())
+    }
+}
+
+fn sections(read_at: ReadAt<'_>, header: &[u8; 64]) -> Option<Vec<Section>> {
+    const SHT_NOBITS: u32 = 8;
+    const SHF_COMPRESSED: u64 = 1 << 11;
+    let (at, size, count) = (word(header, 40)?, half(header, 58)?, half(header, 60)?.min(MAX_SECTIONS));
+    let names: [u8; 64] = nth(read_at, at, size, half(header, 62)?)?;
+    let mut text = vec![0; usize::try_from(word(&names, 32)?.min(MAX_NAMES)).ok()?];
+    if !read_at(&mut text, word(&names, 24)?) {
+        return None;
+    }
+    let mut sections = Vec::with_capacity(usize::from(count));
+    for index in 0..count {
+        let entry: [u8; 64] = nth(read_at, at, size, index)?;
+        let kind = u32_at(&entry, 4)?;
+        let name = text.get(usize::try_from(u32_at(&entry, 0)?).ok()?..).unwrap_or_default();
+        sections.push(Section {
+            name: name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
+            vaddr: word(&entry, 16)?,
+            offset: word(&entry, 24)?,
+            size: if kind == SHT_NOBITS { 0 } else { word(&entry, 32)? },
+            compressed: word(&entry, 8)? & SHF_COMPRESSED != 0,
+        });
+    }
+    Some(sections)
+}
+
+/// Entry `index` of a table at `at` whose entries are `size` bytes apart.
+fn nth<const N: usize>(read_at: ReadAt<'_>, at: u64, size: u16, index: u16) -> Option<[u8; N]> {
+    let mut entry = [0; N];
+    let offset = at.checked_add(u64::from(index) * u64::from(size))?;
+    (usize::from(size) >= N && read_at(&mut entry, offset)).then_some(entry)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
@@ -71,28 +148,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(bytes: &[u8]) -> Option<Segments> {
-        Segments::read(|buf, offset| {
-            let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            let Some(part) = from.checked_add(buf.len()).and_then(|to| bytes.get(from..to)) else {
-                return false;
-            };
-            buf.copy_from_slice(part);
-            true
-        })
-    }
-
     #[test]
     fn this_program_has_its_own_function_where_its_header_says() {
         let bytes = std::fs::read("/proc/self/exe").unwrap();
         let maps = crate::stack::maps::Maps::parse(&std::fs::read("/proc/self/maps").unwrap());
         let here = this_program_has_its_own_function_where_its_header_says as *const () as u64;
         let mapping = maps.find(here).unwrap();
-        let segments = parse(&bytes).unwrap();
-        let vaddr = segments.virtual_address(mapping.file_offset(here)).unwrap();
+        let elf = Elf::of_bytes(&bytes);
+        let vaddr = elf.virtual_address(mapping.file_offset(here)).unwrap();
         // A position-independent program is moved by whole pages.
         assert_eq!(here.wrapping_sub(vaddr) % 4096, 0);
-        assert_eq!(segments.virtual_address(u64::MAX), None);
+        assert_eq!(elf.virtual_address(u64::MAX), None);
+        // The function lies in the section of code.
+        let text = elf.section(".text").unwrap();
+        assert!((text.vaddr..text.vaddr + text.size).contains(&vaddr) && !text.compressed);
+        assert_eq!(elf.section(".bss").unwrap().size, 0, "it has no bytes in the file");
+        assert_eq!(elf.section(".nonsense"), None);
     }
 
     proptest! {
@@ -100,9 +171,17 @@ mod tests {
         fn any_bytes_after_the_magic_are_survived(tail in proptest::collection::vec(any::<u8>(), 0..300), offset: u64) {
             let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, 1];
             bytes.extend(tail);
-            if let Some(segments) = parse(&bytes) {
-                segments.virtual_address(offset);
-            }
+            Elf::of_bytes(&bytes).virtual_address(offset);
+        }
+
+        #[test]
+        fn a_broken_header_of_a_real_file_is_survived(at in 0_usize..64, with: u8) {
+            // Only the first bytes: reading the whole of a test binary each time is slow.
+            let mut bytes = vec![0; 8192];
+            std::io::Read::read_exact(&mut std::fs::File::open("/proc/self/exe").unwrap(), &mut bytes).unwrap();
+            bytes[at] = with;
+            let elf = Elf::of_bytes(&bytes);
+            prop_assert!(elf.sections.len() <= usize::from(MAX_SECTIONS));
         }
     }
 }

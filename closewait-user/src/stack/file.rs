@@ -23,7 +23,7 @@ pub struct FileId {
 }
 
 /// Changes when the file is written to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Stamp {
     /// Bytes.
     pub(super) size: u64,

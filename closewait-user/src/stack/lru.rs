@@ -53,6 +53,16 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
 
+    /// All values, in no order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|(_, value)| value)
+    }
+
+    /// Drops those of which `keep` says no.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.entries.retain(|key, (_, value)| keep(key, value));
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.entries = HashMap::new();

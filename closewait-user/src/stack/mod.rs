@@ -14,7 +14,9 @@ pub mod jit;
 mod lru;
 pub mod maps;
 pub mod places;
+mod process;
 pub mod symbolize;
+pub mod unwind;
 pub mod worker;
 
 pub use places::lookup_address;

@@ -1,20 +1,25 @@
-//! Where the addresses of a stack lie: a task and addresses in, [`Place`]s out,
-//! each with the file it needs held open. This is the part that cannot wait: it
-//! reads `/proc` while the process is still there, and remembers a bounded
-//! number of processes so that a later stack of one that has exited can still be
-//! placed. It never reads symbols.
+//! Where the frames of a stack lie: a task and addresses, or a copied stack, in;
+//! [`Place`]s out, each with the file it needs held open. This is the part that
+//! cannot wait: it reads `/proc` while the process is still there, and remembers a
+//! bounded number of processes so that a later stack of one that has exited can
+//! still be placed. It never reads symbols.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::call_site::{WINDOW, can_return_after};
-use super::file::{FileId, HeldFile, open_mapped};
-use super::jit;
+use super::capture::Capture;
+use super::file::{FileId, HeldFile};
+use super::jit::{Table, Tables};
 use super::lru::Lru;
-use super::maps::{Backing, Mapping, Maps};
+use super::maps::Maps;
+use super::process::{Known, Process};
+use super::unwind::Unwinder;
 use crate::item::Task;
+use crate::verdict::How;
 
 /// Processes whose maps are remembered. A host has a few dozen that open sockets
 /// by more than one path; each costs a few KB (measured: sleep 1.6 KiB, python
@@ -35,6 +40,8 @@ const MAX_MAPS_BYTES: u64 = 32 << 20;
 pub struct Place {
     /// The address as it was on the stack.
     pub addr: u64,
+    /// How it was found.
+    pub how: How,
     /// Path or name of what is mapped there.
     pub module: String,
     /// Offset in the file of the byte before `addr`: see [`lookup_address`].
@@ -42,12 +49,12 @@ pub struct Place {
     /// The file, held open; the reason when it could not be; `None` when there is no file.
     pub file: Option<Result<Arc<HeldFile>, String>>,
     /// The perf map that may name it, where a JIT may have written the code.
-    pub jit: Option<Result<Arc<HeldFile>, String>>,
+    pub jit: Option<Result<Arc<Table>, String>>,
 }
 
 impl Place {
     /// Whether a caller's frame can be here, as far as its code can be read.
-    pub(super) fn can_be_returned_to(&self) -> bool {
+    fn can_be_returned_to(&self) -> bool {
         let Some(Ok(file)) = &self.file else { return true };
         let mut before = [0; WINDOW];
         let start = (self.offset + 1).checked_sub(before.len() as u64);
@@ -71,6 +78,27 @@ pub struct Placed {
     pub places: Vec<Place>,
     /// That address, and how many were dropped with it.
     pub not_code: Option<(u64, usize)>,
+    /// Where and why the stack ends early.
+    pub note: Option<String>,
+}
+
+impl Placed {
+    /// Keeps the places up to the first where no frame can be: what the kernel found
+    /// by frame pointers in code that keeps none is any word of the stack.
+    fn end_at_garbage(&mut self) {
+        // The innermost address follows a system call, the others follow calls.
+        let garbage = self.places.iter().skip(1).position(|place| !place.can_be_returned_to());
+        let kept = garbage.map_or(self.places.len(), |at| at + 1);
+        let what = match (self.places.get(kept), self.not_code) {
+            (Some(place), _) => format!("no call stands before {:#x}", place.addr),
+            (None, Some((addr, _))) => format!("{addr:#x} is not code"),
+            (None, None) => return,
+        };
+        let dropped = self.places.len() - kept + self.not_code.map_or(0, |(_, dropped)| dropped);
+        let why = "a function here keeps no frame pointer";
+        self.note = Some(format!("ends early: {what}, {dropped} dropped ({why})"));
+        self.places.truncate(kept);
+    }
 }
 
 /// Remembered processes.
@@ -78,18 +106,18 @@ pub struct Placed {
 pub struct Processes {
     known: Lru<u32, Known>,
     files: HashMap<FileId, Weak<HeldFile>>,
-}
-
-#[derive(Debug)]
-struct Known {
-    maps: Maps,
-    opened: Vec<(Mapping, Arc<HeldFile>)>,
-    jit: Option<Arc<HeldFile>>,
+    tables: Tables,
+    unwinder: Unwinder,
 }
 
 impl Default for Processes {
     fn default() -> Self {
-        Self { known: Lru::new(MAX_PROCESSES), files: HashMap::new() }
+        Self {
+            known: Lru::new(MAX_PROCESSES),
+            files: HashMap::new(),
+            tables: Tables::default(),
+            unwinder: Unwinder::default(),
+        }
     }
 }
 
@@ -101,31 +129,52 @@ impl Processes {
     /// process now. Only when it is gone are the remembered ones used. An error
     /// says why there is nothing.
     pub fn place(&mut self, task: &Task, addrs: &[u64]) -> Result<Placed, String> {
-        let pid = self.refresh(task)?;
-        let Some(known) = self.known.get(&task.pid) else {
-            return Err(format!("process {} was forgotten", task.pid));
-        };
+        let (mut process, _) = self.look(task)?;
         let mut placed = Placed::default();
         for (depth, &addr) in addrs.iter().enumerate() {
-            let at = lookup_address(addr);
-            let Some(mapping) = known.maps.find(at).cloned() else {
+            let Some(place) = process.place(addr, How::Fp) else {
                 // A zero is how the kernel pads a stack: nothing was lost there.
                 placed.not_code = (addr != 0).then_some((addr, addrs.len() - depth));
                 break;
             };
-            let file = matches!(mapping.backing, Backing::File { .. })
-                .then(|| known.open(pid, &mapping, &mut self.files));
-            let jit = mapping.may_be_jit().then(|| known.open_jit(pid, task.pid));
-            placed.places.push(Place {
-                addr,
-                module: mapping.module(),
-                offset: mapping.file_offset(at),
-                file,
-                jit,
-            });
+            placed.places.push(place);
         }
+        placed.end_at_garbage();
         self.forget_excess();
         Ok(placed)
+    }
+
+    /// Unwinds a copied stack of `task` and places its frames; otherwise as [`Self::place`].
+    pub fn unwind(&mut self, task: &Task, capture: &Capture) -> Result<Placed, String> {
+        let (mut process, unwinder) = self.look(task)?;
+        let unwound = unwinder.unwind(&mut process, capture);
+        let places: Vec<_> =
+            unwound.frames.iter().map_while(|frame| process.place(frame.addr, frame.how)).collect();
+        let not_code = places.is_empty().then_some((capture.regs.ip, 1));
+        self.forget_excess();
+        Ok(Placed { places, not_code, note: unwound.note })
+    }
+
+    /// Drops what can be read again, and the processes that have been gone since
+    /// the last call.
+    pub fn forget(&mut self) {
+        self.unwinder.forget();
+        self.tables.forget();
+        self.known.retain(|pid, known| {
+            let is_gone = !Path::new(&format!("/proc/{pid}")).exists();
+            !std::mem::replace(&mut known.is_gone, is_gone) || !is_gone
+        });
+        self.files.retain(|_, file| file.strong_count() > 0);
+    }
+
+    /// The process as it is now, or as it was when it was last seen.
+    fn look(&mut self, task: &Task) -> Result<(Process<'_>, &mut Unwinder), String> {
+        let pid = self.refresh(task)?;
+        let Some(known) = self.known.get(&task.pid) else {
+            return Err(format!("process {} was forgotten", task.pid));
+        };
+        let process = Process::new(known, &mut self.files, &mut self.tables, pid, task.pid);
+        Ok((process, &mut self.unwinder))
     }
 
     /// Reads the maps of the process; the id under which `/proc` still shows it,
@@ -139,7 +188,7 @@ impl Processes {
                 Ok(maps) if !maps.code().is_empty() => {
                     let fresh = match self.known.remove(&task.pid) {
                         Some(old) => old.carried_over(maps),
-                        None => Known { maps, opened: Vec::new(), jit: None },
+                        None => Known::new(maps),
                     };
                     self.known.insert(task.pid, fresh);
                     return Ok(Some(id));
@@ -169,53 +218,6 @@ impl Processes {
     pub fn held(&self) -> (usize, usize) {
         (self.known.len(), self.files.values().filter(|file| file.strong_count() > 0).count())
     }
-}
-
-impl Known {
-    /// With newly read maps; files stay open where their mapping is unchanged.
-    fn carried_over(mut self, maps: Maps) -> Self {
-        self.opened.retain(|(mapping, _)| maps.find(mapping.start) == Some(mapping));
-        Self { maps, ..self }
-    }
-
-    fn open(
-        &mut self,
-        pid: Option<u32>,
-        mapping: &Mapping,
-        files: &mut HashMap<FileId, Weak<HeldFile>>,
-    ) -> Result<Arc<HeldFile>, String> {
-        if let Some((_, file)) = self.opened.iter().find(|(opened, _)| opened == mapping) {
-            return Ok(Arc::clone(file));
-        }
-        let pid = pid.ok_or("its process exited before it could be opened")?;
-        let file = shared(open_mapped(pid, mapping)?, files);
-        self.opened.push((mapping.clone(), Arc::clone(&file)));
-        Ok(file)
-    }
-
-    /// The perf map, opened anew while the process lives: runtimes write it when
-    /// asked, which may be after the first stack, and some write a new file.
-    fn open_jit(&mut self, pid: Option<u32>, tgid: u32) -> Result<Arc<HeldFile>, String> {
-        if pid.is_some() {
-            let now = jit::open(tgid)?;
-            if self.jit.as_ref().is_none_or(|held| held.id != now.id) {
-                self.jit = Some(Arc::new(now));
-            }
-        }
-        self.jit.clone().ok_or_else(|| format!("process {tgid} exited before its perf map could be opened"))
-    }
-}
-
-/// The file already held, where another process has it too.
-fn shared(new: HeldFile, files: &mut HashMap<FileId, Weak<HeldFile>>) -> Arc<HeldFile> {
-    if let Some(held) = files.get(&new.id).and_then(Weak::upgrade)
-        && held.stamp == new.stamp
-    {
-        return held;
-    }
-    let new = Arc::new(new);
-    files.insert(new.id, Arc::downgrade(&new));
-    new
 }
 
 fn read_maps(pid: u32) -> std::io::Result<Maps> {

@@ -1,5 +1,5 @@
-//! Symbols: places in, named frames out. Reads symbol tables, debug information
-//! and perf maps through files already held open, so that it does not matter
+//! Symbols: places in, named frames out. Reads symbol tables and debug
+//! information through files already held open, so that it does not matter
 //! whether the process still lives or what became of its binary. Slow (tens of
 //! ms for a module not seen before), so it never runs on the event path.
 //!
@@ -12,24 +12,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::source::{Elf as ElfSource, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
 use super::Stack;
-use super::elf::Segments;
-use super::file::{FileId, HeldFile, Stamp};
+use super::elf::Elf;
+use super::file::{FileId, HeldFile};
 use super::fold::is_plumbing_module;
-use super::jit::{self, Table};
 use super::lru::Lru;
 use super::places::{Place, Placed};
-use crate::verdict::{Frame, How};
+use crate::verdict::Frame;
 
 /// Modules whose symbols are kept parsed. A stack has two to five. Measured: 70 KB
 /// for a C program with its libc, 3 MB for a small Go program, 13 MB for node.
 pub const MAX_MODULES: usize = 16;
-
-/// Perf maps kept parsed. Measured: 100,000 methods take 20 ms and 9 MB.
-pub const MAX_TABLES: usize = 8;
 
 /// Parsed symbols, of the modules used last.
 ///
@@ -38,7 +34,6 @@ pub const MAX_TABLES: usize = 8;
 #[derive(Debug)]
 pub struct Symbols {
     modules: Lru<FileId, Module>,
-    tables: Lru<FileId, (Stamp, Table)>,
 }
 
 #[derive(Debug)]
@@ -50,13 +45,13 @@ struct Module {
     symbolizer: Option<Symbolizer>,
     /// Debug information is used until it turns out to be unreadable.
     debug: bool,
-    segments: Segments,
+    elf: Elf,
     build_id: Option<String>,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
-        Self { modules: Lru::new(MAX_MODULES), tables: Lru::new(MAX_TABLES) }
+        Self { modules: Lru::new(MAX_MODULES) }
     }
 }
 
@@ -70,13 +65,12 @@ impl Symbols {
                 notes.push(text);
             }
         };
-        let (places, end) = until_garbage(found);
-        for place in places {
+        for place in &found.places {
             if let Err(reason) = self.frames(place, &mut stack.frames) {
                 note(reason);
             }
         }
-        end.map(&mut note);
+        found.note.clone().map(&mut note);
         stack.note = (!notes.is_empty()).then(|| notes.join("; "));
         stack
     }
@@ -84,7 +78,6 @@ impl Symbols {
     /// Forgets everything parsed. What was named stays named; what comes is read again.
     pub fn forget(&mut self) {
         self.modules.clear();
-        self.tables.clear();
     }
 
     /// Appends the frames of one place, inlined ones first. An error says why
@@ -100,7 +93,7 @@ impl Symbols {
             file: None,
             line: None,
             inlined: false,
-            how: How::Fp,
+            how: place.how,
         };
         let mut reason = Ok(());
         match &place.file {
@@ -113,48 +106,31 @@ impl Symbols {
                     return Ok(());
                 }
                 bare.offset = module
-                    .segments
+                    .elf
                     .virtual_address(place.offset)
                     .map_or(bare.offset, |vaddr| vaddr.saturating_add(1));
             }
             Some(Err(why)) => reason = Err(format!("no symbols of {}: {why}", place.module)),
             None => {}
         }
-        match self.jit_name(place) {
-            Ok(Some((name, start))) => {
-                bare.symbol = Some(name);
-                bare.offset = place.addr - start;
-                reason = Ok(());
+        match &place.jit {
+            Some(Ok(table)) => {
+                if let Some((name, start)) = table.find(super::lookup_address(place.addr)) {
+                    bare.symbol = Some(name);
+                    bare.offset = place.addr - start;
+                    reason = Ok(());
+                }
             }
-            Ok(None) => {}
-            Err(why) => reason = Err(format!("no names for code made at run time: {why}")),
+            Some(Err(why)) => reason = Err(format!("no names for code made at run time: {why}")),
+            None => {}
         }
         out.push(bare);
         reason
     }
 
-    /// What a perf map calls the code at this place, and where that code starts.
-    fn jit_name(&mut self, place: &Place) -> Result<Option<(String, u64)>, String> {
-        match &place.jit {
-            Some(Ok(file)) => Ok(self.table(file)?.find(super::lookup_address(place.addr))),
-            Some(Err(why)) => Err(why.clone()),
-            None => Ok(None),
-        }
-    }
-
     fn module(&mut self, file: &Arc<HeldFile>, name: &str) -> &mut Module {
         let known = self.modules.remove(&file.id).filter(|module| module.file.stamp == file.stamp);
         self.modules.insert(file.id, known.unwrap_or_else(|| Module::new(Arc::clone(file), name)))
-    }
-
-    fn table(&mut self, file: &Arc<HeldFile>) -> Result<&Table, String> {
-        // A JIT adds to its map while we hold it: what counts is how it is now.
-        let now = file.stamp_now();
-        let table = match self.tables.remove(&file.id) {
-            Some((stamp, table)) if stamp == now => table,
-            _ => Table::parse(&file.contents(jit::MAX_BYTES).map_err(|err| format!("perf map: {err}"))?),
-        };
-        Ok(&self.tables.insert(file.id, (now, table)).1)
     }
 }
 
@@ -167,7 +143,7 @@ impl Module {
             // Lines inside the C library help nobody, and where its debug files are
             // installed they cost 30-80 ms and 11 MB: it is in every stack.
             debug: !is_plumbing_module(name),
-            segments: Segments::of(&file),
+            elf: Elf::of(&file),
             build_id: build_id.ok().flatten().map(|id| hex(&id)),
             path,
             file,
@@ -187,10 +163,11 @@ impl Module {
 
     fn named(&mut self, bare: &Frame, offset: u64) -> Vec<Frame> {
         let Some(symbolizer) = &self.symbolizer else { return Vec::new() };
-        let mut elf = Elf::new(&self.path);
+        let mut elf = ElfSource::new(&self.path);
         elf.debug_syms = self.debug;
-        let look =
-            |elf: &Elf| symbolizer.symbolize_single(&Source::Elf(elf.clone()), Input::FileOffset(offset));
+        let look = |elf: &ElfSource| {
+            symbolizer.symbolize_single(&Source::Elf(elf.clone()), Input::FileOffset(offset))
+        };
         let result = match look(&elf) {
             // A debug file that does not fit, say: the symbol table will do.
             Err(_) if self.debug => {
@@ -202,23 +179,6 @@ impl Module {
         };
         result.ok().and_then(|found| found.into_sym().map(|sym| expand(bare, &sym))).unwrap_or_default()
     }
-}
-
-/// The places up to the first where no frame can be, and why they end there.
-fn until_garbage(found: &Placed) -> (&[Place], Option<String>) {
-    let places = &found.places;
-    // The innermost address follows a system call, the others follow calls.
-    let garbage = places.iter().skip(1).position(|place| !place.can_be_returned_to());
-    let kept = garbage.map_or(places.len(), |at| at + 1);
-    let beyond = found.not_code.map_or(0, |(_, dropped)| dropped);
-    let what = match (places.get(kept), found.not_code) {
-        (Some(place), _) => format!("no call stands before {:#x}", place.addr),
-        (None, Some((addr, _))) => format!("{addr:#x} is not code"),
-        (None, None) => return (places, None),
-    };
-    let dropped = places.len() - kept + beyond;
-    let note = format!("ends early: {what}, {dropped} dropped (a function here keeps no frame pointer)");
-    (&places[..kept], Some(note))
 }
 
 /// One frame for the function and one for each call inlined at this place, innermost first.

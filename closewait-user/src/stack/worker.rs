@@ -1,7 +1,7 @@
 //! Naming stacks off the event path: call paths in, named stacks out later.
 //!
-//! Two threads. The first reads maps and opens files, quickly, because the
-//! process may be about to exit; the second reads symbols, which can take long.
+//! Two threads. The first reads maps, opens files and unwinds, quickly, because
+//! the process may be about to exit; the second reads symbols, which can take long.
 //! Both queues are bounded: a full one costs the stack, which is counted and
 //! said, never the caller's time.
 
@@ -29,7 +29,7 @@ pub const MAX_WAITING: usize = 256;
 /// Named stacks that are kept; about 300 bytes a frame.
 pub const MAX_STACKS: usize = 4096;
 
-/// Parsed symbols are dropped after this long without a new stack: they are the
+/// Parsed symbols and unwind tables are dropped after this long without a new stack: they are the
 /// largest thing the tool holds, and can be read again.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 
@@ -192,9 +192,17 @@ impl Results {
 
 fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Results) {
     let mut processes = Processes::default();
-    while let Ok(Job { path, key }) = jobs.recv() {
+    loop {
+        let Job { path, key } = match jobs.recv_timeout(FORGET_AFTER) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                processes.forget();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let placed = match &path.copy {
-            Some(_) => Err("its copy is not unwound yet".into()),
+            Some(copy) => processes.unwind(&path.task, copy),
             None => processes.place(&path.task, &path.addrs),
         };
         match placed {

@@ -90,6 +90,17 @@ pub(super) fn all() -> Vec<Need> {
             remedy: Remedy::BpfLinker,
         },
         program!("golang-go", "compiles the scenario programs", "go"),
+        program!("g++", "compiles a program whose stack the tests unwind", "g++"),
+        program!(
+            "binutils",
+            "a test strips programs and asks for their symbols",
+            "strip",
+            "readelf",
+            "addr2line"
+        ),
+        program!("openjdk-17-jdk-headless", "the tests unwind Java's stacks", "java", "javac", "jcmd"),
+        program!("nodejs", "the tests unwind JavaScript's stacks", "node"),
+        program!("python3", "the tests unwind Python's stacks", "python3"),
         program!("iproute2", "the live tests make network namespaces", "ip", "ss"),
         program!("jq", "one live test asks it", "jq"),
         program!("util-linux", "the live tests and the demo enter namespaces", "nsenter", "unshare"),
