@@ -11,6 +11,11 @@
 //! in libraries, JITs and interpreters): thread and goroutine stacks begin at pages, so
 //! its place in a page is the depth of the stack modulo 4 KiB. Two paths share an id
 //! only if all of it is equal.
+//!
+//! Where the executable lies at low addresses (it is not position independent), numbers
+//! look like its addresses: node keeps the milliseconds since boot on its stack. So there
+//! only words count that a call stands before; as that takes a read for each, what came
+//! of the same words is remembered.
 
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
@@ -22,7 +27,8 @@ use aya_ebpf::{
 use closewait_ebpf::{ABSENT, Copied, STACK_LONG, STACK_SHORT, counter, kind};
 
 use crate::{
-    maps::{self, COPIES, COPYING, COPYING_ALL, PATHS, SCRATCH},
+    call_site::is_return_address,
+    maps::{self, COPIES, COPYING, COPYING_ALL, PATHS, SCRATCH, WORDS},
     memory::read,
     tunables::{HAS_TASK_PT_REGS, offset},
     user_stack,
@@ -42,6 +48,9 @@ const HASHED: usize = 128;
 
 /// 2^64 divided by the golden ratio: spreads low bits over high ones.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Executables below this are not position independent.
+const LOW: u64 = 1 << 32;
 
 /// The stack is read in pieces, and where it ends within one, in smaller pieces.
 const PIECE: usize = 1024;
@@ -75,6 +84,13 @@ struct Entry {
     sp: u64,
 }
 
+/// The bounds of the executable's code.
+#[derive(Clone, Copy)]
+struct Code {
+    start: u64,
+    len: u64,
+}
+
 /// The id of the running task's call path, or a negative errno; copies the stack if it is new.
 ///
 /// Not inlined: it is the larger part of every program that takes a stack.
@@ -92,19 +108,33 @@ pub(crate) fn take() -> i32 {
     }
     // SAFETY: no precondition.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    let id = path_id(mm, entry, pid_tgid);
-    if id < 0 {
-        return id;
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return -EBUSY;
+    };
+    // SAFETY: integers; the slot is this CPU's.
+    unsafe {
+        let start: u64 = member(mm, offset!(mm_start_code));
+        let code = Code { start, len: member::<u64>(mm, offset!(mm_start_code) + 8).wrapping_sub(start) };
+        let words = path_id(scratch, code, entry, pid_tgid, false);
+        if words < 0 {
+            return words;
+        }
+        let process = pid_tgid >> 32 << 32;
+        if let Some(&known) = WORDS.get(process | words as u64) {
+            return known;
+        }
+        let id = if start < LOW { path_id(scratch, code, entry, pid_tgid, true) } else { words };
+        if id < 0 {
+            return id;
+        }
+        let copies = PATHS.get(process | id as u64).copied().unwrap_or(0);
+        if copies >= COPIES_PER_PATH {
+            let _ = WORDS.insert(process | words as u64, id, 0);
+        } else if copy(entry, id, (pid_tgid >> 32) as u32) {
+            let _ = PATHS.insert(process | id as u64, copies + 1, 0);
+        }
+        id
     }
-    let tgid = pid_tgid >> 32;
-    let key = tgid << 32 | id as u64;
-    // SAFETY: the entry lives at least until this program ends (RCU); a count lost
-    // between two CPUs costs one more copy.
-    let copies = PATHS.get_ptr(key).map_or(0, |copies| unsafe { *copies });
-    if copies < COPIES_PER_PATH && copy(entry, id, tgid as u32) {
-        let _ = PATHS.insert(key, copies + 1, 0);
-    }
-    id
 }
 
 /// The running task, and the user registers that its entry into the kernel saved.
@@ -140,26 +170,24 @@ unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
     }
 }
 
+/// The hash that makes the id, or a negative errno; only of `returns`, if so asked.
+///
+/// # Safety
+/// `scratch` is this CPU's.
 #[inline(always)]
-fn path_id(mm: u64, entry: Entry, me: u64) -> i32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return -EBUSY;
-    };
-    // SAFETY: integers; the slot is this CPU's, and has the room that is named.
+unsafe fn path_id(scratch: *mut Scratch, code: Code, entry: Entry, me: u64, returns: bool) -> i32 {
+    // SAFETY: the slot has the room that is named.
     unsafe {
-        let start_code: u64 = member(mm, offset!(mm_start_code));
-        let end_code: u64 = member(mm, offset!(mm_start_code) + 8);
-        let code = end_code.wrapping_sub(start_code);
         (&raw mut (*scratch).owner).write_volatile(me);
         let words = (&raw mut (*scratch).words).cast::<u64>();
         if !read_words(words, entry.sp) {
             return -EFAULT;
         }
         let seed = (entry.ip ^ (entry.sp & 0xfff)).wrapping_mul(SPREAD);
-        let mut hash = hash_words(seed, words, start_code, code);
+        let mut hash = hash_words(seed, words, code, returns);
         let above = above_buffer(entry);
         if above != 0 && read_words(words, above) {
-            hash = hash_words(hash, words, start_code, code);
+            hash = hash_words(hash, words, code, returns);
         }
         if (&raw const (*scratch).owner).read_volatile() != me {
             // Preempted meanwhile, and the words are another task's.
@@ -182,12 +210,13 @@ fn above_buffer(entry: Entry) -> u64 {
     if is_large { (entry.sp + to + 7) & !7 } else { 0 }
 }
 
-/// Mixes those words into `hash` that point into the code at `start`.
+/// Mixes those words into `hash` that point into the code; only where a call stands
+/// before it, if `returns`.
 ///
 /// # Safety
 /// `words` has room for [`HASHED`] words.
 #[inline(always)]
-unsafe fn hash_words(mut hash: u64, words: *mut u64, start: u64, code: u64) -> u64 {
+unsafe fn hash_words(mut hash: u64, words: *mut u64, code: Code, returns: bool) -> u64 {
     let mut at = 0;
     while at < HASHED {
         // Eight at a time: a loop costs as much as its body. Read twice, so that what
@@ -196,7 +225,9 @@ unsafe fn hash_words(mut hash: u64, words: *mut u64, start: u64, code: u64) -> u
             // SAFETY: as the caller promises.
             unsafe {
                 let word = words.add(at + word);
-                if word.read_volatile().wrapping_sub(start) < code {
+                if word.read_volatile().wrapping_sub(code.start) < code.len
+                    && (!returns || is_return_address(word.read_volatile()))
+                {
                     hash = (hash ^ word.read_volatile()).wrapping_mul(SPREAD);
                 }
             }

@@ -10,6 +10,7 @@
 //! from any [`bytes::Buf`], so the two cannot drift apart.
 #![no_std]
 
+pub mod calls;
 pub mod tcp_state;
 mod wire;
 

@@ -37,6 +37,11 @@ pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(8192, 0);
 #[map]
 pub(crate) static PATHS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
 
+/// The id of the call path that has these words, for paths that need no copy any more;
+/// keyed by process and hash. Written and read by `capture`, evicted by the kernel.
+#[map]
+pub(crate) static WORDS: LruHashMap<u64, i32> = LruHashMap::with_max_entries(8192, 0);
+
 /// Copied stacks to userspace. Written by `capture`, read by `source::ring`. A ring of
 /// their own: however many stacks there are, they take no room from the edges.
 #[map]

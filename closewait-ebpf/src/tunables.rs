@@ -73,6 +73,10 @@ pub(crate) static STACKS_BY: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static HAS_TASK_PT_REGS: Global<u8> = Global::new(0);
 
+/// What calls look like: [`closewait_ebpf::calls::X86_64`] or another of them.
+#[unsafe(no_mangle)]
+pub(crate) static CALLS: Global<u8> = Global::new(0);
+
 /// Unread bytes in the ring at which the reader is woken; below that it comes by itself, by timer.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_AT: Global<u64> = Global::new(1 << 20);

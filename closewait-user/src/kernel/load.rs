@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
 use super::refusal::{broken, chain, refusal};
+use super::regs;
 pub use super::served::Served;
 use super::support::Support;
 use super::task_files::TaskFiles;
@@ -202,6 +203,7 @@ fn open(
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("STACKS_BY", &stacks_by, true)
         .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
+        .override_global("CALLS", &regs::CALLS, true)
         .override_global("ONLY_NETNS", &only_netns, true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("RECORDS", settings.ring_bytes)

@@ -1,8 +1,11 @@
 //! aarch64: arch/arm64/include/asm/ptrace.h.
 
-use closewait_ebpf::ABSENT;
+use closewait_ebpf::{ABSENT, calls};
 
 use super::{Btf, Register};
+
+/// What calls look like.
+pub(in super::super) const CALLS: u8 = calls::AARCH64;
 
 pub(in super::super) const IP: Register = Register { member: "pc", within: 0 };
 pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };

@@ -1,8 +1,11 @@
 //! x86-64: arch/x86/include/asm/ptrace.h.
 
-use closewait_ebpf::ABSENT;
+use closewait_ebpf::{ABSENT, calls};
 
 use super::{Btf, Register};
+
+/// What calls look like.
+pub(in super::super) const CALLS: u8 = calls::X86_64;
 
 pub(in super::super) const IP: Register = Register { member: "ip", within: 0 };
 pub(in super::super) const SP: Register = Register { member: "sp", within: 0 };
