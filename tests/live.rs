@@ -36,6 +36,7 @@ mod live {
     mod healthy;
     mod kinds;
     mod matrix;
+    mod older_ghosts;
     mod owners;
     mod recordings;
     mod refusals;

@@ -106,6 +106,7 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
     let mut held = Held {
         skaddr: sk,
         inode,
+        active_us: active(sk, protocol),
         tgid,
         tid,
         fd,
@@ -163,6 +164,17 @@ fn cloexec(task: u64, fd: u32) -> u8 {
         let byte: u8 = read(bits + u64::from(fd / 8));
         held_flags::CLOEXEC_KNOWN | (byte >> (fd % 8) & 1) * held_flags::CLOEXEC
     }
+}
+
+/// When TCP last had to do with the socket: it stamps every segment it gets or sends,
+/// and a timer that gives up (tcp_mstamp_refresh).
+#[inline(always)]
+fn active(sk: u64, protocol: u16) -> u64 {
+    if protocol != IPPROTO_TCP || offset!(tcp_mstamp) == ABSENT {
+        return 0;
+    }
+    // SAFETY: an integer.
+    unsafe { read(sk + u64::from(offset!(tcp_mstamp))) }
 }
 
 /// Whether the socket was ever connected: bytes went over it, or a round trip was

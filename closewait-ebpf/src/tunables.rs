@@ -41,6 +41,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     tcp_bytes_acked: ABSENT,
     tcp_bytes_received: ABSENT,
     tcp_srtt_us: ABSENT,
+    tcp_mstamp: ABSENT,
     fdt_close_on_exec: ABSENT,
     task_group_leader: ABSENT,
     task_thread_pid: ABSENT,

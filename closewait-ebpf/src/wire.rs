@@ -308,6 +308,9 @@ wire! {
         pub skaddr: u64,
         /// Number of the socket's inode.
         pub inode: u64,
+        /// `tcp_mstamp`: when TCP last sent or received for it, CLOCK_MONOTONIC in
+        /// microseconds; 0 when not known.
+        pub active_us: u64,
         /// Process, as the reader's pid namespace numbers it.
         pub tgid: u32,
         /// Thread, likewise: the main one, or one with a table of its own.
@@ -475,6 +478,8 @@ wire! {
         pub tcp_bytes_received: u16,
         /// `tcp_sock.srtt_us`
         pub tcp_srtt_us: u16,
+        /// `tcp_sock.tcp_mstamp`
+        pub tcp_mstamp: u16,
         /// `fdtable.close_on_exec`
         pub fdt_close_on_exec: u16,
         /// `task_struct.group_leader`

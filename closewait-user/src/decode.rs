@@ -160,11 +160,7 @@ pub fn memory(value: &[u8], tuple: &Tuple) -> Option<Memory> {
 
 fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeError> {
     let state = |n| State::from_kernel(n).ok_or(DecodeError::State(n));
-    let ip = |bytes: [u8; 16]| match edge.family {
-        2 => Ok(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
-        10 => Ok(IpAddr::V6(Ipv6Addr::from(bytes))),
-        other => Err(DecodeError::Family(other)),
-    };
+    let ip = |bytes| address(edge.family, bytes).ok_or(DecodeError::Family(edge.family));
     Ok(Transition {
         at: MonoNs(edge.at_ns),
         sk: SkAddr(edge.skaddr),
@@ -180,6 +176,21 @@ fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeErr
         inode: edge.inode.into(),
         by,
     })
+}
+
+/// Both ends of a socket that the iterator over descriptors shows; `None` when its
+/// family is neither IPv4 nor IPv6.
+pub fn held_tuple(held: &wire::Held) -> Option<Tuple> {
+    let end = |ip, port| Some(Endpoint { ip: address(held.family, ip)?, port });
+    Some(Tuple { local: end(held.saddr, held.sport)?, remote: end(held.daddr, held.dport)? })
+}
+
+fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
+    match family {
+        2 => Some(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()),
+        10 => Some(Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
 }
 
 fn task(task: &wire::Task) -> Task {

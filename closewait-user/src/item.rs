@@ -56,6 +56,8 @@ pub enum Item {
     Gap(Gap),
     /// What one network namespace looked like at one moment.
     Snapshot(Snapshot),
+    /// Which descriptors were on sockets that TCP had ended, at one moment.
+    Ghosts(GhostLook),
 }
 
 /// One edge of `inet_sock_set_state`.
@@ -200,6 +202,41 @@ pub struct Snapshot {
     pub proves_absence: bool,
     /// The sockets in CLOSE_WAIT.
     pub sockets: Vec<DiagSocket>,
+}
+
+/// The descriptors on sockets that were connected once and are in CLOSE now, in all
+/// network namespaces of interest.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct GhostLook {
+    /// Just before the fd tables were walked.
+    pub began: MonoNs,
+    /// Just after.
+    pub ended: MonoNs,
+    /// Whether the walk came to its end: then who is not shown has no descriptor any more.
+    pub complete: bool,
+    /// The sockets, each once.
+    pub ghosts: Vec<FoundGhost>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct FoundGhost {
+    /// Number of its inode.
+    pub inode: u64,
+    /// Its address, where the walk could tell.
+    pub sk: Option<SkAddr>,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// Both ends; all zero for one that could not be told.
+    pub tuple: Tuple,
+    /// It was in CLOSE by then.
+    pub closed: MonoNs,
+    /// The threshold counts from here: `closed`, or the last moment at which it can
+    /// still have been open where the upper bound of its age is to count.
+    pub counts_from: MonoNs,
+    /// The error nobody has fetched yet, an errno, 0 for none; `None` when it could not be
+    /// looked at without fetching it.
+    pub error: Option<u32>,
 }
 
 /// What inet_diag (or /proc/net/tcp) says of one socket.

@@ -24,6 +24,20 @@ pub enum State {
 }
 
 impl State {
+    /// The states of sockets that a file may refer to, but CLOSE, which no table shows.
+    pub const WITH_SOCKET: [Self; 10] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+        Self::BoundInactive,
+    ];
+
     /// The state with the kernel's number `n`; `None` for a number this tool does not know.
     pub const fn from_kernel(n: u8) -> Option<Self> {
         Some(match n {

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::tracker::{Released, SocketId};
+use crate::item::FoundGhost;
+use crate::tracker::{Outcome, Released, SocketId};
 
 /// Ghosts in the making, by the id of their second life.
 #[derive(Default)]
@@ -16,14 +17,35 @@ pub(super) struct Ghosts(HashMap<SocketId, Ghost>);
 pub(super) struct Ghost {
     /// Inode of the file; 0 when the kernel did not tell.
     pub(super) inode: u64,
+    /// The error found on it, an errno, 0 for none; `None` when nobody could look.
+    error: Option<u32>,
     /// The life in CLOSE_WAIT before it, when that had been reported.
     pub(super) before: Option<Released>,
 }
 
 impl Ghosts {
-    /// A socket closed with this file on it.
-    pub(super) fn begin(&mut self, id: SocketId, inode: u64) {
-        self.0.entry(id).or_default().inode = inode;
+    /// Takes note of the ghosts that begin.
+    pub(super) fn begin(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Outcome::ClosedWithFile { ghost, inode, .. } = outcome {
+                self.0.entry(*ghost).or_default().inode = *inode;
+            }
+        }
+    }
+
+    /// Takes note of the errors that were found on them.
+    pub(super) fn found(&mut self, found: &[FoundGhost]) {
+        let errors: HashMap<_, _> = found.iter().map(|found| (found.inode, found.error)).collect();
+        for ghost in self.0.values_mut() {
+            // Once it is fetched it is not there any more.
+            let error = errors.get(&ghost.inode).copied().flatten();
+            ghost.error = ghost.error.filter(|&known| known != 0).or(error);
+        }
+    }
+
+    /// The error found on it.
+    pub(super) fn error(&self, id: SocketId) -> Option<u32> {
+        self.0.get(&id)?.error
     }
 
     /// It had been reported as stuck, and this is how that ended.

@@ -126,7 +126,8 @@ impl Judge {
                 None => Fact::unknown("the number of its inode is not known"),
             };
             let memory = source.zip(suspect.sk).and_then(|(source, sk)| source.memory(sk, &suspect.tuple));
-            let memory = memory.unwrap_or_default();
+            let mut memory = memory.unwrap_or_default();
+            memory.error = memory.error.or(ghosts.error(suspect.id));
             if let Some(before) = ghosts.before(suspect.id) {
                 self.outlook.haunts(before, suspect.id);
             }
@@ -267,6 +268,10 @@ impl Judge {
             None => self.watched.no_eof(&suspect),
         };
         evidence.sock_error = match &self.watched.error {
+            _ if suspect.was_found_closed() => memory.error.map_or_else(
+                || Fact::unknown("to ask for it would take it from the application"),
+                Fact::Known,
+            ),
             Ok(()) => Fact::Known(memory.error.unwrap_or(0)),
             // The edge of a ghost to CLOSE carries it in any case.
             Err(_) if suspect.kind != SuspectKind::Stuck => Fact::Known(memory.error.unwrap_or(0)),

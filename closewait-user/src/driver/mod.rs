@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::{Clock, MonoNs};
-use crate::enrich::Enricher;
+use crate::enrich::{CountsFrom, Enricher};
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::load::Loaded;
@@ -24,7 +24,7 @@ use crate::recording::{Recorder, Written};
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, Released, Since, SuspectKind, Tracker};
+use crate::tracker::{Outcome, Released, Since, Suspect, SuspectKind, Tracker};
 use ghosts::Ghosts;
 use judge::Judge;
 use tape::Tape;
@@ -95,6 +95,7 @@ pub struct Driver {
     lost: Gap,
     next_count: MonoNs,
     next_reconcile: MonoNs,
+    next_ghosts: MonoNs,
     first_look_done: bool,
     outcomes: Vec<Outcome>,
 }
@@ -151,6 +152,7 @@ impl Driver {
             lost: Gap { from: began, to: began, ..Gap::default() },
             next_count: began + COUNT_EVERY,
             next_reconcile: began,
+            next_ghosts: began,
             first_look_done: false,
             outcomes: Vec::new(),
         }
@@ -209,16 +211,23 @@ impl Driver {
         if now >= self.next_reconcile && !last {
             self.reconcile(now, &clock)?;
         }
+        if now >= self.next_ghosts && !last {
+            self.look_for_ghosts(now);
+        }
         let mut suspects = Vec::new();
         self.tracker.expire(now, &mut suspects);
         suspects.retain(|suspect| self.filter.wants_socket(suspect.netns, &suspect.tuple));
         for suspect in &suspects {
             if let (Some(source), Some(sk)) = (&mut self.source, suspect.sk) {
-                source.mark_stuck(sk);
+                source.mark(sk, suspect.kind);
             }
         }
-        let (ghosts, suspects): (Vec<_>, Vec<_>) =
+        let (mut ghosts, suspects): (Vec<_>, Vec<_>) =
             suspects.into_iter().partition(|suspect| suspect.kind != SuspectKind::Stuck);
+        if ghosts.iter().any(Suspect::was_found_closed) {
+            self.look_for_ghosts(now);
+            ghosts.retain(|suspect| self.tracker.suspect(suspect.id).is_some());
+        }
         let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
         gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
         let mut judged = if last {
@@ -240,7 +249,9 @@ impl Driver {
         self.release(&clock, now).await?;
         // New suspects may come without a pause: then the screen does not wait for them.
         let late = now.since(self.began) >= FIRST_SCREEN && !self.looks_once;
-        if !self.first_look_done && (late || self.judge.is_idle()) {
+        let screen = self.began + FIRST_SCREEN;
+        let more_to_come = self.looks_once && self.tracker.next_deadline().is_some_and(|at| at <= screen);
+        if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;
             if self.looks_once {
                 // The report at the end is the only one.
@@ -301,12 +312,7 @@ impl Driver {
                 let before = outcomes.len();
                 tape.item(&item, now);
                 tracker.apply(&item, outcomes);
-                let Item::Transition(transition) = &item else { return };
-                for outcome in &outcomes[before..] {
-                    if let Outcome::ClosedWithFile { ghost, .. } = outcome {
-                        ghosts.begin(*ghost, transition.inode);
-                    }
-                }
+                ghosts.begin(&outcomes[before..]);
             }
         });
     }
@@ -389,6 +395,26 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Looks for ghosts that no record told of; of those found before, the ones that are
+    /// not found any more are over.
+    fn look_for_ghosts(&mut self, now: MonoNs) {
+        self.next_ghosts = now + RECONCILE_EVERY;
+        let counts_from = if self.looks_once { CountsFrom::LastSign } else { CountsFrom::Closed };
+        let mut look = match self.enricher.ghosts(&self.filter.netns, counts_from) {
+            Ok(look) => look,
+            Err(error) => return log::warn!("cannot look for ghosts: {error}"),
+        };
+        look.ghosts.retain(|ghost| self.filter.wants_socket(ghost.netns, &ghost.tuple));
+        let before = self.outcomes.len();
+        let item = Item::Ghosts(look);
+        self.tape.item(&item, now);
+        self.tracker.apply(&item, &mut self.outcomes);
+        self.ghosts.begin(&self.outcomes[before..]);
+        if let Item::Ghosts(look) = item {
+            self.ghosts.found(&look.ghosts);
+        }
     }
 
     /// Reports the ends of sockets that had been reported.

@@ -5,10 +5,12 @@
 //! dump per state and namespace, and at most two walks over the fd tables, for a
 //! whole batch. Never: a verdict, an opener, a stack.
 
+use std::io;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::ghosts::{self, CountsFrom};
 use super::holders::{FdTables, Scan};
 use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
@@ -17,7 +19,7 @@ use super::sockets::{Sockets, Source};
 use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
-use crate::item::{Netns, SkAddr, Snapshot};
+use crate::item::{GhostLook, Netns, SkAddr, Snapshot};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::State;
 use crate::tracker::{SocketId, Suspect};
@@ -219,6 +221,24 @@ impl Enricher {
     /// namespace beside it, the most important first.
     pub fn threads(&mut self, processes: &[(u32, Netns)], now: MonoNs) -> HashMap<u32, Fact<Arc<Threads>>> {
         self.threads.look(processes, &mut self.sockets, now)
+    }
+
+    /// Descriptors on sockets that were connected once and are closed now. Through /proc
+    /// it costs a dump of all sockets; `counts_from` matters there only. An error: the
+    /// sockets of no namespace, or /proc itself, could not be listed.
+    pub fn ghosts(&mut self, filter: &NetnsFilter, counts_from: CountsFrom) -> io::Result<GhostLook> {
+        if let Some(files) = &self.tables.0 {
+            return ghosts::iterated(files, filter);
+        }
+        let _ = self.sockets.refresh(Clock::mono_now());
+        let all: Vec<_> = self.sockets.namespaces().iter().map(NetnsRef::netns).collect();
+        let mut alive = HashSet::new();
+        for netns in all {
+            // A socket of a namespace that cannot be listed is asked itself.
+            let listed = self.sockets.list(netns, &State::WITH_SOCKET);
+            alive.extend(listed.iter().flat_map(|listed| listed.sockets.iter().map(|socket| socket.inode)));
+        }
+        ghosts::walked(filter, &alive, counts_from)
     }
 
     fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {

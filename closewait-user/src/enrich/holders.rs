@@ -319,7 +319,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn open_process(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     procfs::open_dir(CWD, format!("/proc/{pid}"))
 }
 
@@ -341,7 +341,7 @@ fn has_same_files(pid: u32, tid: u32) -> bool {
 }
 
 /// `socket:[4711]`
-fn socket_inode(link: &[u8]) -> Option<u64> {
+pub(super) fn socket_inode(link: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -6,6 +6,7 @@
 
 pub mod container;
 mod gather;
+mod ghosts;
 pub mod holders;
 mod listener;
 pub mod netns;
@@ -18,4 +19,5 @@ mod syscalls;
 mod threads;
 
 pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
+pub use ghosts::CountsFrom;
 pub use sockets::Source;

@@ -84,6 +84,7 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         tcp_bytes_acked: at(&["tcp_sock", "bytes_acked"]),
         tcp_bytes_received: at(&["tcp_sock", "bytes_received"]),
         tcp_srtt_us: at(&["tcp_sock", "srtt_us"]),
+        tcp_mstamp: at(&["tcp_sock", "tcp_mstamp"]),
         fdt_close_on_exec: at(&["fdtable", "close_on_exec"]),
         task_group_leader: at(&["task_struct", "group_leader"]),
         task_thread_pid: at(&["task_struct", "thread_pid"]),

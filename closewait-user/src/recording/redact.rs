@@ -30,6 +30,11 @@ impl Redactor {
                     self.tuple(&mut socket.tuple);
                 }
             }
+            Item::Ghosts(look) => {
+                for ghost in &mut look.ghosts {
+                    self.tuple(&mut ghost.tuple);
+                }
+            }
             Item::Destroyed(_) | Item::Path(_) | Item::Gap(_) => {}
         }
         item

@@ -127,6 +127,7 @@ impl Age {
 /// nothing bounds it).
 pub fn entered(suspect: &Suspect) -> (MonoNs, Option<MonoNs>) {
     match suspect.kind {
+        SuspectKind::Ghost { closed, .. } if suspect.was_found_closed() => (closed, None),
         SuspectKind::Ghost { closed, .. } => (closed, Some(closed)),
         SuspectKind::Stuck => bounds(suspect.since, suspect.not_before),
     }

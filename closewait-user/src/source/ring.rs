@@ -15,6 +15,7 @@ use crate::item::{Gap, Item, SkAddr, StackId};
 use crate::kernel::counters::{Counters, Totals};
 use crate::kernel::load::Maps;
 use crate::tcp::Tuple;
+use crate::tracker::SuspectKind;
 use crate::verdict::OpenedVia;
 
 /// The live source.
@@ -115,16 +116,20 @@ impl RingSource {
         if fitting.next().is_some() { None } else { found }
     }
 
-    /// Asks the kernel side for the stack of whoever ends this socket.
+    /// Asks the kernel side for the stack of whoever ends this socket, and for the end of
+    /// a ghost, which it tells only of those whose close it saw.
     ///
     /// A socket older than the programs has no entry yet and gets an empty one. If the
     /// socket ends just now, that entry stays behind until the address is used again,
     /// which costs its place in the map and nothing else.
-    pub fn mark_stuck(&mut self, sk: SkAddr) {
+    pub fn mark(&mut self, sk: SkAddr, kind: SuspectKind) {
         let known = self.sockets.get(&sk.0, 0).ok();
         let known = known.and_then(|wire| Remembered::read(&mut &wire[..]).ok());
         let mut entry = known.unwrap_or(Remembered::EMPTY);
         entry.flags |= flags::STUCK;
+        if kind != SuspectKind::Stuck {
+            entry.flags |= flags::CLOSED_WITH_FILE;
+        }
         let mut value = [0; Remembered::SIZE];
         entry.write(&mut &mut value[..]);
         if let Err(error) = self.sockets.insert(sk.0, value, 0) {

@@ -38,6 +38,11 @@ impl Wheel {
         Self { threshold, elapsed: 0 }
     }
 
+    /// The latest moment to count from for a deadline at `deadline` or before.
+    pub(super) fn counting_to(&self, deadline: MonoNs) -> MonoNs {
+        deadline - self.threshold
+    }
+
     /// The list in which a slot that counts from `counts_from` waits for its deadline.
     pub(super) fn list_for(&self, counts_from: MonoNs) -> List {
         let tick = tick(counts_from + self.threshold);

@@ -7,7 +7,7 @@ use super::Since;
 use super::bounds::Bounds;
 use crate::clock::MonoNs;
 use crate::item::Netns;
-use crate::tcp::{Endpoint, Tuple};
+use crate::tcp::{Endpoint, State, Tuple};
 
 /// What a slot is in the middle of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,10 +28,12 @@ pub(super) enum Life {
     },
     /// The socket went to CLOSE while a file referred to it.
     Ghost {
-        /// When; the deadline is this plus the threshold.
+        /// When.
         closed: MonoNs,
-        /// From LAST_ACK, otherwise from CLOSE_WAIT.
-        shut_down: bool,
+        /// The deadline is this plus the threshold.
+        counts_from: MonoNs,
+        /// From where: CLOSE_WAIT or LAST_ACK; CLOSE when it was found there.
+        from: State,
         /// As in `Waiting`.
         seen: bool,
     },
@@ -109,8 +111,7 @@ impl Entry {
     /// Where the threshold counts from.
     pub(super) fn counts_from(&self) -> MonoNs {
         match self.life {
-            Life::Waiting { counts_from, .. } => counts_from,
-            Life::Ghost { closed, .. } => closed,
+            Life::Waiting { counts_from, .. } | Life::Ghost { counts_from, .. } => counts_from,
             Life::Free | Life::Left { .. } => MonoNs(u64::MAX),
         }
     }

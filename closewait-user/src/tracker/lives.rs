@@ -248,11 +248,9 @@ impl Tracker {
         {
             (since, seen) = (self.slab[was.slot].since, was_seen);
         }
-        let life = Life::Ghost { closed: t.at, shut_down: t.from == State::LastAck, seen };
+        let life = Life::Ghost { closed: t.at, counts_from: t.at, from: t.from, seen };
         let slot = self.begin(t, since, life);
-        self.stats.ghosts += 1;
-        self.stats.ghosts_begun += 1;
-        out.push(Outcome::ClosedWithFile { ghost: self.slab.id(slot), was, at: t.at, from: t.from });
+        self.closed_with_file(slot, t.inode, was, out);
     }
 
     /// Ends the life whose edge out of CLOSE_WAIT this is.

@@ -20,10 +20,13 @@
 //!   began after it shows the socket.
 //! - A complete snapshot that does not show a socket ends its life, except for
 //!   MPTCP, which not every dump covers.
+//! - A ghost that was found by a look at descriptors is over when a complete look does
+//!   not show it; one whose close was seen is over when its destroy is.
 
 mod bounds;
 mod deadlines;
 mod entry;
+mod ghosts;
 mod lives;
 #[cfg(test)]
 mod model;
@@ -95,7 +98,8 @@ pub enum SuspectKind {
     Ghost {
         /// When it went to CLOSE; the threshold counts from here.
         closed: MonoNs,
-        /// From where: CLOSE_WAIT (reset, timeout, destroyed) or LAST_ACK (shut down, never closed).
+        /// From where: CLOSE_WAIT (reset, timeout, destroyed) or LAST_ACK (shut down, never
+        /// closed). CLOSE: it was found closed, by `closed` at the latest.
         from: State,
     },
 }
@@ -126,6 +130,13 @@ pub struct Suspect {
     /// Records were lost since it entered: it may have left already, and must be
     /// confirmed before it is reported.
     pub tainted: bool,
+}
+
+impl Suspect {
+    /// Whether it is a ghost whose close was not seen.
+    pub fn was_found_closed(&self) -> bool {
+        matches!(self.kind, SuspectKind::Ghost { from: State::Close, .. })
+    }
 }
 
 /// A socket left CLOSE_WAIT.
@@ -166,8 +177,10 @@ pub enum Outcome {
         was: Option<SocketId>,
         /// When.
         at: MonoNs,
-        /// From CLOSE_WAIT or LAST_ACK.
+        /// From CLOSE_WAIT or LAST_ACK; CLOSE when it was found there.
         from: State,
+        /// Number of the file's inode; 0 when not told.
+        inode: u64,
     },
     /// A ghost is over.
     GhostEnded {
@@ -206,6 +219,8 @@ pub struct Tracker {
     leave_lost_by: MonoNs,
     /// The end of a ghost may have been lost up to here.
     destroy_lost_by: MonoNs,
+    /// Ghosts by the inode of their file, where that is told; some may be over.
+    ghosts_by_inode: HashMap<u64, SocketId>,
     /// When the last two complete snapshots of a namespace began, the newer one last.
     complete: HashMap<Netns, [MonoNs; 2]>,
     /// Since when every edge is recorded; `None`: no edge is.
@@ -228,6 +243,7 @@ impl Tracker {
             remembered: 0,
             leave_lost_by: MonoNs(0),
             destroy_lost_by: MonoNs(0),
+            ghosts_by_inode: HashMap::new(),
             complete: HashMap::new(),
             watched_from: None,
             unrecorded: Vec::new(),
@@ -248,6 +264,7 @@ impl Tracker {
             Item::Destroyed(destroyed) => self.destroyed(*destroyed, out),
             Item::Gap(gap) => self.gap(gap),
             Item::Snapshot(snapshot) => self.snapshot(snapshot, out),
+            Item::Ghosts(look) => self.ghosts(look, out),
             Item::Path(_) => {}
         }
     }
@@ -302,8 +319,7 @@ impl Tracker {
         let entry = &self.slab[slot];
         let not_before = entry.not_before();
         let (kind, tainted) = match entry.life {
-            Life::Ghost { closed, shut_down, .. } => {
-                let from = if shut_down { State::LastAck } else { State::CloseWait };
+            Life::Ghost { closed, from, .. } => {
                 (SuspectKind::Ghost { closed, from }, closed < self.destroy_lost_by)
             }
             Life::Waiting { verified, .. } => (SuspectKind::Stuck, verified < self.leave_lost_by),

@@ -505,7 +505,8 @@ fn a_reset_under_a_file_begins_a_ghost_and_a_destroy_ends_it() {
     //         1   2          12    20
     let mut b = Bench::new();
     b.enter(1.0, 1).reset(2.0, 1);
-    let [Outcome::Released(released), Outcome::ClosedWithFile { ghost, was, at, from }] = &b.out[..] else {
+    let [Outcome::Released(released), Outcome::ClosedWithFile { ghost, was, at, from, .. }] = &b.out[..]
+    else {
         panic!("{:?}", b.out)
     };
     assert_eq!((released.to, *was, *at, *from), (Some(Close), Some(released.id), secs(2.0), CloseWait));

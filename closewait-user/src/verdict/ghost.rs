@@ -2,9 +2,14 @@
 
 use super::case::{Case, Finding, Time};
 use super::{Code, Confidence};
+use std::time::Duration;
+
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::tcp::State;
+
+/// A socket found closed is not called a leak before it has been so for this long.
+const WATCHED: Duration = Duration::from_secs(1);
 
 /// The verdict on a ghost that closed at `closed`, from `from`.
 pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
@@ -26,6 +31,16 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             "keepalive or the user timeout gave up on the peer",
             format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
         ),
+        (State::Close, Some(0)) => (
+            Code::GhostShutdown,
+            "no error is left on it, as after a shutdown (or whoever reset it was told already)",
+            format!("Call close() in {who}: shutdown() ends the connection, not the descriptor."),
+        ),
+        (State::Close, None) => (
+            Code::GhostReset,
+            "reset by the peer or shut down, it cannot be told which",
+            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+        ),
         _ => (
             Code::GhostReset,
             "the peer reset it",
@@ -39,6 +54,13 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             format!("in CLOSE for {ago} at least: {how}; it may have come from another state than CLOSE_WAIT")
         }
     });
+    if from == State::Close && case.suspect.tuple.remote.port == 0 {
+        finding = finding.without("the remote end: a closed socket does not tell it", Confidence::Medium);
+    }
+    if from == State::Close && case.now.since(closed) < WATCHED {
+        finding.leak = None;
+        finding = finding.without("a longer watch: it may be about to be closed", Confidence::Low);
+    }
     if from != State::LastAck {
         finding = match &case.evidence.sock_error {
             Fact::Known(0) => finding.without("a cause: the socket has no error", Confidence::Low),

@@ -447,6 +447,9 @@ fn ghosts() {
         (State::LastAck, Fact::unknown("no hook"), Code::GhostShutdown, High),
         (State::LastAck, Fact::Known(110), Code::GhostShutdown, High),
         (State::Close, Fact::Known(110), Code::GhostTimeout, High),
+        (State::Close, Fact::Known(104), Code::GhostReset, High),
+        (State::Close, Fact::Known(0), Code::GhostShutdown, Low),
+        (State::Close, Fact::unknown("not asked"), Code::GhostReset, Low),
     ];
     for (from, error, code, confidence) in table {
         assert_eq!(by(from, error.clone(), held()), (code, confidence, Some(true)), "{from} {error:?}");

@@ -263,7 +263,7 @@ fn attribute<'a>(buf: &mut &'a [u8]) -> Result<(u16, &'a [u8]), Malformed> {
 }
 
 /// Reads what a struct tcp_info of this length has.
-fn tcp_info(bytes: &[u8]) -> TcpInfo {
+pub fn tcp_info(bytes: &[u8]) -> TcpInfo {
     let u32_at = |at: usize| bytes.get(at..)?.try_get_u32_ne().ok();
     let u64_at = |at: usize| bytes.get(at..)?.try_get_u64_ne().ok();
     TcpInfo {

@@ -1,0 +1,231 @@
+//! Ghosts that no record told of: descriptors on sockets that were connected once and
+//! that TCP has ended since.
+//!
+//! In: fd tables. Out: a [`GhostLook`]. By the kernel's iterator one pass tells all. By
+//! /proc a TCP socket whose inode is in no table of sockets is borrowed for a moment
+//! (pidfd_getfd) and asked for its state; nothing is read from it, and its error is
+//! left on it, since asking for that would clear it.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use closewait_ebpf::{Held, held_flags, tcp_state};
+use hashbrown::HashSet;
+use rustix::fs::{CWD, RawDir};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use super::holders::{open_process, socket_inode};
+use super::netns::NetnsFilter;
+use super::procfs::{self, number, numbers};
+use super::sock_diag::wire;
+use crate::clock::{Clock, MonoNs};
+use crate::decode;
+use crate::item::{FoundGhost, GhostLook, Netns, SkAddr, TcpInfo};
+use crate::kernel::task_files::TaskFiles;
+use crate::tcp::{Endpoint, State, Tuple};
+
+/// A walk through /proc takes at most so long; what is beyond is not looked at.
+const WALK_MAX: Duration = Duration::from_millis(200);
+
+/// Which moment the threshold counts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CountsFrom {
+    /// When the socket was in CLOSE for sure: who watches can wait.
+    Closed,
+    /// The last sign of life before it closed: one look cannot.
+    LastSign,
+}
+
+/// A look by the kernel's iterator.
+pub(super) fn iterated(files: &TaskFiles, filter: &NetnsFilter) -> io::Result<GhostLook> {
+    let began = Clock::mono_now();
+    let mut seen = HashSet::new();
+    let mut ghosts = Vec::new();
+    files.pass(|held| {
+        let is_ghost = held.state == tcp_state::CLOSE && held.flags & held_flags::WAS_CONNECTED != 0;
+        if is_ghost && filter.allows(Netns(held.netns)) && seen.insert(held.inode) {
+            ghosts.extend(of_held(held, began));
+        }
+    })?;
+    Ok(GhostLook { began, ended: Clock::mono_now(), complete: true, ghosts })
+}
+
+/// `None`: of a family that is neither IPv4 nor IPv6.
+fn of_held(held: &Held, began: MonoNs) -> Option<FoundGhost> {
+    let active = MonoNs(held.active_us.saturating_mul(1000));
+    // What ended it was the last that TCP had to do with it.
+    let closed = if active == MonoNs(0) { began } else { active.min(began) };
+    Some(FoundGhost {
+        inode: held.inode,
+        sk: Some(SkAddr(held.skaddr)),
+        netns: Netns(held.netns),
+        tuple: decode::held_tuple(held)?,
+        closed,
+        counts_from: closed,
+        error: Some(held.error),
+    })
+}
+
+/// A look through /proc. `alive` are the inodes of all sockets that tables show.
+pub(super) fn walked(
+    filter: &NetnsFilter,
+    alive: &HashSet<u64>,
+    counts_from: CountsFrom,
+) -> io::Result<GhostLook> {
+    let began = Clock::mono_now();
+    let mut walk = Walk {
+        filter,
+        alive,
+        counts_from,
+        seen: HashSet::new(),
+        ghosts: Vec::new(),
+        dents: Vec::with_capacity(32 << 10),
+    };
+    let mut complete = true;
+    for pid in numbers(procfs::open_dir(CWD, "/proc")?)? {
+        if Clock::mono_now().since(began) > WALK_MAX {
+            complete = false;
+            break;
+        }
+        // It ended, or may not be looked into: then its sockets stay unknown.
+        if let Err(e) = walk.process(pid) {
+            log::trace!("process {pid} has no ghosts to show: {e}");
+        }
+    }
+    Ok(GhostLook { began, ended: Clock::mono_now(), complete, ghosts: walk.ghosts })
+}
+
+struct Walk<'a> {
+    filter: &'a NetnsFilter,
+    alive: &'a HashSet<u64>,
+    counts_from: CountsFrom,
+    seen: HashSet<u64>,
+    ghosts: Vec<FoundGhost>,
+    dents: Vec<u8>,
+}
+
+impl Walk<'_> {
+    fn process(&mut self, pid: u32) -> io::Result<()> {
+        let dir = procfs::open_dir(open_process(pid)?, "fd")?;
+        let mut pidfd = None;
+        let mut dents = std::mem::take(&mut self.dents);
+        let mut entries = RawDir::new(&dir, dents.spare_capacity_mut());
+        let mut link = [std::mem::MaybeUninit::<u8>::uninit(); 32];
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(fd) = number(name) else { continue };
+            let Ok((link, _)) = rustix::fs::readlinkat_raw(&dir, name, &mut link) else { continue };
+            let Some(inode) = socket_inode(link) else { continue };
+            if self.alive.contains(&inode) || self.seen.contains(&inode) || !is_tcp(pid, fd) {
+                continue;
+            }
+            if pidfd.is_none() {
+                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+                pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+            }
+            let Some(pidfd) = &pidfd else { continue };
+            let ghost = borrowed(pidfd.as_fd(), fd, inode, self.counts_from);
+            if let Some(ghost) = ghost.filter(|ghost| self.filter.allows(ghost.netns)) {
+                self.seen.insert(inode);
+                self.ghosts.push(ghost);
+            }
+        }
+        self.dents = dents;
+        Ok(())
+    }
+}
+
+/// Whether a descriptor is a TCP socket: sockets have the name of their protocol as an
+/// extended attribute (sockfs_xattr_get in net/socket.c).
+fn is_tcp(pid: u32, fd: u32) -> bool {
+    let mut name = [0_u8; 32];
+    let path = format!("/proc/{pid}/fd/{fd}");
+    match rustix::fs::getxattr(path, "system.sockprotoname", &mut name) {
+        Ok(len) => matches!(name.get(..len), Some(b"TCP\0" | b"TCPv6\0")),
+        Err(_) => false,
+    }
+}
+
+/// Asks a copy of the descriptor, which is closed at once.
+fn borrowed(pidfd: BorrowedFd<'_>, fd: u32, inode: u64, counts_from: CountsFrom) -> Option<FoundGhost> {
+    let socket = pidfd_getfd(pidfd, i32::try_from(fd).ok()?, PidfdGetfdFlags::empty()).ok()?;
+    // The descriptor may be another socket's by now.
+    if rustix::fs::fstat(&socket).ok()?.st_ino != inode {
+        return None;
+    }
+    let now = Clock::mono_now();
+    let info = tcp_info(&socket)?;
+    if info.state != State::Close as u8 || !info.was_connected() {
+        return None;
+    }
+    let local = rustix::net::getsockname(&socket).ok()?;
+    let local = SocketAddr::try_from(local).ok()?;
+    // getpeername() does not tell of a closed socket.
+    let any = if local.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let remote = Endpoint { ip: any, port: 0 };
+    let signs = [info.tcp.last_data_sent_ms, info.tcp.last_data_recv_ms, info.tcp.last_ack_recv_ms];
+    let last = signs.into_iter().flatten().min().map_or(now, |ms| now - Duration::from_millis(ms.into()));
+    Some(FoundGhost {
+        inode,
+        sk: None,
+        netns: netns_of(&socket)?,
+        tuple: Tuple { local: Endpoint { ip: local.ip(), port: local.port() }, remote },
+        closed: now,
+        counts_from: if counts_from == CountsFrom::LastSign { last } else { now },
+        error: None,
+    })
+}
+
+/// What TCP says of a socket.
+struct Told {
+    state: u8,
+    /// Smoothed round-trip time, microseconds.
+    rtt_us: u32,
+    tcp: TcpInfo,
+}
+
+impl Told {
+    /// Bytes went over it, or the handshake measured a round trip. `tcp_disconnect`
+    /// forgets all three.
+    fn was_connected(&self) -> bool {
+        self.rtt_us > 0
+            || self.tcp.bytes_acked.is_some_and(|bytes| bytes > 0)
+            || self.tcp.bytes_received.is_some_and(|bytes| bytes > 0)
+    }
+}
+
+fn tcp_info(socket: &OwnedFd) -> Option<Told> {
+    let mut bytes = [0_u8; 512];
+    let mut len = libc::socklen_t::try_from(bytes.len()).ok()?;
+    // SAFETY: the kernel writes at most `len` bytes to `bytes`, and how many to `len`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    let told = bytes.get(..usize::try_from(len).ok()?).filter(|_| result == 0)?;
+    let rtt_us = told.get(68..72)?.try_into().ok().map(u32::from_ne_bytes)?;
+    Some(Told { state: *told.first()?, rtt_us, tcp: wire::tcp_info(told) })
+}
+
+/// The network namespace of a socket.
+fn netns_of(socket: &OwnedFd) -> Option<Netns> {
+    /// include/uapi/linux/sockios.h
+    const SIOCGSKNS: libc::c_ulong = 0x894C;
+    // SAFETY: the request takes no argument and returns a descriptor.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the kernel has just given us this descriptor.
+    let namespace = unsafe { OwnedFd::from_raw_fd(fd) };
+    u32::try_from(rustix::fs::fstat(&namespace).ok()?.st_ino).ok().map(Netns)
+}
