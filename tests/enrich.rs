@@ -10,6 +10,7 @@ mod enrich {
     mod kinds;
     mod namespaces;
     mod net;
+    mod surroundings;
     mod suspects;
     mod unaccepted;
 }

@@ -38,6 +38,20 @@ impl State {
         Self::BoundInactive,
     ];
 
+    /// States in which a socket has two ends.
+    pub const CONNECTED: [Self; 10] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Closing,
+    ];
+
     /// The state with the kernel's number `n`; `None` for a number this tool does not know.
     pub const fn from_kernel(n: u8) -> Option<Self> {
         Some(match n {

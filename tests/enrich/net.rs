@@ -85,6 +85,20 @@ impl Net {
         self.run(|| starting(move || Holding::of(command, sockets)))
     }
 
+    /// A wire between two namespaces, up, with an address at each end; it goes with them.
+    pub(super) fn wire(a: &Self, a_ip: &str, b: &Self, b_ip: &str) {
+        let end = format!("w{}", a.netns().0 % 1_000_000_000);
+        let (a_end, b_end) = (format!("{end}a"), format!("{end}b"));
+        ip(&[
+            "-n", &a.name.0, "link", "add", &a_end, "type", "veth", "peer", "name", &b_end, "netns",
+            &b.name.0,
+        ]);
+        for (net, end, address) in [(a, &a_end, a_ip), (b, &b_end, b_ip)] {
+            ip(&["-n", &net.name.0, "addr", "add", &format!("{address}/24"), "dev", end]);
+            ip(&["-n", &net.name.0, "link", "set", end, "up"]);
+        }
+    }
+
     /// What `ss` prints in the namespace, by lines.
     pub(super) fn ss(&self, args: &[&str]) -> Vec<String> {
         let output =

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use closewait_trace::clock::MonoNs;
 use closewait_trace::fact::Fact;
+use closewait_trace::growth::Growth;
 use closewait_trace::item::{DiagSocket, Netns, Task, TcpInfo, Timer};
 use closewait_trace::report::{Finding, Report, owner};
 use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::{Since, SocketId, Suspect, SuspectKind};
 use closewait_trace::verdict::{
-    Code, Confidence, Doing, EofRead, Evidence, Frame, Holder, How, Listener, Look, Nofile, OpenedVia,
-    Opener, Progress, Role, Target, Thread, Threads, Verdict,
+    Code, Confidence, Doing, EofRead, Evidence, Frame, Holder, How, Keepalive, Listener, LocalPeer, Look,
+    Nofile, OpenedVia, Opener, PortUse, Progress, Role, Target, Thread, Threads, Verdict,
 };
 
 /// Now, in every test: 2026-11-20 18:00:00 UTC, eleven days after boot.
@@ -40,6 +41,9 @@ pub(crate) struct Case {
     pub(crate) listener: Fact<Listener>,
     pub(crate) role: Fact<Role>,
     pub(crate) eof_read: Fact<Option<EofRead>>,
+    pub(crate) peer: Option<LocalPeer>,
+    pub(crate) growth: Option<Growth>,
+    pub(crate) ports: Option<PortUse>,
     pub(crate) verdict: Verdict,
 }
 
@@ -68,6 +72,17 @@ fn evidence(case: &Case) -> Evidence {
         listener: case.listener.clone(),
         role: case.role.clone(),
         eof_read: case.eof_read.clone(),
+        keepalive: Fact::Known(match case.timer {
+            Timer::Keepalive => Keepalive {
+                on: true,
+                ends_in: Some(Duration::from_mins(131)),
+                note: "unless the peer answers its probes".into(),
+            },
+            _ => Keepalive { on: false, ends_in: None, note: "never ends by itself".into() },
+        }),
+        local_peer: Fact::Known(case.peer.clone()),
+        growth: case.growth.map_or_else(|| Fact::unknown("not watched for a minute yet"), Fact::Known),
+        ports: case.ports.map_or_else(|| Fact::unknown("it is not a client's"), Fact::Known),
         ..Evidence::unknown()
     };
     if let Fact::Known(owner) = owner(&evidence) {
@@ -108,6 +123,9 @@ impl Case {
             listener: Fact::unknown("it was accepted"),
             role: Fact::Known(Role::Server),
             eof_read: Fact::unknown("reads are recorded since this trace began only"),
+            peer: None,
+            growth: None,
+            ports: None,
             verdict,
         }
     }
@@ -280,6 +298,17 @@ fn java() -> Vec<Case> {
             case.since = Since::NoLaterThan(ago(18_120));
         }
         case.eof_read = Fact::Known(Some(eof_read("ResponseParser.parse@ResponseParser.java:212")));
+        let watched = Duration::from_mins(14);
+        let growth = |per_minute: f64| Growth {
+            watched,
+            births: 196,
+            closes: 0,
+            per_minute,
+            at_least: per_minute - 1.9,
+            at_most: per_minute + 2.1,
+        };
+        case.growth = Some(growth(14.0));
+        case.ports = Some(PortUse { used: 4_990, total: 28_232, growth: Some(growth(12.0)) });
         let stack = stack(&["HttpPool.lease@HttpPool.java:88", "Client.get", "Worker.run"]);
         cases.push(case.held(vec![java(400 + id)]).opened(
             21_773,
@@ -377,6 +406,8 @@ fn others() -> Vec<Case> {
             Fact::Known(stack(&["uwsgi_socket_accept", "simple_loop_run@loop.c:144", "main"])),
         );
 
+    let peer = holder(123, "curl", "/usr/bin/curl", 5);
+    uwsgi.peer = Some(LocalPeer { state: State::FinWait2, has_file: true, holder: Some(peer) });
     if let Fact::Known(opener) = &mut uwsgi.opener {
         opener.stack_note = Some("libpython3.12.so.1.0 could not be read: it was deleted".into());
     }

@@ -277,7 +277,7 @@ impl Judge {
             Err(_) if suspect.kind != SuspectKind::Stuck => Fact::Known(memory.error.unwrap_or(0)),
             Err(why) => Fact::Unknown(why.clone()),
         };
-        evidence.role = role(&evidence);
+        add_role(&mut evidence);
         (suspect, evidence)
     }
 
@@ -341,16 +341,24 @@ fn found_to(evidence: &mut Evidence, found: Found) {
     evidence.looks.push(found.look);
     evidence.holders = found.holders;
     evidence.listener = found.listener;
+    found.around.add_to(evidence);
 }
 
-fn role(evidence: &Evidence) -> Fact<Role> {
-    match (&evidence.opener, &evidence.listener) {
-        (Fact::Known(opener), _) => Fact::Known(match opener.via {
-            OpenedVia::Accept => Role::Server,
-            OpenedVia::Connect => Role::Client,
-        }),
-        (_, Fact::Known(_)) => Fact::Known(Role::Server),
-        (Fact::Unknown(why), _) => Fact::Unknown(why.clone()),
+/// The side as the trace has seen it. Without that it stays what the surroundings tell.
+fn add_role(evidence: &mut Evidence) {
+    match (&evidence.opener, &evidence.role) {
+        (Fact::Known(opener), _) => {
+            evidence.role = Fact::Known(match opener.via {
+                OpenedVia::Accept => Role::Server,
+                OpenedVia::Connect => Role::Client,
+            });
+            evidence.role_by = None;
+        }
+        // It could not be looked at.
+        (Fact::Unknown(why), Fact::Unknown(_)) if evidence.looks.is_empty() => {
+            evidence.role = Fact::Unknown(why.clone());
+        }
+        _ => {}
     }
 }
 

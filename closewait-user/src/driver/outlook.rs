@@ -30,6 +30,9 @@ impl Outlook {
                         .0
                         .pool(place, now)
                         .map_or_else(|| Fact::unknown("it is not known to be a client's"), Fact::Known);
+                    if let Fact::Known(ports) = &mut evidence.ports {
+                        ports.growth = self.0.of_server(place, now);
+                    }
                     evidence.growth = self
                         .0
                         .of_process(place.pid, now)

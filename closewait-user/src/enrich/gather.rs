@@ -16,6 +16,7 @@ use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
 use super::sight::{self, Sight};
 use super::sockets::{Sockets, Source};
+use super::surroundings::{Settings, Surrounding, Surroundings};
 use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
@@ -46,6 +47,8 @@ pub struct Found {
     pub holders: Fact<Vec<Holder>>,
     /// In whose queue it waits; known only for a socket that nobody accepted.
     pub listener: Fact<Listener>,
+    /// Its side, its peer, and what it uses up.
+    pub around: Surrounding,
     /// Its address in the kernel, where the walk over the fd tables could tell.
     pub sk: Option<SkAddr>,
 }
@@ -73,6 +76,7 @@ pub struct Enricher {
     tables: FdTables,
     scanned: Scan,
     threads: ThreadWatch,
+    settings: Settings,
 }
 
 impl Enricher {
@@ -84,6 +88,7 @@ impl Enricher {
             tables: FdTables::default(),
             scanned: Scan::default(),
             threads: ThreadWatch::default(),
+            settings: Settings::default(),
         })
     }
 
@@ -174,14 +179,17 @@ impl Enricher {
             })
         };
         let mut queues = Queues::default();
-        for (netns, socket) in here().filter(|(_, socket)| socket.inode == 0) {
+        for (netns, socket) in here() {
             queues.list(&mut self.sockets, netns, socket.tuple.local);
+            queues.list(&mut self.sockets, netns, socket.tuple.remote);
         }
-        let wanted =
-            here().map(|(_, socket)| socket.inode).chain(queues.inodes()).filter(|&i| i != 0).collect();
+        let all: Vec<_> = here().collect();
+        let mut around = Surroundings::look(&all, &mut self.sockets, &queues, &mut self.settings, now);
+        let inodes = all.iter().map(|(_, socket)| socket.inode);
+        let wanted = inodes.chain(queues.inodes()).chain(around.inodes()).filter(|&i| i != 0).collect();
         let scanned = self.tables.scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
         let has_limit = self.source() == Source::InetDiag;
-        let found = |netns, look: Look| {
+        let mut found = |netns, look: Look| {
             let (holders, listener) = match (&scanned, look.socket.inode) {
                 (scanned, 0) => {
                     let scan = scanned.as_ref().ok();
@@ -192,7 +200,8 @@ impl Enricher {
                 (Err(reason), _) => (Fact::unknown(reason), Fact::unknown("it was accepted")),
             };
             let sk = scanned.as_ref().ok().and_then(|scan| scan.sk(look.socket.inode));
-            Gathered::Found(Box::new(Found { look, holders, listener, sk }))
+            let around = around.of(netns, &look.socket, &queues, scanned.as_ref());
+            Gathered::Found(Box::new(Found { look, holders, listener, around, sk }))
         };
         let gathered = sights
             .into_iter()

@@ -87,6 +87,11 @@ impl Scan {
         self.hits_of(inode).iter().filter_map(holder).collect()
     }
 
+    /// Their process ids.
+    pub fn pids(&self, inode: u64) -> impl Iterator<Item = u32> {
+        self.hits_of(inode).iter().filter_map(|hit| Some(self.holding.get(hit.process)?.pid()))
+    }
+
     fn hits_of(&self, inode: u64) -> &[Hit] {
         let from = self.hits.partition_point(|hit| hit.inode < inode);
         let hits = self.hits.get(from..).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::item::{DiagSocket, Netns};
 use crate::tcp::{Endpoint, State};
 use crate::verdict::{Holder, Listener};
 
-/// The listeners that a batch of unaccepted sockets may wait for.
+/// The listeners that a batch of sockets may wait for, or have come from.
 #[derive(Default)]
 pub(super) struct Queues {
     by_netns: HashMap<Netns, Result<HashMap<u16, Vec<DiagSocket>>, String>>,
@@ -20,9 +20,9 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Lists those that a socket with this local end may wait for: one dump for
-    /// each namespace.
-    pub(super) fn list(&mut self, sockets: &mut Sockets, netns: Netns, local: Endpoint) {
+    /// Lists those that a socket with this end may wait for, or have come from: one
+    /// dump for each namespace.
+    pub(super) fn list(&mut self, sockets: &mut Sockets, netns: Netns, end: Endpoint) {
         let by_port = self.by_netns.entry(netns).or_insert_with(|| {
             let listed = sockets.list(netns, &[State::Listen])?;
             let mut by_port = HashMap::<_, Vec<_>>::new();
@@ -31,10 +31,20 @@ impl Queues {
             }
             Ok(by_port)
         });
-        if let Ok(by_port) = by_port {
-            let on_port = by_port.get(&local.port).map(Vec::as_slice).unwrap_or_default();
-            self.ends.entry((netns, local)).or_insert_with(|| candidates(on_port, local));
+        if let Ok(by_port) = by_port
+            && let Some(on_port) = by_port.get(&end.port)
+        {
+            self.ends.entry((netns, end)).or_insert_with(|| candidates(on_port, end));
         }
+    }
+
+    /// Those at an end that was listed, more than one where they share the port; or
+    /// why they cannot be listed.
+    pub(super) fn on(&self, netns: Netns, end: Endpoint) -> Result<&[DiagSocket], String> {
+        if let Some(Err(reason)) = self.by_netns.get(&netns) {
+            return Err(format!("cannot list listeners: {reason}"));
+        }
+        Ok(self.ends.get(&(netns, end)).map(Vec::as_slice).unwrap_or_default())
     }
 
     /// Their inodes.
@@ -51,10 +61,10 @@ impl Queues {
         scan: Option<&Scan>,
         has_limit: bool,
     ) -> Fact<Listener> {
-        if let Some(Err(reason)) = self.by_netns.get(&netns) {
-            return Fact::unknown(format!("cannot list listeners: {reason}"));
-        }
-        let candidates = self.ends.get(&(netns, local)).map(Vec::as_slice).unwrap_or_default();
+        let candidates = match self.on(netns, local) {
+            Ok(candidates) => candidates,
+            Err(reason) => return Fact::Unknown(reason),
+        };
         let holder = |l: &DiagSocket| scan.and_then(|scan| scan.found(l.inode).into_iter().next());
         let pid = |l: &DiagSocket| holder(l).map(|h| h.pid);
         let same_process = candidates.windows(2).all(|two| match two {

@@ -4,20 +4,26 @@
 //! listeners, each known or missing for a reason, and snapshots. Never: a verdict,
 //! a report, or anything that changes a socket or a process.
 
+mod addresses;
 pub mod container;
 mod gather;
 mod ghosts;
 pub mod holders;
+mod keepalive;
 mod listener;
 pub mod netns;
+mod peers;
+mod ports;
 pub mod proc_net_tcp;
 pub mod procfs;
 mod sight;
 pub mod sock_diag;
 mod sockets;
+mod surroundings;
 mod syscalls;
 mod threads;
 
 pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
 pub use ghosts::CountsFrom;
 pub use sockets::Source;
+pub use surroundings::Surrounding;

@@ -17,7 +17,7 @@ use crate::verdict::Look;
 
 /// Up to so many suspects of one namespace are looked up one by one (2-3 us
 /// each); more are found in one dump, which walks all sockets of the host.
-const LOOKUPS_MAX: usize = 32;
+pub(super) const LOOKUPS_MAX: usize = 32;
 
 /// One suspect, looked at.
 pub(super) enum Sight {

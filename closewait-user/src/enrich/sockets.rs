@@ -14,7 +14,7 @@ use super::proc_net_tcp;
 use super::sock_diag::{DiagError, SockDiag};
 use crate::clock::MonoNs;
 use crate::item::{DiagSocket, Netns};
-use crate::tcp::{State, Tuple};
+use crate::tcp::{Endpoint, State, Tuple};
 
 /// A listing of namespaces is used for so long.
 const FRESH: Duration = Duration::from_secs(1);
@@ -126,6 +126,20 @@ impl Sockets {
         Ok(self.ask(netns, |diag| diag.one(tuple))?.flatten())
     }
 
+    /// The ends of all sockets of a namespace that are connected to one of `servers`,
+    /// in any state; those of TIME_WAIT, too.
+    pub(super) fn connected_to(&mut self, netns: Netns, servers: &[Endpoint]) -> Result<Vec<Tuple>, String> {
+        let listed = match self.without_diag {
+            None => self.ask(netns, |diag| diag.dump_to(servers))?.map(|dump| dump.sockets),
+            Some(_) => None,
+        };
+        let sockets = match listed {
+            Some(sockets) => sockets,
+            None => self.list(netns, &State::CONNECTED)?.sockets,
+        };
+        Ok(sockets.into_iter().map(|socket| socket.tuple).collect())
+    }
+
     /// Asks inet_diag in a namespace, with a new socket if the cached one fails.
     /// `None`: this kernel has no inet_diag, which is remembered.
     fn ask<T>(
@@ -154,7 +168,7 @@ impl Sockets {
 
     /// Finds a way into a namespace: the listing may be older than the namespace,
     /// and the process by whose /proc entry it was known may have ended.
-    fn locate(&mut self, netns: Netns) -> Result<NetnsRef, String> {
+    pub(super) fn locate(&mut self, netns: Netns) -> Result<NetnsRef, String> {
         let known = |all: &Namespaces| all.find(netns).filter(|at| at.is_there()).cloned();
         if let Some(at) = known(&self.namespaces) {
             return Ok(at);

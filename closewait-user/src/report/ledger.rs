@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 
 use crate::clock::MonoNs;
+use crate::growth::Growth;
 use crate::item::Netns;
 use crate::tcp::Tuple;
 use crate::tracker::SocketId;
@@ -47,6 +48,7 @@ struct Member {
     netns: Netns,
     pid: Option<u32>,
     nofile: Option<Nofile>,
+    growth: Option<Growth>,
     at: MonoNs,
 }
 
@@ -103,6 +105,7 @@ impl Ledger {
             netns: finding.suspect.netns,
             pid: owner.known().map(|h| h.pid),
             nofile: owner.known().and_then(|h| h.nofile.known().copied()),
+            growth: finding.evidence.growth.known().copied(),
             at: finding.at,
         };
         if let Some(before) = self.members.insert(finding.suspect.id, member) {
@@ -130,11 +133,17 @@ impl Ledger {
         }
     }
 
-    /// A finding that is no news has newer evidence: replaces the example of its cause,
-    /// if it is the same socket.
+    /// A finding that is no news has newer numbers and evidence: replaces the example of
+    /// its cause, if it is the same socket.
     pub fn refresh(&mut self, finding: Box<Finding>) {
+        let id = finding.suspect.id;
+        if let Some(member) = self.members.get_mut(&id) {
+            member.nofile = finding.owner().known().and_then(|h| h.nofile.known().copied());
+            member.growth = finding.evidence.growth.known().copied();
+            member.at = finding.at;
+        }
         if let Some(entry) = self.entries.get_mut(&finding.cause)
-            && entry.exemplar.suspect.id == finding.suspect.id
+            && entry.exemplar.suspect.id == id
         {
             entry.exemplar = finding;
         }
@@ -255,13 +264,29 @@ pub struct Cause<'a> {
 }
 
 /// A process's part in a cause.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Process {
     /// Its sockets.
     pub sockets: u64,
     /// Its descriptors and their limit, when last looked at.
     pub nofile: Option<Nofile>,
+    /// How fast its stuck sockets become more, when last counted.
+    pub growth: Option<Growth>,
     at: MonoNs,
+}
+
+impl Process {
+    /// Takes from what another cause knows of the same process what is newer.
+    pub fn take_newer(&mut self, other: &Self) {
+        if other.at >= self.at {
+            *self = Self {
+                sockets: self.sockets,
+                nofile: other.nofile.or(self.nofile),
+                growth: other.growth.or(self.growth),
+                at: other.at,
+            };
+        }
+    }
 }
 
 impl Cause<'_> {
@@ -277,6 +302,9 @@ impl Cause<'_> {
         if let Some(pid) = member.pid {
             let process = self.processes.entry(pid).or_default();
             process.sockets += 1;
+            if member.at >= process.at {
+                process.growth = member.growth.or(process.growth);
+            }
             let newer = |n: Nofile| (member.at, n.used) > (process.at, process.nofile.map_or(0, |n| n.used));
             if member.nofile.is_some_and(|n| process.nofile.is_none() || newer(n)) {
                 (process.at, process.nofile) = (member.at, member.nofile);

@@ -69,6 +69,13 @@ impl Finding {
         explains.then_some(&self.evidence.threads)
     }
 
+    /// How long until the local ports towards its server are used up, at least and at
+    /// most; `None` when that cannot be foretold.
+    pub fn ports_full_in(&self) -> Option<(Duration, Duration)> {
+        let ports = self.evidence.ports.known()?;
+        ports.growth?.time_to(ports.total.saturating_sub(ports.used).into())
+    }
+
     /// Whom to name: see [`owner`].
     pub fn owner(&self) -> Fact<&Holder> {
         owner(&self.evidence)

@@ -27,12 +27,15 @@ pub struct Evidence {
     pub listener: Fact<Listener>,
     /// Whether we accepted it or connected it.
     pub role: Fact<Role>,
+    /// What tells the role of a socket whose opening was not seen, as in "by its ports".
+    pub role_by: Option<String>,
     /// How many scans of the fd tables `holders` rests on.
     pub holder_scans: u32,
     /// Where else a reference to the socket was found. Known and empty: looked, nothing.
     pub elsewhere: Fact<Vec<Elsewhere>>,
-    /// Who has a descriptor on the listener at its local port.
-    pub listener_holders: Fact<Vec<Holder>>,
+    /// The processes that have a descriptor on a listener at its local end. Known and
+    /// empty: there is no listener, or it is not known who has it.
+    pub listener_holders: Fact<Vec<u32>>,
     /// Who read or wrote it after it had been inherited. Known `None`: nobody did.
     pub holder_io: Fact<Option<Task>>,
     /// The read that told the application EOF. Known `None`: reads were watched
@@ -47,6 +50,10 @@ pub struct Evidence {
     pub threads: Fact<Arc<Threads>>,
     /// How fast the stuck sockets of its owner become more.
     pub growth: Fact<Growth>,
+    /// Local ports used towards its server, for a client.
+    pub ports: Fact<PortUse>,
+    /// Whether the kernel would end it by itself.
+    pub keepalive: Fact<Keepalive>,
     /// `sk_err` as last reported by the kernel, an errno; 0 for none.
     pub sock_error: Fact<u32>,
 }
@@ -64,6 +71,7 @@ impl Evidence {
             holders: fact(),
             listener: fact(),
             role: fact(),
+            role_by: None,
             holder_scans: 0,
             elsewhere: fact(),
             listener_holders: fact(),
@@ -73,6 +81,8 @@ impl Evidence {
             pool: fact(),
             threads: fact(),
             growth: fact(),
+            ports: fact(),
+            keepalive: fact(),
             sock_error: fact(),
         }
     }
@@ -155,6 +165,30 @@ pub struct IdleBeforeFin {
     pub sockets: u32,
     /// Of how many for which it is known.
     pub of: u32,
+}
+
+/// Local ports in use from one address to one address and port, against those that
+/// connect() chooses from.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PortUse {
+    /// In use, by sockets in any state.
+    pub used: u32,
+    /// To choose from: net.ipv4.ip_local_port_range less the reserved ones.
+    pub total: u32,
+    /// How fast the stuck ones among them become more; `None` before that was watched
+    /// for a minute.
+    pub growth: Option<Growth>,
+}
+
+/// Whether the kernel would end a socket by itself.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Keepalive {
+    /// SO_KEEPALIVE.
+    pub on: bool,
+    /// At most so long, if the peer stays silent; `None`: never, or not known.
+    pub ends_in: Option<Duration>,
+    /// What that rests on: a clause.
+    pub note: String,
 }
 
 /// One look at the socket.

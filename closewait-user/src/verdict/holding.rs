@@ -164,7 +164,7 @@ fn may_hold(case: &Case, holder: &Holder) -> bool {
         return true;
     }
     match &case.evidence.listener_holders {
-        Fact::Known(listening) if !listening.is_empty() => listening.iter().any(|l| l.pid == holder.pid),
+        Fact::Known(listening) if !listening.is_empty() => listening.contains(&holder.pid),
         _ => true,
     }
 }

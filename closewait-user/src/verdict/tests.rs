@@ -324,7 +324,7 @@ fn inherited() {
 
     // Older than the trace: the listener's holders stand in for the opener.
     let untouched = still(|s| (tcp(s).bytes_sent, tcp(s).bytes_received) = (Some(0), Some(1)));
-    let older = |listening: Vec<Holder>, role| Evidence {
+    let older = |listening: Vec<u32>, role| Evidence {
         looks: untouched.clone(),
         opener: Fact::unknown("older than the trace"),
         listener_holders: Fact::Known(listening),
@@ -332,10 +332,10 @@ fn inherited() {
         ..child.clone()
     };
     let server = || Fact::Known(Role::Server);
-    assert_eq!(short(&older(vec![holder(7, 3)], server())), (Code::Inherited, Medium, Some(true)));
-    assert_eq!(short(&older(vec![holder(9, 3)], server())).0, Code::NotReading);
+    assert_eq!(short(&older(vec![7], server())), (Code::Inherited, Medium, Some(true)));
+    assert_eq!(short(&older(vec![9], server())).0, Code::NotReading);
     assert_eq!(short(&older(vec![], server())).0, Code::NotReading, "no listener any more");
-    assert_eq!(short(&older(vec![holder(7, 3)], Fact::Known(Role::Client))).0, Code::NotReading);
+    assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
     let one_look = Evidence { looks: held().looks[1..].to_vec(), ..io(Fact::Known(None)) };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));

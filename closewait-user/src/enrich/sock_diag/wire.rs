@@ -28,6 +28,7 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `1 << (INET_DIAG_INFO - 1)`
 const WANT_INFO: u8 = 1 << (INET_DIAG_INFO - 1);
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
 /// `INET_DIAG_REQ_PROTOCOL`, a protocol that does not fit the request's byte.
 const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 const AF_INET: u8 = 2;
@@ -50,6 +51,9 @@ pub enum Request<'a> {
     Mptcp6(&'a [State]),
     /// The TCP socket with these ends.
     One(Tuple),
+    /// All TCP sockets connected to one of these, in any state, without `tcp_info`.
+    /// At most 2,000: the kernel counts in 16 bits.
+    To(&'a [Endpoint]),
 }
 
 impl Request<'_> {
@@ -63,6 +67,17 @@ impl Request<'_> {
                 body.put_slice(&[0; SOCKID]);
                 body.put_u32_ne(mask(states));
                 body.put_u32_ne(0);
+                (TCPDIAG_GETSOCK, REQUEST | DUMP)
+            }
+            Self::To(remotes) => {
+                // struct inet_diag_req, and INET_DIAG_REQ_BYTECODE.
+                body.put_slice(&[0; 4 + SOCKID]);
+                body.put_u32_ne(mask(&State::CONNECTED));
+                body.put_u32_ne(0);
+                let program = connected_to(remotes);
+                body.put_u16_ne(u16::try_from(4 + program.len()).unwrap_or(u16::MAX));
+                body.put_u16_ne(INET_DIAG_REQ_BYTECODE);
+                body.put_slice(&program);
                 (TCPDIAG_GETSOCK, REQUEST | DUMP)
             }
             Self::Mptcp4(states) | Self::Mptcp6(states) => {
@@ -101,6 +116,38 @@ impl Request<'_> {
         message.put_slice(&body);
         message
     }
+}
+
+/// A program for the kernel's filter (inet_diag_bc_run) that lets pass what is
+/// connected to one of `remotes`: a condition for each, which leads to the end where
+/// it holds, by a jump, and past the jump where it does not.
+fn connected_to(remotes: &[Endpoint]) -> Vec<u8> {
+    const JMP: u8 = 1;
+    const D_COND: u8 = 8;
+    const OP: u16 = 4;
+    let mut program = Vec::new();
+    // From the last to the first, since jumps are relative to the end.
+    for (nth, remote) in remotes.iter().rev().enumerate() {
+        let (family, bits, address) = match remote.ip {
+            IpAddr::V4(ip) => (AF_INET, 32, ip.octets().to_vec()),
+            IpAddr::V6(ip) => (AF_INET6, 128, ip.octets().to_vec()),
+        };
+        // struct inet_diag_bc_op and struct inet_diag_hostcond.
+        let len = OP + 8 + u16::try_from(address.len()).unwrap_or(0);
+        let mut condition = vec![D_COND, u8::try_from(len).unwrap_or(0)];
+        condition.put_u16_ne(len + OP);
+        condition.put_slice(&[family, bits, 0, 0]);
+        condition.put_i32_ne(remote.port.into());
+        condition.put_slice(&address);
+        if nth > 0 {
+            // JMP always takes "no"; "yes" only leads the kernel's audit on.
+            condition.put_slice(&[JMP, 4]);
+            condition.put_u16_ne(OP + u16::try_from(program.len()).unwrap_or(0));
+        }
+        condition.append(&mut program);
+        program = condition;
+    }
+    program
 }
 
 /// `1 << state` for each.

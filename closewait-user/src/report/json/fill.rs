@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
-use crate::item::{DiagSocket, Netns, Timer};
+use crate::item::Netns;
 use crate::report::model::{Age, Closer, Finding, Release, bounds, entered};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::tracker::{INFERRED_WITHIN, Since, SuspectKind};
-use crate::verdict::{self, Doing};
+use crate::verdict::{self, Doing, LocalPeer};
 
 use super::line::{
-    AgeMs, CloserLine, End, EofRead, Family, Frame, Holder, Keepalive, Limits, Listener, Nofile, Opener,
-    Queues, Released, Socket, Stuck, ThreadGroup, ThreadState, Threads, Verdict,
+    AgeMs, CloserLine, End, EofRead, Family, Frame, FullIn, Growth, Holder, Keepalive, Limits, Listener,
+    Nofile, Opener, Peer, PerMinute, Ports, Queues, Released, Socket, Stuck, ThreadGroup, ThreadState,
+    Threads, Verdict,
 };
 
 /// RFC 3339, UTC, milliseconds.
@@ -174,16 +175,66 @@ impl From<&verdict::Threads> for Threads {
     }
 }
 
-impl From<&DiagSocket> for Keepalive {
-    fn from(s: &DiagSocket) -> Self {
-        // One timer serves all three purposes, and SO_KEEPALIVE keeps it running
-        // whenever nothing else needs it (inet_csk_reset_keepalive_timer).
-        let on = match s.timer {
-            Timer::Off => Some(false),
-            Timer::Keepalive => Some(true),
-            _ => None,
-        };
-        Self { on, ends_in_ms: None }
+impl From<&Fact<verdict::Keepalive>> for Keepalive {
+    fn from(fact: &Fact<verdict::Keepalive>) -> Self {
+        match fact {
+            Fact::Known(k) => {
+                Self { on: Some(k.on), ends_in_ms: k.ends_in.map(millis), note: Some(k.note.clone()) }
+            }
+            Fact::Unknown(reason) => Self { on: None, ends_in_ms: None, note: Some(reason.clone()) },
+        }
+    }
+}
+
+impl From<&LocalPeer> for Peer {
+    fn from(peer: &LocalPeer) -> Self {
+        let holder = peer.holder.as_ref();
+        Self {
+            state: peer.state.name(),
+            half_closed: peer.has_file,
+            pid: holder.map(|h| h.pid),
+            comm: holder.map(|h| h.comm.clone()),
+            fd: holder.map(|h| h.fd),
+        }
+    }
+}
+
+impl From<(Duration, Duration)> for FullIn {
+    fn from((min, max): (Duration, Duration)) -> Self {
+        Self { min: millis(min), max: millis(max) }
+    }
+}
+
+impl Growth {
+    pub(super) fn new(growth: &crate::growth::Growth, nofile: Option<verdict::Nofile>) -> Self {
+        let tenths = |n: f64| (n * 10.0).round() / 10.0;
+        let left = nofile.filter(|n| n.soft != u64::MAX).map(|n| n.soft.saturating_sub(n.used));
+        Self {
+            watched_ms: millis(growth.watched),
+            births: growth.births,
+            ends: growth.closes,
+            per_min: PerMinute {
+                counted: tenths(growth.per_minute),
+                min: tenths(growth.at_least),
+                max: tenths(growth.at_most),
+            },
+            fds_full_in_ms: left.and_then(|left| growth.time_to(left)).map(FullIn::from),
+        }
+    }
+}
+
+impl Limits {
+    fn new(f: &Finding) -> Self {
+        let (nofile, nofile_unknown) = f
+            .owner()
+            .known()
+            .map_or((None, None), |h| split(&h.nofile, |n| Nofile { used: n.used, soft: n.soft }));
+        let (ports, ports_unknown) = split(&f.evidence.ports, |ports| Ports {
+            used: ports.used,
+            total: ports.total,
+            full_in_ms: f.ports_full_in().map(FullIn::from),
+        });
+        Self { nofile, nofile_unknown, ports, ports_unknown }
     }
 }
 
@@ -198,6 +249,7 @@ pub(super) fn socket(tuple: Tuple, netns: Netns, mptcp: bool, finding: Option<&F
         inode: evidence.and_then(|e| e.looks.last()).map(|l| l.socket.inode),
         role,
         role_unknown,
+        role_by: evidence.and_then(|e| e.role_by.clone()),
         mptcp,
     }
 }
@@ -244,10 +296,9 @@ impl Stuck {
             Some(threads) => split(threads, |threads| Threads::from(&**threads)),
             None => (None, None),
         };
-        let owner = f.owner();
-        let (nofile, nofile_unknown) = owner
-            .known()
-            .map_or((None, None), |h| split(&h.nofile, |n| Nofile { used: n.used, soft: n.soft }));
+        let nofile = f.owner().known().and_then(|h| h.nofile.known().copied());
+        let (growth, growth_unknown) = split(&evidence.growth, |growth| Growth::new(growth, nofile));
+        let (peer, peer_unknown) = split(&evidence.local_peer, |peer| peer.as_ref().map(Peer::from));
         Self {
             ts: timestamp(clock, f.at),
             update: f.update,
@@ -267,10 +318,14 @@ impl Stuck {
             threads,
             threads_unknown,
             listener,
-            keepalive: look.map(Keepalive::from),
+            peer: peer.flatten(),
+            peer_unknown,
+            keepalive: look.map(|_| Keepalive::from(&evidence.keepalive)),
             queues: look.map(|s| Queues { recv: s.recv_q, send: s.send_q }),
             look_unknown: evidence.look_failed.clone(),
-            limits: Limits { nofile, nofile_unknown, ports: None },
+            limits: Limits::new(f),
+            growth,
+            growth_unknown,
             verdict: Some(Verdict::from(&f.verdict)),
             cause: Some(f.cause.to_string()),
         }
@@ -336,10 +391,14 @@ impl Stuck {
             threads: None,
             threads_unknown: None,
             listener: None,
+            peer: None,
+            peer_unknown: unknown(),
             keepalive: None,
             queues: None,
             look_unknown: unknown(),
-            limits: Limits { nofile: None, nofile_unknown: unknown(), ports: None },
+            limits: Limits { nofile: None, nofile_unknown: unknown(), ports: None, ports_unknown: unknown() },
+            growth: None,
+            growth_unknown: unknown(),
             verdict: None,
             cause: None,
         }

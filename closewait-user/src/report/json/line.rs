@@ -117,6 +117,10 @@ pub(crate) struct Stuck {
     pub threads_unknown: Option<String>,
     /// In whose accept queue it waits; null for a socket that was accepted or connected.
     pub listener: Option<Listener>,
+    /// The other end of the connection; null when it is not on this host.
+    pub peer: Option<Peer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_unknown: Option<String>,
     /// Null when the socket could not be looked at.
     pub keepalive: Option<Keepalive>,
     /// Null when the socket could not be looked at.
@@ -125,6 +129,11 @@ pub(crate) struct Stuck {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub look_unknown: Option<String>,
     pub limits: Limits,
+    /// How fast the stuck sockets of the process to blame become more; null with the
+    /// reason in `growth_unknown`, as before they were counted for a minute.
+    pub growth: Option<Growth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth_unknown: Option<String>,
     /// Null only in `released`, when what was reported has not been kept.
     pub verdict: Option<Verdict>,
     /// Names the cause; the same after a restart and on another host.
@@ -163,6 +172,9 @@ pub(crate) struct Socket {
     pub role: Option<Role>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_unknown: Option<String>,
+    /// What tells the role of a socket whose opening was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_by: Option<String>,
     /// Only there when true: an MPTCP socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mptcp: bool,
@@ -325,10 +337,58 @@ pub(crate) struct Listener {
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Keepalive {
-    /// Null while another timer hides the keepalive timer.
+    /// Null: not known (see `note`).
     pub on: Option<bool>,
-    /// When the kernel would end the socket by itself.
+    /// The kernel will have ended the socket by then, unless the peer answers its
+    /// probes. Null: never, or not known.
     pub ends_in_ms: Option<u64>,
+    /// What that rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Peer {
+    /// `CLOSE`: there is no socket any more.
+    pub state: &'static str,
+    /// A file refers to it: it only half-closed, and may still read.
+    pub half_closed: bool,
+    /// Who has a descriptor on it; null when nobody has, or nobody was found.
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub fd: Option<u32>,
+}
+
+/// Births (a socket was stuck for the threshold, or a ghost) less ends, with their
+/// 95 % interval.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Growth {
+    /// They were counted for so long.
+    pub watched_ms: u64,
+    pub births: u64,
+    pub ends: u64,
+    pub per_min: PerMinute,
+    /// When the descriptors of the process will be used up. Null: not foretold, which
+    /// takes 10 births, 10 minutes and certain growth.
+    pub fds_full_in_ms: Option<FullIn>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PerMinute {
+    pub counted: f64,
+    /// Above 0: they do become more.
+    pub min: f64,
+    pub max: f64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FullIn {
+    pub min: u64,
+    pub max: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -347,8 +407,10 @@ pub(crate) struct Limits {
     pub nofile: Option<Nofile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nofile_unknown: Option<String>,
-    /// Ephemeral ports towards the remote end; null where it does not apply or is not known.
+    /// Local ports towards the remote end, of a client.
     pub ports: Option<Ports>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports_unknown: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -362,8 +424,12 @@ pub(crate) struct Nofile {
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ports {
-    pub used: u64,
-    pub total: u64,
+    /// In use, in any state, from this local address to this remote address and port.
+    pub used: u32,
+    /// That connect() chooses from.
+    pub total: u32,
+    /// When they will be used up. Null: not foretold (see `growth`).
+    pub full_in_ms: Option<FullIn>,
 }
 
 #[derive(Serialize, JsonSchema)]

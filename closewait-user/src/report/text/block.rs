@@ -13,6 +13,7 @@ use crate::report::ledger::{Cause, Process};
 use crate::report::model::{Age, Finding, owner};
 use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
+use super::outlook;
 use super::place;
 use super::stack::fold;
 use super::style::{Paint, Style, age, count, plural, shorten, wrap};
@@ -65,7 +66,7 @@ pub(super) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     let mut processes: Vec<(u32, Process)> = Vec::new();
     for (&pid, process) in causes.iter().flat_map(|c| &c.processes) {
         match processes.iter_mut().find(|(known, _)| *known == pid) {
-            Some((_, known)) => known.nofile = process.nofile.or(known.nofile),
+            Some((_, known)) => known.take_newer(process),
             None => processes.push((pid, *process)),
         }
     }
@@ -95,6 +96,9 @@ pub(super) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
         } else {
             rest.push_str(&format!("  {of}"));
         }
+    }
+    if let [(_, only)] = &processes[..] {
+        rest.push_str(&outlook::rate(only.growth, only.nofile));
     }
     let left = style.columns().saturating_sub(name.width());
     format!("{}{}", style.paint(Paint::Owner, &name), shorten(&rest, left))
@@ -219,6 +223,7 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
         if let Some(Fact::Known(threads)) = finding.threads() {
             labelled(lines, style, "doing", &escape(&threads.to_string()), 2);
         }
+        outlook::lines(lines, finding, style);
         opened(lines, evidence, style);
         if let Some(read) = evidence.eof_read.known().and_then(Option::as_ref) {
             labelled_stack(lines, style, "EOF read", evidence, &read.task, &read.stack);

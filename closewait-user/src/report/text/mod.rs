@@ -25,6 +25,7 @@ use super::summary::Summary;
 use super::{Moment, Sink};
 
 mod block;
+mod outlook;
 mod place;
 mod socket;
 mod stack;

@@ -5,7 +5,7 @@ use crate::fact::Fact;
 use crate::report::ledger::{Cause, Same};
 use crate::report::model::Finding;
 use crate::tcp::Endpoint;
-use crate::verdict::Role;
+use crate::verdict::{Evidence, Role};
 
 use super::style::count;
 
@@ -20,6 +20,7 @@ pub(super) fn of_socket(finding: &Finding) -> String {
         }
         _ => format!("{} <- {}", tuple.local, tuple.remote),
     };
+    text.push_str(&told_by(evidence));
     match (&evidence.listener, finding.owner()) {
         (Fact::Known(_), _) => text.push_str(&queue(finding)),
         (_, Fact::Known(holder)) => text.push_str(&format!(", fd {}", holder.fd)),
@@ -48,7 +49,8 @@ pub(super) fn of_cause(cause: &Cause<'_>) -> String {
         Fact::Known(Role::Server) => format!("accepted on {local} from {}", remotes(cause)),
         Fact::Known(Role::Client) => {
             // An address of its own makes a cause of its own; only its spelling may differ.
-            format!("connected to {} from {local}", finding.suspect.tuple.remote)
+            let by = told_by(&finding.evidence);
+            format!("connected to {} from {local}{by}", finding.suspect.tuple.remote)
         }
         Fact::Unknown(_) => {
             let port = match cause.remote_port {
@@ -62,6 +64,14 @@ pub(super) fn of_cause(cause: &Cause<'_>) -> String {
         text.push_str("; in several network namespaces");
     }
     text
+}
+
+/// How it is known which side it is, where that could be doubted.
+fn told_by(evidence: &Evidence) -> String {
+    match (&evidence.role, &evidence.role_by) {
+        (Fact::Known(Role::Client), Some(by)) => format!(" (a client {by})"),
+        _ => String::new(),
+    }
 }
 
 fn queue(finding: &Finding) -> String {

@@ -20,7 +20,7 @@ fn what(evidence: &Evidence) -> (Code, Option<bool>, bool) {
 
 #[test]
 fn a_worker_is_no_heir() {
-    let listeners = |pids: &[u32]| Fact::Known(pids.iter().map(|&pid| holder(pid, 3)).collect());
+    let listeners = |pids: &[u32]| Fact::Known(pids.to_vec());
     let older = |listener_holders| Evidence {
         opener: Fact::unknown("older than the trace"),
         listener_holders,

@@ -1,0 +1,128 @@
+//! The other ends of connections, where they are on this host.
+//!
+//! In: sockets in CLOSE_WAIT. Out: for each whose remote address is of this host (in
+//! any of its network namespaces) the socket with the same ends swapped. A few are
+//! looked up one by one, many are found in one dump for each namespace.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use super::addresses::Addresses;
+use super::holders::Scan;
+use super::sight::LOOKUPS_MAX;
+use super::sockets::Sockets;
+use crate::clock::MonoNs;
+use crate::fact::Fact;
+use crate::item::{DiagSocket, Netns};
+use crate::tcp::{State, Tuple};
+use crate::verdict::LocalPeer;
+
+/// States in which the peer of a socket in CLOSE_WAIT can be: it has sent its FIN and not got ours.
+const STATES: [State; 2] = [State::FinWait1, State::FinWait2];
+
+/// State and inode.
+type Peer = (State, u64);
+
+/// See the module.
+pub(super) struct Peers {
+    addresses: Addresses,
+    found: HashMap<(Netns, Tuple), Fact<Option<Peer>>>,
+}
+
+impl Peers {
+    pub(super) fn look(
+        here: &[(Netns, &DiagSocket)],
+        sockets: &mut Sockets,
+        known: &mut Addresses,
+        now: MonoNs,
+    ) -> Self {
+        let elsewhere = |ip: IpAddr| !ip.to_canonical().is_loopback();
+        if here.iter().any(|(_, socket)| elsewhere(socket.tuple.remote.ip)) {
+            known.refresh(sockets, now);
+        }
+        let mut wanted = BTreeMap::<Netns, Vec<(Netns, Tuple)>>::new();
+        for (netns, socket) in here.iter().filter(|(_, socket)| !socket.mptcp) {
+            let tuple = socket.tuple.canonical();
+            for at in known.namespaces(*netns, tuple.remote.ip) {
+                wanted.entry(at).or_default().push((*netns, tuple));
+            }
+        }
+        let mut peers = Self { addresses: known.clone(), found: HashMap::new() };
+        for (at, wanted) in wanted {
+            let found = search(sockets, at, &wanted);
+            for (i, &(netns, tuple)) in wanted.iter().enumerate() {
+                let found = match &found {
+                    Ok(found) => Fact::Known(found.get(i).copied().flatten()),
+                    Err(reason) => Fact::unknown(reason),
+                };
+                // The address may be of several namespaces, the connection is of one.
+                let known = peers.found.entry((netns, tuple)).or_insert_with(|| found.clone());
+                if matches!(known, Fact::Known(None)) {
+                    *known = found;
+                }
+            }
+        }
+        peers
+    }
+
+    /// Inodes of those to which a file refers.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
+        self.found.values().filter_map(|found| found.known()?.map(|(_, inode)| inode))
+    }
+
+    /// Whether an address is known to be of this namespace.
+    pub(super) fn is_in(&self, netns: Netns, ip: IpAddr) -> bool {
+        self.addresses.namespaces(netns, ip.to_canonical()).contains(&netns)
+    }
+
+    /// The peer of one of the sockets. `scan`: the walk that looked for [`Self::inodes`].
+    pub(super) fn of(
+        &self,
+        netns: Netns,
+        socket: &DiagSocket,
+        scan: Option<&Scan>,
+    ) -> Fact<Option<LocalPeer>> {
+        if socket.mptcp {
+            return Fact::unknown("peers of MPTCP sockets are not looked for");
+        }
+        let tuple = socket.tuple.canonical();
+        let found = match self.found.get(&(netns, tuple)) {
+            None => return self.addresses.is_known(tuple.remote.ip),
+            Some(Fact::Unknown(reason)) => return Fact::unknown(reason),
+            Some(Fact::Known(found)) => found,
+        };
+        let peer = match *found {
+            Some((state, inode)) => LocalPeer {
+                state,
+                has_file: inode != 0,
+                holder: scan.and_then(|scan| scan.found(inode).into_iter().next()),
+            },
+            // FIN_WAIT2 without a file lasts no longer than tcp_fin_timeout.
+            None => LocalPeer { state: State::Close, has_file: false, holder: None },
+        };
+        Fact::Known(Some(peer))
+    }
+}
+
+/// The peers of `wanted` in a namespace, in the same order.
+fn search(sockets: &mut Sockets, at: Netns, wanted: &[(Netns, Tuple)]) -> Result<Vec<Option<Peer>>, String> {
+    let swapped = |tuple: Tuple| Tuple { local: tuple.remote, remote: tuple.local };
+    let mut found = vec![None; wanted.len()];
+    if wanted.len() <= LOOKUPS_MAX {
+        for ((_, tuple), found) in wanted.iter().zip(&mut found) {
+            *found = sockets.one(at, swapped(*tuple))?.map(|peer| (peer.state, peer.inode));
+        }
+    }
+    // The lookup does not see sockets bound to an interface.
+    if found.contains(&None) {
+        let listed = sockets.list(at, &STATES)?;
+        let by_ends: HashMap<_, _> =
+            listed.sockets.into_iter().map(|s| (s.tuple.canonical(), (s.state, s.inode))).collect();
+        for ((_, tuple), found) in wanted.iter().zip(&mut found) {
+            *found = found.or_else(|| by_ends.get(&swapped(*tuple)).copied());
+        }
+    }
+    Ok(found)
+}
