@@ -26,6 +26,7 @@ mod live {
 
     // The tests.
     mod ages;
+    mod cgroups;
     mod counts;
     mod doctor;
     mod doing;

@@ -235,6 +235,10 @@ pub struct FilterArgs {
     /// Only this network namespace: all, self, a pid, or a path such as /run/netns/blue
     #[arg(long, value_name = "NS")]
     pub netns: Vec<String>,
+    /// Only sockets held by processes in this cgroup or below it: a directory such as
+    /// /sys/fs/cgroup/system.slice, or a path as /proc/PID/cgroup shows it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<String>,
     /// Not sockets held by a process of this name
     #[arg(long, value_name = "NAME")]
     pub exclude_comm: Vec<String>,

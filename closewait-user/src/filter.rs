@@ -2,6 +2,7 @@
 //! different options must all hold; what can be decided from the tuple is decided
 //! before a socket is tracked, what needs the holders when it is reported.
 
+use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::NetnsFilter;
 use crate::item::Netns;
 use crate::tcp::Tuple;
@@ -22,6 +23,8 @@ pub struct Filter {
     pub pids: Vec<u32>,
     /// Only sockets held by processes of these names, if any.
     pub comms: Vec<String>,
+    /// Only sockets held by processes in these cgroups, or below them, if any.
+    pub cgroups: Vec<CgroupFilter>,
     /// Not sockets held by processes of these names.
     pub exclude_comms: Vec<String>,
 }
@@ -48,12 +51,13 @@ impl Filter {
         if all.clone().next().is_some() && all.clone().all(excluded) {
             return false;
         }
-        if self.pids.is_empty() && self.comms.is_empty() {
+        if self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty() {
             return true;
         }
         all.any(|holder| {
             (self.pids.is_empty() || self.pids.contains(&holder.pid))
                 && (self.comms.is_empty() || self.comms.contains(&holder.comm))
+                && (self.cgroups.is_empty() || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
         })
     }
 

@@ -204,6 +204,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
         uid: Fact::Known(1000),
         fd,
         cloexec: Fact::Known(true),
+        cgroups: Vec::new(),
         container: None,
         nofile: Fact::unknown("not read"),
     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::cli::{FilterArgs, OutputFormat, ReportArgs};
+use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::{NetnsArg, NetnsFilter};
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -18,8 +19,10 @@ pub(super) fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
         Failure::new(format!("--netns: {error}"))
             .hint("give all, self, a pid, or a path such as /run/netns/NAME (`ip netns list` shows names)")
     })?;
+    let cgroups: Result<_, _> = args.cgroup.iter().map(|path| CgroupFilter::resolve(path)).collect();
     Ok(Filter {
         netns,
+        cgroups: cgroups.map_err(|what: String| no_cgroup(&what))?,
         local_ports: args.local_port.clone(),
         remote_ports: args.remote_port.clone(),
         exclude_ports: args.exclude_port.clone(),
@@ -27,6 +30,22 @@ pub(super) fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
         comms: args.comm.clone(),
         exclude_comms: args.exclude_comm.clone(),
     })
+}
+
+/// The same, for a look at this machine: what is named must be there.
+pub(super) fn filter_here(args: &FilterArgs) -> Result<Filter, Failure> {
+    let filter = filter(args)?;
+    let missing = args.cgroup.iter().zip(&filter.cgroups).find(|(_, cgroup)| !cgroup.exists());
+    match missing {
+        Some((path, _)) => Err(no_cgroup(&format!("there is no cgroup {path}"))),
+        None => Ok(filter),
+    }
+}
+
+fn no_cgroup(what: &str) -> Failure {
+    Failure::new(format!("--cgroup: {what}")).hint(
+        "give a directory below /sys/fs/cgroup, or a path as `cat /proc/PID/cgroup` shows it behind the last colon",
+    )
 }
 
 /// The sink that the options ask for; `interval` repeats the full screen.

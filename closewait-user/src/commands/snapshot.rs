@@ -1,7 +1,7 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
-use super::reporting::{ended, filter, runtime, sink};
+use super::reporting::{ended, filter_here, runtime, sink};
 use crate::cli::ReportArgs;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
@@ -14,7 +14,7 @@ use crate::stack::Stacks;
 /// Looks once, which takes two looks half a second apart.
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
-    let filter = filter(&args.filter)?;
+    let filter = filter_here(&args.filter)?;
     runtime()?.block_on(async {
         let failed = |what: &str, error: std::io::Error| Failure::new(format!("{what}: {error}"));
         let mut stop = Stop::listen().map_err(|error| failed("cannot listen for signals", error))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::recording;
-use super::reporting::{ended, filter, runtime, say, sink};
+use super::reporting::{ended, filter_here, runtime, say, sink};
 use crate::cli::TraceArgs;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
@@ -21,7 +21,7 @@ use crate::stack::Stacks;
 /// Traces until a signal or the end of the duration.
 pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.report.verbose);
-    let filter = filter(&args.report.filter)?;
+    let filter = filter_here(&args.report.filter)?;
     runtime()?.block_on(trace(args, filter))
 }
 

@@ -133,6 +133,7 @@ mod tests {
             uid: Fact::unknown("test"),
             fd: 5,
             cloexec: Fact::unknown("test"),
+            cgroups: Vec::new(),
             container: None,
             nofile: Fact::unknown("test"),
         };

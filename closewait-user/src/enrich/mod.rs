@@ -5,6 +5,7 @@
 //! a report, or anything that changes a socket or a process.
 
 mod addresses;
+pub mod cgroup;
 pub mod container;
 mod gather;
 mod ghosts;

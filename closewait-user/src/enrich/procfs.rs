@@ -14,7 +14,7 @@ use std::str::FromStr;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::path::Arg;
 
-use super::container;
+use super::{cgroup, container};
 use crate::fact::Fact;
 use crate::verdict::{Holder, Nofile};
 
@@ -32,6 +32,7 @@ impl Process {
         let exe = rustix::fs::readlinkat(dir, "exe", Vec::new())
             .map(|link| link.to_string_lossy().into_owned())
             .map_err(io::Error::from);
+        let cgroup = read(dir, "cgroup").unwrap_or_default();
         let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
         let nofile =
             used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
@@ -44,7 +45,8 @@ impl Process {
             fd: 0,
             cloexec: Fact::unknown("not looked at"),
             // A process need not be in any container: without the file nothing is claimed.
-            container: read(dir, "cgroup").ok().and_then(|c| container::place(&c)).map(|p| p.to_string()),
+            container: container::place(&cgroup).map(|place| place.to_string()),
+            cgroups: cgroup::memberships(&cgroup),
             nofile: fact(nofile),
         }))
     }

@@ -280,6 +280,9 @@ pub struct Holder {
     pub cloexec: Fact<bool>,
     /// Container or unit, when it is in one.
     pub container: Option<String>,
+    /// Its cgroups, `controllers:path`, but for the roots.
+    #[serde(default)]
+    pub cgroups: Vec<String>,
     /// Descriptors in use and the soft limit.
     pub nofile: Fact<Nofile>,
 }

@@ -73,6 +73,7 @@ fn holder(pid: u32, fd: u32) -> Holder {
         uid: Fact::Known(0),
         fd,
         cloexec: Fact::Known(false),
+        cgroups: Vec::new(),
         container: None,
         nofile: Fact::unknown("test"),
     }
