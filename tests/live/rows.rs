@@ -173,18 +173,9 @@ const fn haunts(name: &'static str, args: &'static [&'static str], live: Answer)
     }
 }
 
-const NO_HEIR: &str = "who holds the listener of an older socket is not looked for";
-const NO_POOL: &str = "idle times of a pool are not gathered";
-const NO_ROLE: &str = "whether an older socket was accepted or connected is not known";
-
 /// Nothing is read from an accepted socket.
 const fn unread(name: &'static str, args: &'static [&'static str], ends: &'static str) -> Row {
-    Row {
-        older: wrong(NOT_READING, NO_ROLE),
-        snapshot: wrong(NOT_READING, NO_ROLE),
-        ends: Some(end(ends)),
-        ..always(name, "receiving", args, NOT_READING)
-    }
+    Row { ends: Some(end(ends)), ..always(name, "receiving", args, NOT_READING) }
 }
 
 /// The kernel has a reference, no process a descriptor. By /proc that is known only
@@ -228,20 +219,11 @@ pub(crate) const ROWS: &[Row] = &[
     Row { ends: Some(end("closed")), ..eof("EOF read and ignored", &["eof"], EOF_IGNORED) },
     eof("the same over IPv6", &["eof", "--bind", "::1", "--to", "::1"], EOF_IGNORED),
     eof("the same, v4-mapped", &["eof", "--bind", "::"], EOF_IGNORED),
-    eof(
-        "the same, peer half-closed",
-        &["eof-half"],
-        wrong(stuck(&[says("EOF_IGNORED", None)]), "the peer on this host is not looked for"),
-    ),
+    eof("the same, peer half-closed", &["eof-half"], stuck(&[says("EOF_IGNORED", None)])),
     eof("one recv() for bytes and FIN", &["once"], EOF_CONSUMED),
-    Row { count: 11, ..always("idle pool of a client", "receiving", &["pool"], wrong(IDLE_POOL, NO_POOL)) },
+    Row { count: 11, ..always("idle pool of a client", "receiving", &["pool"], IDLE_POOL) },
     Row { count: 5, ..eof("idle pool, EOF read", &["pool-read"], EOF_IGNORED) },
-    Row {
-        older: wrong(INHERITED, NO_HEIR),
-        snapshot: wrong(INHERITED, NO_HEIR),
-        ends: Some(end("exited")),
-        ..always("forked child holds it", "receiving", &["child"], INHERITED)
-    },
+    Row { ends: Some(end("exited")), ..always("forked child holds it", "receiving", &["child"], INHERITED) },
     eof(
         "forked child holds it too",
         &["shared"],

@@ -9,7 +9,7 @@ use crate::verdict::IdleBeforeFin;
 /// So many of the newest are remembered.
 const REMEMBERED: usize = 256;
 /// What is shorter is no idle timeout but the end of an exchange.
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_millis(400);
 
 /// Idle times of the sockets of a pool.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ mod tests {
             (&[60_000, 60_010, 5000, 20_000], Some((60_010, 2, 4))),
             (&[60_000, 60_010, 5000, 20_000, 90_000], None),
             // A server that closes after each answer has no idle timeout.
-            (&[2, 3, 2, 4, 900], None),
+            (&[2, 3, 2, 4, 350], None),
             (&[0, 0, 0], None),
         ];
         for (times, want) in table {
