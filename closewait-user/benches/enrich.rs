@@ -1,20 +1,32 @@
 //! What evidence costs: 10,000 sockets in CLOSE_WAIT, held by 20 processes, in a
 //! network namespace of their own, beside `ss -tanp` in the same run.
 //!
-//! `sudo cargo bench --bench enrich`
+//! `sudo cargo bench --bench enrich` first prints wall and CPU time of the work for a
+//! complete first report (both looks, holders, verdicts; not the waiting between them),
+//! by the kernel's iterator and through /proc, each round beside one of `ss`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "a benchmark exports nothing")]
 #![allow(dead_code, reason = "the tests' own modules have more than is needed here")]
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use std::path::Path;
+use std::time::Duration;
+
 use closewait_trace::clock::Clock;
 use closewait_trace::enrich::holders;
 use closewait_trace::enrich::sock_diag::SockDiag;
-use closewait_trace::enrich::{Enricher, Options};
+use closewait_trace::enrich::{Enricher, Gathered, Options};
 use closewait_trace::item::Snapshot;
+use closewait_trace::kernel::load::{self, Settings};
+use closewait_trace::kernel::plan::plan;
+use closewait_trace::kernel::support::{BTF_PATH, Support};
+use closewait_trace::kernel::task_files::TaskFiles;
 use closewait_trace::tcp::State;
-use hashbrown::HashSet;
+use closewait_trace::tracker::Suspect;
+use closewait_trace::verdict::{Evidence, Policy, verdict};
+use hashbrown::{HashMap, HashSet};
+use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../../tests/enrich/net.rs"]
 mod net;
@@ -63,7 +75,97 @@ impl Drop for Cleared {
 
 fn main() {
     let _cleared = Cleared;
+    if std::env::args().all(|argument| argument != "--list") {
+        first_report();
+    }
     divan::main();
+}
+
+fn task_files() -> TaskFiles {
+    let support = Support::probe(Path::new(BTF_PATH));
+    let plan = plan(&support, &[]).unwrap();
+    let mut loaded = load::load(&support, &plan, &Settings::default()).unwrap();
+    loaded.task_files.take().unwrap_or_else(|| panic!("{:?}", loaded.served))
+}
+
+/// Wall and CPU time of this process and of the children it has waited for.
+fn spent() -> [Duration; 2] {
+    let time = clock_gettime(ClockId::Monotonic);
+    let wall = Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap());
+    let cpu = |who| {
+        // SAFETY: an rusage is integers, for which zero is valid; the kernel fills it in.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            assert_eq!(libc::getrusage(who, &raw mut usage), 0);
+            usage
+        };
+        let of = |time: libc::timeval| {
+            Duration::new(time.tv_sec.try_into().unwrap(), u32::try_from(time.tv_usec).unwrap() * 1000)
+        };
+        of(usage.ru_utime) + of(usage.ru_stime)
+    };
+    [wall, cpu(libc::RUSAGE_SELF) + cpu(libc::RUSAGE_CHILDREN)]
+}
+
+/// What the complete first report takes, by each way and beside `ss`.
+fn first_report() {
+    const ROUNDS: usize = 11;
+    let mut by_proc = Enricher::new(Options::default()).unwrap();
+    let mut by_iterator = Enricher::new(Options::default()).unwrap();
+    by_iterator.use_task_files(task_files());
+    let suspects = suspects_of(&seen(&mut by_proc));
+    let ss = || assert_nearly_all(with_net(|net| net.ss(&["-Htanp", "state", "close-wait"])).len());
+    let mut took: [Vec<[Duration; 2]>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        let works: [&mut dyn FnMut(); 3] = [
+            &mut || judge_all(&mut by_iterator, &suspects),
+            &mut || judge_all(&mut by_proc, &suspects),
+            &mut || ss(),
+        ];
+        for (work, took) in works.into_iter().zip(&mut took) {
+            let before = spent();
+            work();
+            let after = spent();
+            took.push([after[0] - before[0], after[1] - before[1]]);
+        }
+    }
+    println!("{ROUNDS} rounds, {} sockets; median and least, ms", suspects.len());
+    println!("{:<32} {:>14} {:>14}", "", "wall", "CPU");
+    for (name, took) in ["first report, iterator", "first report, /proc", "ss -tanp"].into_iter().zip(took) {
+        let column = |i: usize| {
+            let mut column: Vec<_> = took.iter().map(|times| times[i].as_secs_f64() * 1e3).collect();
+            column.sort_by(f64::total_cmp);
+            format!("{:.1} {:.1}", column[ROUNDS / 2], column[0])
+        };
+        println!("{name:<32} {:>14} {:>14}", column(0), column(1));
+    }
+}
+
+/// Both looks, holders and a verdict for each socket.
+fn judge_all(enricher: &mut Enricher, suspects: &[Suspect]) {
+    let mut evidence = HashMap::new();
+    for (id, gathered) in enricher.gather(suspects, Clock::mono_now()) {
+        let Gathered::Found(found) = gathered else { continue };
+        let known = Evidence {
+            looks: vec![found.look],
+            holders: found.holders,
+            listener: found.listener,
+            ..Evidence::unknown()
+        };
+        evidence.insert(id, known);
+    }
+    assert_nearly_all(evidence.len());
+    for (id, look) in enricher.look(suspects, Clock::mono_now()) {
+        if let (Ok(Some(look)), Some(evidence)) = (look, evidence.get_mut(&id)) {
+            evidence.looks.push(look);
+        }
+    }
+    let (now, policy) = (Clock::mono_now(), Policy::default());
+    for suspect in suspects {
+        if let Some(evidence) = evidence.get(&suspect.id) {
+            divan::black_box(verdict(suspect, evidence, now, &policy));
+        }
+    }
 }
 
 #[divan::bench]
@@ -93,6 +195,18 @@ fn scan(bencher: divan::Bencher) {
     let wanted: HashSet<_> = snapshot.sockets.iter().map(|s| s.inode).collect();
     bencher.bench_local(|| {
         let scan = holders::scan(&wanted).unwrap();
+        assert_nearly_all(wanted.iter().filter(|&&inode| scan.is_held(inode)).count());
+        scan
+    });
+}
+
+#[divan::bench]
+fn scan_iterated(bencher: divan::Bencher) {
+    let snapshot = seen(&mut Enricher::new(Options::default()).unwrap());
+    let wanted: HashSet<_> = snapshot.sockets.iter().map(|s| s.inode).collect();
+    let files = task_files();
+    bencher.bench_local(|| {
+        let scan = holders::iterated::scan(&files, &wanted).unwrap();
         assert_nearly_all(wanted.iter().filter(|&&inode| scan.is_held(inode)).count());
         scan
     });

@@ -148,6 +148,16 @@ pub(super) fn await_eof(socket: &TcpStream) {
     assert_eq!(socket.peek(&mut [0]).unwrap(), 0, "the peer sent something");
 }
 
+/// Waits until a condition comes true.
+pub(super) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a deadline")]
+    let began = std::time::Instant::now();
+    while !is_true() {
+        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
 /// A process that holds sockets until it is dropped, or until this process ends.
 pub(super) struct Holding(Child);
 

@@ -342,6 +342,7 @@ fn found_to(evidence: &mut Evidence, found: Found) {
     evidence.holders = found.holders;
     evidence.listener = found.listener;
     found.around.add_to(evidence);
+    evidence.elsewhere = found.elsewhere;
 }
 
 /// The side as the trace has seen it. Without that it stays what the surroundings tell.

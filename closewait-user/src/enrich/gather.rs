@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::elsewhere::References;
 use super::ghosts::{self, CountsFrom};
 use super::holders::{FdTables, Scan};
 use super::listener::Queues;
@@ -24,7 +25,7 @@ use crate::item::{GhostLook, Netns, SkAddr, Snapshot};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::State;
 use crate::tracker::{SocketId, Suspect};
-use crate::verdict::{Holder, Listener, Look, Threads};
+use crate::verdict::{Elsewhere, Holder, Listener, Look, Threads};
 
 /// What was found out about one suspect.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +50,8 @@ pub struct Found {
     pub listener: Fact<Listener>,
     /// Its side, its peer, and what it uses up.
     pub around: Surrounding,
+    /// Where else it is referred to; looked for only when nobody holds it.
+    pub elsewhere: Fact<Vec<Elsewhere>>,
     /// Its address in the kernel, where the walk over the fd tables could tell.
     pub sk: Option<SkAddr>,
 }
@@ -75,6 +78,7 @@ pub struct Enricher {
     sockets: Sockets,
     tables: FdTables,
     scanned: Scan,
+    references: References,
     threads: ThreadWatch,
     settings: Settings,
 }
@@ -87,6 +91,7 @@ impl Enricher {
             sockets: Sockets::new(without)?,
             tables: FdTables::default(),
             scanned: Scan::default(),
+            references: References::default(),
             threads: ThreadWatch::default(),
             settings: Settings::default(),
         })
@@ -189,7 +194,18 @@ impl Enricher {
         let wanted = inodes.chain(queues.inodes()).chain(around.inodes()).filter(|&i| i != 0).collect();
         let scanned = self.tables.scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
         let has_limit = self.source() == Source::InetDiag;
+        let held = |inode| scanned.as_ref().is_ok_and(|scan: &Scan| scan.is_held(inode));
+        let unheld =
+            here().map(|(_, socket)| socket.inode).filter(|&inode| inode != 0 && !held(inode)).collect();
+        self.references.look_for(&unheld);
+        let references = &self.references;
         let mut found = |netns, look: Look| {
+            let inode = look.socket.inode;
+            let elsewhere = if unheld.contains(&inode) {
+                references.of(inode)
+            } else {
+                Fact::unknown("looked for only when nobody holds it")
+            };
             let (holders, listener) = match (&scanned, look.socket.inode) {
                 (scanned, 0) => {
                     let scan = scanned.as_ref().ok();
@@ -201,7 +217,7 @@ impl Enricher {
             };
             let sk = scanned.as_ref().ok().and_then(|scan| scan.sk(look.socket.inode));
             let around = around.of(netns, &look.socket, &queues, scanned.as_ref());
-            Gathered::Found(Box::new(Found { look, holders, listener, around, sk }))
+            Gathered::Found(Box::new(Found { look, holders, listener, around, elsewhere, sk }))
         };
         let gathered = sights
             .into_iter()

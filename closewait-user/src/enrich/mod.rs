@@ -7,6 +7,7 @@
 mod addresses;
 pub mod cgroup;
 pub mod container;
+mod elsewhere;
 mod gather;
 mod ghosts;
 pub mod holders;

@@ -19,7 +19,7 @@ use crate::fact::Fact;
 use crate::verdict::{Holder, Nofile};
 
 /// As much of a file as is worth reading; command lines can be 2 MiB long.
-const READ_MAX: u64 = 8192;
+pub(super) const READ_MAX: usize = 8192;
 
 /// What all descriptors of one process have in common.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,7 +108,7 @@ pub fn open_dir(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
 pub(super) fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
     let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
-    File::from(file).take(READ_MAX).read_to_end(&mut bytes)?;
+    File::from(file).take(READ_MAX as u64).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 

@@ -82,7 +82,9 @@ fn elsewhere(reference: &Elsewhere) -> (String, String) {
         Elsewhere::InFlight { receiver, fd } => {
             let receiver = name(receiver);
             (
-                format!("in flight to {receiver} over its unix socket fd {fd}"),
+                format!(
+                    "descriptors are in flight to {receiver} over its unix socket fd {fd}, maybe this one"
+                ),
                 format!("Find out why {receiver} does not receive what was sent to its fd {fd}."),
             )
         }
@@ -96,7 +98,7 @@ fn elsewhere(reference: &Elsewhere) -> (String, String) {
         Elsewhere::Blocked { task, syscall } => {
             let task = name(task);
             (
-                format!("{task} is in {syscall}() on it"),
+                format!("{task} is in {syscall}() on a descriptor that is closed, maybe this one"),
                 format!("Call shutdown() before close(), so that {syscall}() in {task} returns."),
             )
         }

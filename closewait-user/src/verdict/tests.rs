@@ -271,8 +271,8 @@ fn unheld() {
     let blocked = Elsewhere::Blocked { task: task("app", 7, 8), syscall: "send".into() };
     for (reference, sentence) in [
         (ring.clone(), "io_uring of app[7], fd 3"),
-        (flight, "in flight to app[7] over its unix socket fd 4"),
-        (blocked, "app[7/8] is in send() on it"),
+        (flight, "descriptors are in flight to app[7] over its unix socket fd 4"),
+        (blocked, "app[7/8] is in send() on a descriptor that is closed"),
     ] {
         let evidence = found(Fact::Known(vec![reference]));
         assert_eq!(short(&evidence), (Code::Unheld, High, None));
