@@ -93,9 +93,11 @@ struct Code {
 
 /// The id of the running task's call path, or a negative errno; copies the stack if it is new.
 ///
-/// Not inlined: it is the larger part of every program that takes a stack.
+/// Not inlined: it is the larger part of every program that takes a stack. Global, so
+/// that the verifier looks at it once, and not anew for all that its callers may know.
 #[inline(never)]
-pub(crate) fn take() -> i32 {
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn copied_stack() -> i32 {
     let (task, regs) = user_regs();
     // SAFETY: integers, at offsets of the structures that the addresses are of.
     let (mm, entry) = unsafe {
@@ -226,7 +228,7 @@ unsafe fn hash_words(mut hash: u64, words: *mut u64, code: Code, returns: bool) 
             unsafe {
                 let word = words.add(at + word);
                 if word.read_volatile().wrapping_sub(code.start) < code.len
-                    && (!returns || is_return_address(word.read_volatile()))
+                    && (!returns || is_return_address(word.read_volatile()) != 0)
                 {
                     hash = (hash ^ word.read_volatile()).wrapping_mul(SPREAD);
                 }

@@ -23,7 +23,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn take(ctx: &impl EbpfContext, task: &Task) -> i32 {
     let id = match STACKS_BY.load() {
-        stacks_by::COPY => capture::take(),
+        stacks_by::COPY => capture::copied_stack(),
         stacks_by::FRAME_POINTERS => {
             let map = (&raw const STACKS).cast_mut().cast();
             // SAFETY: `ctx` is the program's own context and STACKS a stack map.

@@ -32,7 +32,8 @@ const CASES: &[(&[&str], Accepts)] = &[
     (&["fentry", "kprobe", "sys_exit_accept"], Accepts::Unknown),
     (&["io_uring"], Accepts::Known),
     (&["tcp_destroy_sock"], Accepts::Known),
-    (&["stack"], Accepts::Known),
+    (&["user_stack"], Accepts::Known),
+    (&["user_stack", "stack"], Accepts::Known),
     (&["iter_task_file"], Accepts::Known),
     (&["raw_tp", "fentry", "kprobe", "io_uring", "tcp_destroy_sock"], Accepts::Known),
     (
@@ -43,6 +44,7 @@ const CASES: &[(&[&str], Accepts)] = &[
             "sys_exit_accept",
             "io_uring",
             "tcp_destroy_sock",
+            "user_stack",
             "stack",
             "iter_task_file",
         ],
