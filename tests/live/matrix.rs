@@ -11,7 +11,7 @@ use super::age::are_older_than;
 use super::judged::{Features, Judged, table};
 use super::netns::Netns;
 use super::rows::{Answer, Kind, ROWS, Row, WIRE_ROWS};
-use super::situation::{Situation, ends};
+use super::situation::Situation;
 use super::tool::{Ended, THRESHOLD_MS, Tool, binary, json_of};
 use super::veth::Veth;
 use super::waiting::{show, until};
@@ -173,14 +173,7 @@ fn agree_with_ss(situations: &[Situation], net: &Netns) {
 
 /// Every socket that was reported belongs to a row that wants it.
 fn nothing_else_is_reported(situations: &[Situation], ended: &Ended) {
-    let wanted = |line: &serde_json::Value| {
-        situations.iter().any(|situation| {
-            situation.sockets.iter().any(|socket| {
-                [(situation.port, socket.client), (socket.client, situation.port)].contains(&ends(line))
-            })
-        })
-    };
     for line in ended.of_kind("stuck").chain(ended.of_kind("ghost")) {
-        assert!(wanted(line), "nobody made this: {line}");
+        assert!(situations.iter().any(|situation| situation.has(line)), "nobody made this: {line}");
     }
 }

@@ -121,10 +121,22 @@ impl Situation {
         kind: &'a str,
         reports: &'a [Value],
     ) -> impl Iterator<Item = &'a Value> {
-        reports.iter().filter(move |line| {
-            line["kind"] == kind
-                && [(self.port, socket.client), (socket.client, self.port)].contains(&ends(line))
-        })
+        reports.iter().filter(move |line| line["kind"] == kind && self.is_about(socket, line))
+    }
+
+    /// Whether a line is about this socket. One closed before it was first seen has lost
+    /// the number of its remote port: then it is known by its descriptor.
+    fn is_about(&self, socket: &Socket, line: &Value) -> bool {
+        let holder = &line["holders"][0];
+        match ends(line) {
+            (local, 0) => local == self.port && holder["pid"] == socket.pid && holder["fd"] == socket.fd,
+            ends => [(self.port, socket.client), (socket.client, self.port)].contains(&ends),
+        }
+    }
+
+    /// Whether a line is about any of its sockets.
+    pub(crate) fn has(&self, line: &Value) -> bool {
+        self.sockets.iter().any(|socket| self.is_about(socket, line))
     }
 }
 

@@ -60,8 +60,11 @@ static void all_die(int listener, const char *word, void (*before)(int fd), void
 	wait_for_go();
 	for (unsigned i = 0; i < opt.count; i++)
 		after(pairs[i].near);
-	for (unsigned i = 0; i < opt.count; i++)
+	for (unsigned i = 0; i < opt.count; i++) {
 		forget(&pairs[i], dies(&pairs[i], from));
+		/* A RST reached it, which must not leave a ghost at this end too. */
+		close(pairs[i].far);
+	}
 }
 
 static void nothing(int fd)

@@ -12,7 +12,7 @@
  *   eof            EOF is read and ignored
  *   eof-half       the same, but the peer only half-closes and keeps its descriptor
  *   once           one recv() takes the last bytes and the FIN
- *   pool           connected, used, idle for 500 ms, then closed by the server
+ *   pool           connected, used, idle for 1.2 s, then closed by the server
  *   pool-read      the same, but the client reads the EOF
  *   queue          connected, and not accepted
  *   child          accepted, then left to a child that does nothing with it
@@ -131,7 +131,7 @@ static void make_pool(int listener, bool read)
 		pass_one_byte(pairs[i].far, pairs[i].near);
 	}
 	/* Idle time is what this is about. */
-	poll(NULL, 0, 500);
+	poll(NULL, 0, 1200);
 	for (unsigned i = 0; i < opt.count; i++) {
 		struct moment since = far_closes(&pairs[i]);
 		if (read)
