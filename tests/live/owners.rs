@@ -44,7 +44,7 @@ fn names_the_owner(side: Side) {
     let mut missed = 0;
     for report in ended.of_kind("stuck") {
         assert!(leaked.holder_is_right(report), "{report}");
-        if report["since"].is_null() && opener_is_missing(report) {
+        if report["missed"] == true && opener_is_missing(report) {
             missed += 1;
         } else {
             assert!(leaked.opener_is_right(report), "{report}");

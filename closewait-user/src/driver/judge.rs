@@ -18,7 +18,7 @@ use crate::kernel::plan::Purpose;
 use crate::report::Finding;
 use crate::source::ring::RingSource;
 use crate::stack::{self, Stacks};
-use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
+use crate::tracker::{Since, SocketId, Suspect, SuspectKind, Tracker};
 use crate::verdict::{EofRead, Evidence, Frame, OpenedVia, Opener, Policy, Role, verdict};
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
@@ -177,6 +177,16 @@ impl Judge {
         }
         threads::look(&mut self.pending, enricher, now);
         gone
+    }
+
+    /// Takes over what the tracker has learned of the suspects since they were handed out:
+    /// that a record of them was lost shows only when it has not come in time.
+    pub(super) fn refresh(&mut self, tracker: &Tracker) {
+        for pending in &mut self.pending {
+            if let Some(suspect) = tracker.suspect(pending.suspect.id) {
+                pending.suspect = suspect;
+            }
+        }
     }
 
     /// Takes the second look where it is due, and gives the verdicts whose stacks are named.

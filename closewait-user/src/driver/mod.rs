@@ -230,6 +230,7 @@ impl Driver {
         }
         let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
         gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
+        self.judge.refresh(&self.tracker);
         let mut judged = if last {
             self.judge.finish(&mut self.enricher, &self.stacks).await
         } else {

@@ -18,7 +18,7 @@ use super::{Outcome, Tracker};
 
 /// The record of an edge precedes the state that a snapshot shows; so long after it was
 /// shown at the latest, the record has been drained.
-const RECORD_COMES_WITHIN: Duration = Duration::from_secs(1);
+const RECORD_COMES_WITHIN: Duration = Duration::from_millis(300);
 
 /// A namespace not dumped for this long no longer bounds the age of what is found in it.
 const FORGET_NETNS: Duration = Duration::from_mins(10);
