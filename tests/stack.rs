@@ -12,8 +12,7 @@ mod edges;
 mod perf_map;
 #[path = "stack/process.rs"]
 mod process;
-#[allow(dead_code, reason = "the live tests use all of it")]
-#[path = "live/waiting.rs"]
+#[path = "stack/waiting.rs"]
 mod waiting;
 #[path = "stack/worker.rs"]
 mod worker;

@@ -257,7 +257,10 @@ fn java_compiled_by_c1_only() {
 #[test]
 fn node_with_a_perf_map() {
     let six = ["leakHere", "takeOne", "handle", "dispatch", "serve", "runServer"];
+    // Where it leaves a log of its own.
+    let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("node");
+    command.current_dir(&dir);
     command.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(source("six.js"));
     let blocked = Blocked::spawn(command);
     let _map = Map::of(blocked.task.pid);

@@ -81,6 +81,52 @@ fn a_stripped_binary_can_be_named_elsewhere() {
 }
 
 #[test]
+fn debug_information_kept_apart_is_found_by_its_build_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("six");
+    build(&program, "gcc", "six.c", &["-O2", "-g", "-Wl,--build-id=0xc0ffee22"]);
+    let fetched = dir.path().join("c0ffee22");
+    fs::create_dir(&fetched).unwrap();
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(&program).arg(fetched.join("debuginfo")));
+    run(Command::new("strip").arg(&program));
+    let blocked = Blocked::start(&program, &["one"]);
+    let placed = Processes::default().unwind(&blocked.task, &blocked.capture()).unwrap();
+    let stack = Symbols::with_fetched(dir.path()).stack(&placed);
+    check("C, stripped, debug information apart", &stack, &SIX, &[], 6);
+    let frame = stack.frames.iter().find(|frame| frame.symbol.as_deref() == Some("leak_here")).unwrap();
+    let source = include_str!("deep/six.c");
+    let line = source.lines().position(|line| line.contains("return (int)read")).unwrap() + 1;
+    assert_eq!(frame.line, u32::try_from(line).ok(), "{frame:?}");
+    // That of another build is not believed.
+    fs::rename(&fetched, dir.path().join("c0ffee33")).unwrap();
+    let other = dir.path().join("other");
+    build(&other, "gcc", "six.c", &["-O2", "-s", "-Wl,--build-id=0xc0ffee33"]);
+    let blocked = Blocked::start(&other, &["one"]);
+    let placed = Processes::default().unwind(&blocked.task, &blocked.capture()).unwrap();
+    let stack = Symbols::with_fetched(dir.path()).stack(&placed);
+    assert!(
+        stack.frames.iter().all(|frame| frame.symbol.as_deref() != Some("leak_here")),
+        "{}",
+        brief(&stack)
+    );
+}
+
+#[test]
+fn users_files_are_never_mapped() {
+    // A mapped file that its owner truncates would end the tool by SIGBUS.
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("a name that is nowhere else");
+    build(&program, "gcc", "six.c", &["-O2", "-g"]);
+    let blocked = Blocked::start(&program, &["one"]);
+    let mut symbols = Symbols::default();
+    let placed = Processes::default().unwind(&blocked.task, &blocked.capture()).unwrap();
+    check("C -O2 -g", &symbols.stack(&placed), &SIX, &[], 6);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.contains("closewait-symbols"), "what is mapped is a copy");
+    assert!(!maps.contains("a name that is nowhere else"), "{maps}");
+}
+
+#[test]
 fn a_copy_that_ends_too_early_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("six");

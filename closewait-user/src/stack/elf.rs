@@ -1,6 +1,8 @@
 //! The headers of an ELF file: file offset in, virtual address out, and where its
 //! sections are. Any bytes, no panic; nothing is read that the caller did not ask for.
 
+use std::fmt::Write;
+
 use super::file::HeldFile;
 
 /// More program headers than any linker writes; a file may claim 65,535.
@@ -15,6 +17,8 @@ const MAX_NAMES: u64 = 64 << 10;
 /// The headers of a 64-bit ELF file of this machine's byte order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Elf {
+    /// Where the headers are: offset and length.
+    headers: Vec<(u64, u64)>,
     segments: Vec<Segment>,
     sections: Vec<Section>,
 }
@@ -40,6 +44,15 @@ pub(super) struct Section {
     pub(super) size: u64,
     /// Whether what lies in the file is compressed.
     pub(super) compressed: bool,
+    /// Whether it tells of the program and is no part of it: symbols, notes, debug information.
+    pub(super) is_about_code: bool,
+}
+
+impl Section {
+    /// Whether it is debug information.
+    pub(super) fn is_debug(&self) -> bool {
+        [&b".debug"[..], b".zdebug"].iter().any(|prefix| self.name.starts_with(prefix))
+    }
 }
 
 /// Reads bytes at an offset into a buffer; `false` when they are not all there.
@@ -83,7 +96,12 @@ impl Elf {
         }
         // Sections may be stripped; what is loaded can be placed without them.
         let sections = sections(read_at, &header).unwrap_or_default();
-        Some(Self { segments, sections })
+        let headers = vec![
+            (0, 64),
+            (at, u64::from(size) * u64::from(count)),
+            (word(&header, 40)?, u64::from(half(&header, 58)?) * u64::from(half(&header, 60)?)),
+        ];
+        Some(Self { headers, segments, sections })
     }
 
     /// The virtual address of what lies at `offset` in the file.
@@ -91,6 +109,30 @@ impl Elf {
         let inside = |s: &&Segment| offset.checked_sub(s.offset).is_some_and(|into| into < s.size);
         let segment = self.segments.iter().find(inside)?;
         segment.vaddr.checked_add(offset - segment.offset)
+    }
+
+    /// The build id in hex, which a symbol server can be asked for.
+    pub(super) fn build_id(&self, file: &HeldFile) -> Option<String> {
+        const NT_GNU_BUILD_ID: u32 = 3;
+        let section = self.section(".note.gnu.build-id").filter(|section| section.size <= 256)?;
+        let mut note = vec![0; usize::try_from(section.size).ok()?];
+        // elf(5), `Elf64_Nhdr`: length of the name, of the id, type; then the name, `GNU`.
+        let is_one = file.read_at(&mut note, section.offset)
+            && u32_at(&note, 8)? == NT_GNU_BUILD_ID
+            && note.get(12..16)? == b"GNU\0";
+        let len = usize::try_from(u32_at(&note, 4)?).ok()?;
+        let id = note.get(16..16_usize.checked_add(len)?)?;
+        (is_one && !id.is_empty()).then(|| hex(id))
+    }
+
+    /// Where the headers are: offset and length of each.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.headers.iter().copied()
+    }
+
+    /// All sections.
+    pub(super) fn sections(&self) -> impl Iterator<Item = &Section> {
+        self.sections.iter()
     }
 
     /// The section of that name.
@@ -101,7 +143,10 @@ impl Elf {
 
 fn sections(read_at: ReadAt<'_>, header: &[u8; 64]) -> Option<Vec<Section>> {
     const SHT_NOBITS: u32 = 8;
+    const SHF_ALLOC: u64 = 1 << 1;
     const SHF_COMPRESSED: u64 = 1 << 11;
+    // SHT_STRTAB, SHT_HASH, SHT_NOTE, SHT_DYNSYM, SHT_GNU_HASH: loaded, and no code.
+    const SYMBOLS: [u32; 5] = [3, 5, 7, 11, 0x6fff_fff6];
     let (at, size, count) = (word(header, 40)?, half(header, 58)?, half(header, 60)?.min(MAX_SECTIONS));
     let names: [u8; 64] = nth(read_at, at, size, half(header, 62)?)?;
     let mut text = vec![0; usize::try_from(word(&names, 32)?.min(MAX_NAMES)).ok()?];
@@ -112,13 +157,15 @@ fn sections(read_at: ReadAt<'_>, header: &[u8; 64]) -> Option<Vec<Section>> {
     for index in 0..count {
         let entry: [u8; 64] = nth(read_at, at, size, index)?;
         let kind = u32_at(&entry, 4)?;
+        let flags = word(&entry, 8)?;
         let name = text.get(usize::try_from(u32_at(&entry, 0)?).ok()?..).unwrap_or_default();
         sections.push(Section {
             name: name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
             vaddr: word(&entry, 16)?,
             offset: word(&entry, 24)?,
             size: if kind == SHT_NOBITS { 0 } else { word(&entry, 32)? },
-            compressed: word(&entry, 8)? & SHF_COMPRESSED != 0,
+            compressed: flags & SHF_COMPRESSED != 0,
+            is_about_code: flags & SHF_ALLOC == 0 || SYMBOLS.contains(&kind),
         });
     }
     Some(sections)
@@ -129,6 +176,14 @@ fn nth<const N: usize>(read_at: ReadAt<'_>, at: u64, size: u16, index: u16) -> O
     let mut entry = [0; N];
     let offset = at.checked_add(u64::from(index) * u64::from(size))?;
     (usize::from(size) >= N && read_at(&mut entry, offset)).then_some(entry)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u64> {

@@ -58,8 +58,15 @@ impl HeldFile {
         Ok((Self { file, id, stamp: stamp(&stat) }, stat))
     }
 
+    /// Opens a file of this machine's own, by a path of ours.
+    pub(super) fn of_path(path: &Path) -> Result<Self, Errno> {
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let (held, _) = Self::open(&fd)?;
+        Ok(held)
+    }
+
     /// A name by which this process can open the file again while `self` lives.
-    pub(super) fn path(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 

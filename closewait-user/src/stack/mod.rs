@@ -15,6 +15,8 @@ mod lru;
 pub mod maps;
 pub mod places;
 mod process;
+mod sealed;
+mod separate;
 pub mod symbolize;
 pub mod unwind;
 pub mod worker;

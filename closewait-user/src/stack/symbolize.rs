@@ -2,12 +2,8 @@
 //! information through files already held open, so that it does not matter
 //! whether the process still lives or what became of its binary. Slow (tens of
 //! ms for a module not seen before), so it never runs on the event path.
-//!
-//! Known limit: the files are read through memory maps. Whoever may write to a
-//! binary and truncates it at the very moment its symbols are read ends this
-//! process with SIGBUS; a change made at any other moment is noticed.
+//! What the parser maps are sealed copies in memory, never users' files.
 
-use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,11 +17,16 @@ use super::file::{FileId, HeldFile};
 use super::fold::is_plumbing_module;
 use super::lru::Lru;
 use super::places::{Place, Placed};
+use super::sealed::SealedCopy;
+use super::separate::Places;
 use crate::verdict::Frame;
 
 /// Modules whose symbols are kept parsed. A stack has two to five. Measured: 70 KB
 /// for a C program with its libc, 3 MB for a small Go program, 13 MB for node.
 pub const MAX_MODULES: usize = 16;
+
+/// Most bytes of copied symbols that are kept, beside those of the module in use.
+pub const MAX_BYTES: u64 = 256 << 20;
 
 /// Parsed symbols, of the modules used last.
 ///
@@ -34,28 +35,40 @@ pub const MAX_MODULES: usize = 16;
 #[derive(Debug)]
 pub struct Symbols {
     modules: Lru<FileId, Module>,
+    places: Places,
 }
 
 #[derive(Debug)]
 struct Module {
-    /// Keeps `path` valid, and the inode number from being reused.
+    /// Keeps the inode number from being reused.
     file: Arc<HeldFile>,
-    path: PathBuf,
+    elf: Elf,
+    build_id: Option<String>,
+    /// What the parser reads: the file's symbols, and its debug information where that
+    /// is kept apart.
+    own: Option<SealedCopy>,
+    separate: Option<SealedCopy>,
+    /// Why there is no copy.
+    failure: Option<String>,
     /// `None` once it has panicked: the file is broken in a way the parser did not foresee.
     symbolizer: Option<Symbolizer>,
     /// Debug information is used until it turns out to be unreadable.
     debug: bool,
-    elf: Elf,
-    build_id: Option<String>,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
-        Self { modules: Lru::new(MAX_MODULES) }
+        Self { modules: Lru::new(MAX_MODULES), places: Places::of_environment() }
     }
 }
 
 impl Symbols {
+    /// Looks for debug information in this directory too, laid out as debuginfod's
+    /// clients lay out what they have fetched; otherwise as the environment says.
+    pub fn with_fetched(dir: impl Into<PathBuf>) -> Self {
+        Self { modules: Lru::new(MAX_MODULES), places: Places { fetched: Some(dir.into()) } }
+    }
+
     /// Names the frames of one stack.
     pub fn stack(&mut self, found: &Placed) -> Stack {
         let mut stack = Stack::default();
@@ -104,6 +117,8 @@ impl Symbols {
                     reason = Err(format!("{} was written to after it was mapped", place.module));
                 } else if module.frames(&bare, place.offset, out) {
                     return Ok(());
+                } else if let Some(why) = &module.failure {
+                    reason = Err(format!("no symbols of {}: {why}", place.module));
                 }
                 bare.offset = module
                     .elf
@@ -130,24 +145,43 @@ impl Symbols {
 
     fn module(&mut self, file: &Arc<HeldFile>, name: &str) -> &mut Module {
         let known = self.modules.remove(&file.id).filter(|module| module.file.stamp == file.stamp);
-        self.modules.insert(file.id, known.unwrap_or_else(|| Module::new(Arc::clone(file), name)))
+        let module = known.unwrap_or_else(|| Module::new(Arc::clone(file), name, &self.places));
+        let held = |modules: &Lru<FileId, Module>| modules.values().map(Module::size).sum::<u64>();
+        while self.modules.len() > 0 && held(&self.modules) + module.size() > MAX_BYTES {
+            self.modules.drop_oldest();
+        }
+        self.modules.insert(file.id, module)
     }
 }
 
 impl Module {
-    fn new(file: Arc<HeldFile>, name: &str) -> Self {
-        let path = file.path();
-        let build_id = catch_unwind(|| blazesym::helper::read_elf_build_id(&path).ok().flatten());
+    fn new(file: Arc<HeldFile>, name: &str, places: &Places) -> Self {
+        let elf = Elf::of(&file);
+        let build_id = elf.build_id(&file);
+        // Lines inside the C library help nobody, and where its debug files are
+        // installed they cost 30-80 ms and 11 MB: it is in every stack.
+        let debug = !is_plumbing_module(name);
+        let separate = build_id.as_deref().filter(|_| debug).and_then(|id| places.find(id));
+        let separate = separate.and_then(|file| SealedCopy::of(&file, &Elf::of(&file)).ok());
+        let (own, failure) = match SealedCopy::of(&file, &elf) {
+            Ok(copy) => (Some(copy), None),
+            Err(why) => (None, Some(why)),
+        };
         Self {
             symbolizer: Some(Symbolizer::builder().enable_auto_reload(false).build()),
-            // Lines inside the C library help nobody, and where its debug files are
-            // installed they cost 30-80 ms and 11 MB: it is in every stack.
-            debug: !is_plumbing_module(name),
-            elf: Elf::of(&file),
-            build_id: build_id.ok().flatten().map(|id| hex(&id)),
-            path,
+            debug,
+            elf,
+            build_id,
+            separate,
+            own,
+            failure,
             file,
         }
+    }
+
+    /// Bytes of the copies.
+    fn size(&self) -> u64 {
+        [&self.own, &self.separate].into_iter().flatten().map(|copy| copy.size).sum()
     }
 
     /// Appends the frames at `offset`; `false` when there is no symbol.
@@ -163,21 +197,30 @@ impl Module {
 
     fn named(&mut self, bare: &Frame, offset: u64) -> Vec<Frame> {
         let Some(symbolizer) = &self.symbolizer else { return Vec::new() };
-        let mut elf = ElfSource::new(&self.path);
-        elf.debug_syms = self.debug;
-        let look = |elf: &ElfSource| {
-            symbolizer.symbolize_single(&Source::Elf(elf.clone()), Input::FileOffset(offset))
+        let vaddr = self.elf.virtual_address(offset);
+        let look = |copy: &SealedCopy, debug: bool, input: Input<u64>| {
+            let mut source = ElfSource::new(copy.path());
+            source.debug_syms = debug;
+            let found = symbolizer.symbolize_single(&Source::Elf(source), input);
+            found.map(|found| found.into_sym().map(|sym| expand(bare, &sym)).unwrap_or_default())
         };
-        let result = match look(&elf) {
+        // What is kept apart has no code, so it is asked by virtual address.
+        if let (Some(copy), Some(vaddr)) = (&self.separate, vaddr)
+            && let Ok(frames) = look(copy, true, Input::VirtOffset(vaddr))
+            && !frames.is_empty()
+        {
+            return frames;
+        }
+        let Some(copy) = &self.own else { return Vec::new() };
+        let input = Input::FileOffset(offset);
+        match look(copy, self.debug && !copy.without_debug, input) {
             // A debug file that does not fit, say: the symbol table will do.
             Err(_) if self.debug => {
                 self.debug = false;
-                elf.debug_syms = false;
-                look(&elf)
+                look(copy, false, input).unwrap_or_default()
             }
-            other => other,
-        };
-        result.ok().and_then(|found| found.into_sym().map(|sym| expand(bare, &sym))).unwrap_or_default()
+            other => other.unwrap_or_default(),
+        }
     }
 }
 
@@ -195,12 +238,4 @@ fn expand(bare: &Frame, sym: &Sym<'_>) -> Vec<Frame> {
     };
     let inlined = sym.inlined.iter().rev().map(|call| frame(&call.name, call.code_info.as_ref(), true));
     inlined.chain([frame(&sym.name, sym.code_info.as_deref(), false)]).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
