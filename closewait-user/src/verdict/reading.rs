@@ -81,6 +81,11 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
         }
         Kept::Growing(why) => {
             finding.leak = Some(true);
+            finding.next = format!(
+                "Find where {} drops connections to {remote} without closing them: they become more, which those \
+                 of a pool do not.",
+                case.who()
+            );
             finding = finding.because(why);
         }
         Kept::Unclear(missing) => finding = finding.without(missing, Confidence::Medium),

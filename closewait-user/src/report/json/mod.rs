@@ -21,6 +21,7 @@ use super::{Moment, Sink};
 
 mod fill;
 pub(super) mod line;
+mod processes;
 mod totals;
 
 use line::{Body, Line, Released, Stuck};

@@ -16,6 +16,7 @@ use crate::verdict::Code;
 
 use super::fill::{millis, timestamp};
 use super::line::{AgeMs, Stuck};
+use super::processes::{ProcessLine, processes};
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct CauseLine {
@@ -27,6 +28,8 @@ pub(crate) struct CauseLine {
     pub owner: Option<String>,
     /// Its processes that have sockets stuck now.
     pub pids: Vec<u32>,
+    /// Those with most sockets, 20 at most.
+    pub processes: Vec<ProcessLine>,
     pub code: Code,
     /// Sockets stuck now, by `leak`.
     pub sockets: ByLeak,
@@ -56,6 +59,7 @@ impl CauseLine {
             cause: cause.id.to_string(),
             owner: cause.exemplar.owner().known().map(|h| h.comm.clone()),
             pids: cause.processes.keys().copied().collect(),
+            processes: processes([cause]),
             code: cause.exemplar.verdict.code,
             sockets: cause.now,
             ended: cause.gone,
@@ -170,6 +174,8 @@ pub(crate) struct SummaryLine {
     pub by_verdict: BTreeMap<&'static str, ByLeak>,
     /// Worst first.
     pub by_cause: Vec<CauseCountLine>,
+    /// The processes with most sockets stuck at the end, 20 at most.
+    pub processes: Vec<ProcessLine>,
     /// Causes without a stuck socket that were too many to keep.
     pub causes_forgotten: u64,
     /// How long the sockets that were closed late or in time had been in CLOSE_WAIT: from
@@ -302,6 +308,7 @@ impl SummaryLine {
                     stuck: c.stuck,
                 })
                 .collect(),
+            processes: processes(&at.ledger.causes()),
             causes_forgotten: summary.causes_forgotten,
             dwell: totals
                 .tracker

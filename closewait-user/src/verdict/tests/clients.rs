@@ -50,6 +50,7 @@ fn idle_pool() {
     says(&verdict.evidence, "112 stuck, 40 births and 40 closes in 2 min: bounded");
     says(&verdict.evidence, "Recv-Q 25 is consistent with a close_notify of TLS 1.3");
     says(&judge(&with(110, Some(growth(40, 3, 0.2)))).evidence, "grows by at least 0.2/min");
+    assert!(judge(&with(110, Some(growth(40, 3, 0.2)))).next.contains("without closing them"));
     says(&judge(&with(110, None)).missing, "births and closes over 60.0 s (112 stuck, watched for 2 min)");
 
     let server = Evidence { role: Fact::Known(Role::Server), ..bounded.clone() };
