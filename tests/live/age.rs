@@ -6,7 +6,6 @@ use closewait_trace::clock::{Clock, MonoNs};
 use serde_json::Value;
 
 use super::situation::Socket;
-use super::waiting::is_emulated;
 
 /// Times in reports are cut to milliseconds: the age, and `ts`.
 const CUT: Duration = Duration::from_millis(2);
@@ -41,6 +40,11 @@ impl Age {
 /// How far `value` is outside of what it may be.
 fn beyond(value: Duration, least: Duration, most: Duration) -> Duration {
     least.saturating_sub(value).max(value.saturating_sub(most))
+}
+
+/// Whether this machine's processor is a program.
+pub(crate) fn is_emulated() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"))
 }
 
 /// How far from the truth an exact age may be. An emulated machine may stop between a

@@ -86,6 +86,7 @@ impl Says {
         verdict["code"] == self.code
             && verdict["leak"].as_bool() == self.leak
             && self.also.iter().all(|code| also.iter().any(|it| it == code))
+            && verdict["evidence"].to_string().contains(self.evidence)
     }
 
     fn words(&self) -> String {

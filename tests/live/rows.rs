@@ -54,12 +54,14 @@ pub(crate) enum Kind {
     NotRun(&'static str),
 }
 
-/// A verdict: its code, its `leak`, and codes that must be in its `also`.
+/// A verdict: its code, its `leak`, codes that must be in its `also`, and words that must
+/// be in its evidence.
 #[derive(Clone, Copy)]
 pub(crate) struct Says {
     pub(crate) code: &'static str,
     pub(crate) leak: Option<bool>,
     pub(crate) also: &'static [&'static str],
+    pub(crate) evidence: &'static str,
     /// Where it is right.
     pub(crate) place: Where,
 }
@@ -87,7 +89,7 @@ impl Row {
 }
 
 const fn says(code: &'static str, leak: Option<bool>) -> Says {
-    Says { code, leak, also: &[], place: Where::Everywhere }
+    Says { code, leak, also: &[], evidence: "", place: Where::Everywhere }
 }
 
 const fn stuck(verdicts: &'static [Says]) -> Answer {
@@ -118,6 +120,8 @@ const PEER_GONE: Answer = stuck(&[says("PEER_GONE", HARMLESS)]);
 const NOT_ACCEPTED: Answer = stuck(&[says("NOT_ACCEPTED", LEAKS)]);
 const INHERITED: Answer = stuck(&[says("INHERITED", LEAKS)]);
 const IDLE_POOL: Answer = stuck(&[says("IDLE_POOL", None)]);
+/// How long an older socket had been idle is known only as well as its age is.
+const IDLE_POOL_OR_NOT: Answer = stuck(&[says("IDLE_POOL", None), says("NOT_READING", None)]);
 
 const NOTHING: Answer = Answer { kind: Kind::Nothing, verdicts: &[], known_wrong: None };
 const LEAVES_NOTHING: Answer =
@@ -176,16 +180,17 @@ const fn unheld(row: &Row, answer: Answer, snapshot: Answer) -> Row {
     Row { holder: Holder::Nobody, live: answer, older: answer, snapshot, ..*row }
 }
 
-const UNHELD: Answer = stuck(&[says("UNHELD", None)]);
-const UNHELD_IF_KNOWN: Answer = stuck(&[
-    Says { place: Where::AllReadable, ..says("UNHELD", None) },
-    Says { place: Where::SomeUnreadable, ..says("EOF_CONSUMED", None) },
-]);
-const BLOCKED_AND_UNHELD: Answer = stuck(&[Says { also: &["UNHELD"], ..says("SEND_BLOCKED", None) }]);
-const BLOCKED_AND_UNHELD_IF_KNOWN: Answer = stuck(&[
-    Says { place: Where::AllReadable, also: &["UNHELD"], ..says("SEND_BLOCKED", None) },
-    Says { place: Where::SomeUnreadable, ..says("SEND_BLOCKED", None) },
-]);
+const fn if_readable(says: Says) -> Says {
+    Says { place: Where::AllReadable, ..says }
+}
+
+const fn if_not(says: Says) -> Says {
+    Says { place: Where::SomeUnreadable, ..says }
+}
+
+const BLOCKED: Says = Says { also: &["UNHELD"], ..says("SEND_BLOCKED", None) };
+const IN_FLIGHT: Says = Says { evidence: "in flight to ", ..says("UNHELD", None) };
+const REGISTERED: Says = Says { evidence: "registered with the io_uring of ", ..says("UNHELD", None) };
 
 /// Over loopback, all in one namespace.
 pub(crate) const ROWS: &[Row] = &[
@@ -213,7 +218,11 @@ pub(crate) const ROWS: &[Row] = &[
     eof("the same, v4-mapped", &["eof", "--bind", "::"], EOF_IGNORED),
     eof("the same, peer half-closed", &["eof-half"], stuck(&[says("EOF_IGNORED", None)])),
     eof("one recv() for bytes and FIN", &["once"], EOF_CONSUMED),
-    Row { count: 11, ..always("idle pool of a client", "receiving", &["pool"], IDLE_POOL) },
+    Row {
+        count: 11,
+        live: IDLE_POOL,
+        ..always("idle pool of a client", "receiving", &["pool"], IDLE_POOL_OR_NOT)
+    },
     Row { count: 5, ..eof("idle pool, EOF read", &["pool-read"], EOF_IGNORED) },
     Row { ends: Some(end("exited")), ..always("forked child holds it", "receiving", &["child"], INHERITED) },
     eof(
@@ -228,11 +237,19 @@ pub(crate) const ROWS: &[Row] = &[
     always("peer's window is zero", "sending", &["window"], SEND_BLOCKED),
     unheld(
         &always("blocked in send() after close", "sending", &["blocked"], SEND_BLOCKED),
-        BLOCKED_AND_UNHELD,
-        BLOCKED_AND_UNHELD_IF_KNOWN,
+        stuck(&[BLOCKED]),
+        stuck(&[if_readable(BLOCKED), if_not(says("SEND_BLOCKED", None))]),
     ),
-    unheld(&always("in flight (SCM_RIGHTS)", "unheld", &["flight"], UNHELD), UNHELD, UNHELD_IF_KNOWN),
-    unheld(&always("io_uring registered", "unheld", &["uring"], UNHELD), UNHELD, UNHELD_IF_KNOWN),
+    unheld(
+        &always("in flight (SCM_RIGHTS)", "unheld", &["flight"], EOF_CONSUMED),
+        stuck(&[IN_FLIGHT]),
+        stuck(&[if_readable(IN_FLIGHT), if_not(says("EOF_CONSUMED", None))]),
+    ),
+    unheld(
+        &always("io_uring registered", "unheld", &["uring"], EOF_CONSUMED),
+        stuck(&[REGISTERED]),
+        stuck(&[if_readable(REGISTERED), if_not(says("EOF_CONSUMED", None))]),
+    ),
     unread("MPTCP", &["unread-data", "--mptcp"], "aborted"),
     haunts("ghost by RST", &["reset"], ghost(&[says("GHOST_RESET", LEAKS)])),
     haunts("ghost by shutdown()", &["shutdown"], ghost(&[says("GHOST_SHUTDOWN", LEAKS)])),

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use closewait_trace::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::age::is_emulated;
 use super::lines::Lines;
 use super::netns::Netns;
 use super::schema;
@@ -38,6 +41,11 @@ pub(crate) struct Ended {
     pub(crate) reports: Vec<Value>,
     /// Lines of stderr.
     pub(crate) talk: Vec<String>,
+}
+
+/// Long enough for a report to be made and corrected: sockets are looked at anew every 10 s.
+fn time_to_report() -> Deadline {
+    if is_emulated() { Deadline::patient() } else { Deadline(Clock::mono_now() + Duration::from_secs(30)) }
 }
 
 /// The executable: `CLOSEWAIT_TRACE_BIN`, else the one this test was built with.
@@ -120,7 +128,7 @@ impl Tool {
 
     /// Reads until what it has printed is `enough`; `false` when that did not come in time.
     pub(crate) fn prints(&mut self, enough: impl Fn(&Ended) -> bool) -> bool {
-        let deadline = Deadline::of_a_report();
+        let deadline = time_to_report();
         while !enough(&self.ended) {
             let stdout = self.stdout.as_ref().expect("stdout is read");
             match stdout.next_before(deadline) {

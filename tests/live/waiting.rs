@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The moment at which a wait is given up.
 #[derive(Clone, Copy)]
-pub(crate) struct Deadline(MonoNs);
+pub(crate) struct Deadline(pub(crate) MonoNs);
 
 impl Deadline {
     /// The longest wait, from now.
@@ -19,21 +19,10 @@ impl Deadline {
         Self(Clock::mono_now() + PATIENCE)
     }
 
-    /// Long enough for a report to be made and corrected (sockets are looked at anew every
-    /// 10 s), on this machine.
-    pub(crate) fn of_a_report() -> Self {
-        Self(Clock::mono_now() + if is_emulated() { PATIENCE } else { Duration::from_secs(30) })
-    }
-
     /// What is left of it; zero when it has passed.
     pub(crate) fn left(self) -> Duration {
         self.0.since(Clock::mono_now())
     }
-}
-
-/// Whether this machine's processor is a program.
-pub(crate) fn is_emulated() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"))
 }
 
 /// Looks until there is something to see; `what` names it for the failure.
