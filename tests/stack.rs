@@ -4,6 +4,8 @@
 
 #[path = "stack/blocked.rs"]
 mod blocked;
+#[path = "stack/costs.rs"]
+mod costs;
 #[path = "stack/deep.rs"]
 mod deep;
 #[path = "stack/edges.rs"]

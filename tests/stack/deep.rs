@@ -272,4 +272,5 @@ fn python_as_installed() {
     let blocked = Blocked::start("python3", &[source("six.py")]);
     let stack = named(&blocked, &blocked.capture());
     check("Python as installed (native frames)", &stack, &["_PyEval_EvalFrameDefault"], &[], 0);
+    assert!(stack.note.as_ref().is_some_and(|note| note.contains("-X perf")), "{:?}", stack.note);
 }

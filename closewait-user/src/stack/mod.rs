@@ -10,6 +10,7 @@ mod elf;
 pub mod file;
 pub mod finalizer;
 pub mod fold;
+pub mod hint;
 pub mod jit;
 mod lru;
 pub mod maps;

@@ -15,6 +15,7 @@ use super::Stack;
 use super::elf::Elf;
 use super::file::{FileId, HeldFile};
 use super::fold::is_plumbing_module;
+use super::hint::hint;
 use super::lru::Lru;
 use super::places::{Place, Placed};
 use super::sealed::SealedCopy;
@@ -84,6 +85,7 @@ impl Symbols {
             }
         }
         found.note.clone().map(&mut note);
+        hint(&stack.frames).map(str::to_owned).map(&mut note);
         stack.note = (!notes.is_empty()).then(|| notes.join("; "));
         stack
     }
