@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use closewait_trace::enrich::{Enricher, Options};
+use closewait_trace::item::Timer;
 use closewait_trace::verdict::Elsewhere;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -20,7 +21,15 @@ fn only(net: &Net) -> Vec<Elsewhere> {
     let suspects = suspects_of(&snapshot(&mut enricher, net));
     let [found] = &gather_all(&mut enricher, &suspects)[..] else { panic!("{suspects:?}") };
     assert_eq!(found.holders.known(), Some(&Vec::new()), "{found:?}");
-    found.elsewhere.known().unwrap_or_else(|| panic!("{:?}", found.elsewhere)).clone()
+    let found = found.elsewhere.known().unwrap_or_else(|| panic!("{:?}", found.elsewhere)).clone();
+    for other in &found {
+        // A kernel thread is in no call, and this thread asks.
+        if let Elsewhere::Blocked { task, .. } = other {
+            let mine = rustix::thread::gettid().as_raw_pid().cast_unsigned();
+            assert!(task.tid != mine && task.comm != "kthreadd", "{other:?}");
+        }
+    }
+    found
 }
 
 #[test]
@@ -74,29 +83,34 @@ fn registered_with_an_io_uring() {
 #[test]
 fn under_a_call_whose_descriptor_was_closed() {
     let net = Net::new();
-    let (mut near, reads_nothing) = net.run(|| {
+    let (near, reads_nothing) = net.run(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (listener.accept().unwrap().0, client)
     });
     reads_nothing.shutdown(Shutdown::Write).unwrap();
     await_eof(&near);
-    let fd = near.as_raw_fd();
+    // A number that nobody gets anew when it is free again.
+    let mut kept = TcpStream::from(rustix::io::fcntl_dupfd_cloexec(&near, 700).unwrap());
+    looking(|| drop(near));
+    let fd = kept.as_raw_fd();
     let (tid_of, tid_from) = std::sync::mpsc::channel();
     let writer = std::thread::spawn(move || {
         tid_of.send(rustix::thread::gettid()).unwrap();
-        let full = std::iter::repeat_with(|| near.write(&[0; 1 << 12])).find(Result::is_err);
+        let full = std::iter::repeat_with(|| kept.write(&[0; 1 << 12])).find(Result::is_err);
         // Its descriptor was closed below.
-        std::mem::forget(near);
+        std::mem::forget(kept);
         full
     });
     let tid = tid_from.recv().unwrap().as_raw_nonzero().get().cast_unsigned();
-    // Blocked: in the same call on the descriptor, asleep.
+    // For good: the peer's window is closed, and the writer asleep in its call.
+    let mut enricher = Enricher::new(Options::default()).unwrap();
     until("the writer blocks", || {
+        let closed = snapshot(&mut enricher, &net).sockets.iter().all(|s| s.timer == Timer::Persist);
         let state = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap();
         let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap();
         let asleep = state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
-        asleep && call.split(' ').nth(1) == Some(&format!("{fd:#x}"))
+        closed && asleep && call.split(' ').nth(1) == Some(&format!("{fd:#x}"))
     });
     // SAFETY: nobody uses the descriptor but the thread, which does not close it.
     looking(|| drop(unsafe { OwnedFd::from_raw_fd(fd) }));

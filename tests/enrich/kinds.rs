@@ -153,7 +153,8 @@ fn mptcp_sockets_are_listed_beside_their_subflows() {
         let at = std::net::TcpListener::from(listener.try_clone().unwrap()).local_addr().unwrap();
         let client: OwnedFd = mptcp().unwrap();
         rustix::net::connect(&client, &at).unwrap();
-        let server = TcpStream::from(rustix::net::accept(&listener).unwrap());
+        let server =
+            TcpStream::from(rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC).unwrap());
         // Data first: only then does the kernel know that both ends speak MPTCP.
         rustix::io::write(&client, b".").unwrap();
         std::io::Read::read_exact(&mut &server, &mut [0]).unwrap();

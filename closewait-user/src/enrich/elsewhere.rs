@@ -108,10 +108,7 @@ impl References {
             }
         }
         for tid in numbers(procfs::open_dir(dir, "task")?)? {
-            let Ok(call) = read(dir.as_fd(), &format!("task/{tid}/syscall")) else { continue };
-            if let Some((syscall, fd)) = call_on(&call)
-                && is_closed(dir.as_fd(), tid, fd)
-            {
+            if let Some(syscall) = under_closed(dir.as_fd(), tid) {
                 let task = task(dir.as_fd(), pid, tid);
                 self.candidates.push(Elsewhere::Blocked { task, syscall: syscall.into() });
             }
@@ -136,6 +133,17 @@ impl References {
 fn task(dir: BorrowedFd<'_>, pid: u32, tid: u32) -> Task {
     let comm = read(dir, &format!("task/{tid}/comm")).unwrap_or_default();
     Task { pid, tid, comm: comm.trim_end_matches('\n').to_owned() }
+}
+
+/// The call that a thread is in on a descriptor that it has not. One that comes and goes
+/// (read, close, open, read) is not taken for it: it is asked twice.
+fn under_closed(dir: BorrowedFd<'_>, tid: u32) -> Option<&'static str> {
+    let own = rustix::thread::gettid().as_raw_pid().cast_unsigned();
+    let call = || read(dir, &format!("task/{tid}/syscall")).ok();
+    let before = call().filter(|_| tid != own)?;
+    let (name, fd) = call_on(&before)?;
+    let stays = is_closed(dir, tid, fd) && call()? == before && is_closed(dir, tid, fd);
+    stays.then_some(name)
 }
 
 /// Whether a thread has no such descriptor.
@@ -176,9 +184,15 @@ fn names_no_sockets(fdinfo: &str) -> bool {
 fn call_on(syscall: &str) -> Option<(&'static str, u64)> {
     let mut words = syscall.split_ascii_whitespace();
     let call = name(words.next()?.parse().ok()?).filter(|call| first(call) == First::Fd)?;
+    // It is what takes the descriptor away.
+    if call == "close" {
+        return None;
+    }
     let fd = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-    // -1 stands for no descriptor.
-    (fd <= u64::from(u32::MAX >> 1)).then_some((call, fd))
+    // -1 stands for no descriptor. A kernel thread seems to read from 0, but has no stack
+    // pointer (the last but one).
+    let user = words.nth(5)? != "0x0";
+    (user && fd <= u64::from(u32::MAX >> 1)).then_some((call, fd))
 }
 
 #[cfg(test)]
@@ -195,8 +209,10 @@ mod tests {
         assert!(names_no_sockets("UserFiles:\t1\n    0: TCP\n"));
         let of = |number: i64, rest: &str| call_on(&format!("{number} {rest}"));
         assert_eq!(of(libc::SYS_sendto, "0x5 0x7ffe 0x0 0x0 0x0 0x0 0x7f 0x7f"), Some(("sendto", 5)));
-        assert_eq!(of(libc::SYS_read, "0xffffffffffffffff 0x0"), None);
-        assert_eq!(of(libc::SYS_futex, "0x5 0x0"), None);
+        assert_eq!(of(libc::SYS_read, "0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0"), None, "a kernel thread");
+        assert_eq!(of(libc::SYS_read, "0xffffffffffffffff 0x0 0x0 0x0 0x0 0x0 0x7f 0x7f"), None);
+        assert_eq!(of(libc::SYS_close, "0x5 0x0 0x0 0x0 0x0 0x0 0x7f 0x7f"), None);
+        assert_eq!(of(libc::SYS_futex, "0x5 0x0 0x0 0x0 0x0 0x0 0x7f 0x7f"), None);
         for nothing in ["running", "", "-1 0x7f 0x7f", "44", "44 5"] {
             assert_eq!(call_on(nothing), None, "{nothing}");
         }
