@@ -6,6 +6,7 @@
 //! by the kernel's iterator and through /proc, each round beside one of `ss`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "a benchmark exports nothing")]
+#![allow(clippy::print_stdout, reason = "its numbers are what a benchmark is for")]
 #![allow(dead_code, reason = "the tests' own modules have more than is needed here")]
 
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -126,7 +127,7 @@ fn first_report() {
             let before = spent();
             work();
             let after = spent();
-            took.push([after[0] - before[0], after[1] - before[1]]);
+            took.push([0, 1].map(|i| after[i].saturating_sub(before[i])));
         }
     }
     println!("{ROUNDS} rounds, {} sockets; median and least, ms", suspects.len());
