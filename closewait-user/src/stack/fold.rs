@@ -1,5 +1,6 @@
-//! The frames that name a call path to a developer: a stack in, the few frames
-//! worth a line out. Pure. Nothing is dropped from the stack itself.
+//! Where a stack begins for a developer: what every program's stack has in common
+//! (system call wrappers, runtimes' ways into the kernel) is plumbing. Pure. Nothing
+//! is dropped from the stack itself.
 
 use crate::verdict::Frame;
 
@@ -97,28 +98,11 @@ pub fn is_plumbing(frame: &Frame) -> bool {
     PLUMBING_NAMES.contains(&symbol) || PLUMBING_PREFIXES.iter().any(|prefix| symbol.starts_with(prefix))
 }
 
-/// The at most `max` innermost frames that are not plumbing; when all are, the
-/// innermost ones as they come, since any name is better than none.
-pub fn naming_frames(frames: &[Frame], max: usize) -> Vec<&Frame> {
-    let own: Vec<_> = frames.iter().filter(|frame| !is_plumbing(frame)).take(max).collect();
-    if own.is_empty() { frames.iter().take(max).collect() } else { own }
-}
-
-/// What a frame is called on a line: its function, or `module+0xoffset`.
-pub fn name(frame: &Frame) -> String {
-    if let Some(symbol) = &frame.symbol {
-        return symbol.clone();
-    }
-    match &frame.module {
-        Some(module) => format!("{}+{:#x}", module.rsplit('/').next().unwrap_or(module), frame.offset),
-        None => format!("{:#x}", frame.addr),
-    }
-}
-
-/// `innermost <- its caller <- ...`, of the naming frames. Names come from
-/// users' files: escape them before they reach a terminal.
-pub fn one_line(frames: &[Frame], max: usize) -> String {
-    naming_frames(frames, max).into_iter().map(name).collect::<Vec<_>>().join(" <- ")
+/// The frames from the innermost that is not plumbing on; when all are, all of them,
+/// since any name is better than none.
+pub fn own_frames(frames: &[Frame]) -> &[Frame] {
+    let first = frames.iter().position(|frame| !is_plumbing(frame)).unwrap_or(0);
+    &frames[first..]
 }
 
 #[cfg(test)]
@@ -143,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_names_the_users_own_functions() {
+    fn a_stack_begins_with_the_users_own_functions() {
         let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
         let cases: [(&[&str], &str); 9] = [
             // C: the wrapper in libc, the entry points around main.
@@ -155,12 +139,12 @@ mod tests {
                     &format!("__libc_start_call_main@{libc}"),
                     "_start",
                 ],
-                "serve <- main",
+                "serve",
             ),
             // A thread, in a stripped libc of another name.
             (&["@/lib/libc-2.31.so", "worker", "start_thread@/lib/libpthread-2.31.so"], "worker"),
             // Statically linked.
-            (&["accept4", "serve", "main", "__libc_start_main"], "serve <- main"),
+            (&["accept4", "serve", "main", "__libc_start_main"], "serve"),
             // Go.
             (
                 &[
@@ -176,12 +160,12 @@ mod tests {
                     "runtime.main",
                     "runtime.goexit",
                 ],
-                "main.leak <- main.main",
+                "main.leak",
             ),
             // Go's HTTP server is not plumbing: it says what kind of socket this is.
             (
                 &["net.(*TCPListener).Accept", "net/http.(*Server).Serve", "main.main"],
-                "net/http.(*Server).Serve <- main.main",
+                "net/http.(*Server).Serve",
             ),
             // Rust.
             (
@@ -196,22 +180,16 @@ mod tests {
                 "app::serve",
             ),
             // Stripped code of the user's own is better than nothing.
-            (&[&format!("accept@{libc}"), "@/opt/server"], "server+0x1a2"),
+            (&[&format!("accept@{libc}"), "@/opt/server"], "?"),
             // Only plumbing: shown as it is.
-            (&[&format!("accept@{libc}"), &format!("clone3@{libc}")], "accept <- clone3"),
+            (&[&format!("accept@{libc}"), &format!("clone3@{libc}")], "accept"),
             (&[], ""),
         ];
         for (symbols, want) in cases {
             let frames: Vec<_> = symbols.iter().map(|text| frame(text)).collect();
-            assert_eq!(one_line(&frames, 3), want, "{symbols:?}");
+            let first = own_frames(&frames).first().map(|frame| frame.symbol.as_deref().unwrap_or("?"));
+            assert_eq!(first.unwrap_or_default(), want, "{symbols:?}");
         }
-    }
-
-    #[test]
-    fn no_more_frames_than_asked_for() {
-        let frames: Vec<_> = ["a", "b", "c"].map(frame).to_vec();
-        assert_eq!(one_line(&frames, 2), "a <- b");
-        assert_eq!(one_line(&frames, 0), "");
     }
 
     #[test]

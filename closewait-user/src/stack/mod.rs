@@ -2,7 +2,7 @@
 //!
 //! A stack must be placed while its process lives ([`places`]), and can be named
 //! later ([`symbolize`]); [`worker`] does both in threads of its own, so that the
-//! event loop never waits for them. [`fold`] picks the frames worth a line.
+//! event loop never waits for them. [`fold`] tells plumbing from a program's own frames.
 
 mod call_site;
 pub mod capture;

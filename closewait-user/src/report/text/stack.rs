@@ -1,9 +1,10 @@
 //! Stacks for people: `a <- b <- c`, the innermost frame of the program first.
-//! What every stack has in common (libc's wrappers) and what repeats is folded.
+//! What every stack has in common ([`crate::stack::fold`]) and what repeats is folded.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::escape::escape;
+use crate::stack::fold::own_frames;
 use crate::verdict::{Frame, How};
 
 use super::style::shorten;
@@ -40,10 +41,10 @@ fn more(frames: usize) -> String {
 
 /// What to print for each frame, repeats folded.
 fn names(frames: &[Frame]) -> Vec<String> {
-    // The innermost frames in libc (accept4, its cancellation wrapper) are in every stack.
-    let own = frames.iter().position(|f| !in_libc(f)).unwrap_or(0);
+    // The innermost frames (accept4, its cancellation wrapper, a runtime's poller) are in every stack.
+    let own = own_frames(frames);
     let mut names: Vec<(String, usize)> = Vec::new();
-    for (i, frame) in frames[own..].iter().enumerate() {
+    for (i, frame) in own.iter().enumerate() {
         // Where the program did it: worth a place in its source.
         let name = name(frame, i == 0);
         match names.last_mut() {
@@ -52,13 +53,6 @@ fn names(frames: &[Frame]) -> Vec<String> {
         }
     }
     names.into_iter().map(|(name, times)| if times > 1 { format!("{name} x{times}") } else { name }).collect()
-}
-
-fn in_libc(frame: &Frame) -> bool {
-    let file = frame.module.as_deref().map_or("", |m| m.rsplit('/').next().unwrap_or(m));
-    ["libc.so", "libc-2.", "libc.musl", "libpthread", "ld-musl", "ld-linux", "[vdso]"]
-        .iter()
-        .any(|name| file.starts_with(name))
 }
 
 fn name(frame: &Frame, with_source: bool) -> String {
