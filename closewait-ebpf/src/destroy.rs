@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use closewait_ebpf::{Destroy, counter, flags, kind};
 
-use crate::{maps::SOCKETS, memory::read, ring::send, tunables::offset, user_stack};
+use crate::{family, maps::SOCKETS, memory::read, ring::send, tunables::offset, user_stack};
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 fn destroy_raw(ctx: RawTracePointContext) -> i32 {
@@ -31,12 +31,15 @@ fn destroyed(sk: u64) -> i32 {
     // SAFETY: the entry lives at least until this program ends (RCU).
     let closed_with_file = unsafe { (*entry).flags } & flags::CLOSED_WITH_FILE != 0;
     if closed_with_file {
+        // SAFETY: no precondition.
+        let at_ns = unsafe { bpf_ktime_get_ns() };
+        family::ended(sk, at_ns);
         send::<Destroy>(counter::LOST_DESTROY, |record| {
             // SAFETY: room for a Destroy; every member is written.
             unsafe {
                 (*record).kind = kind::DESTROY;
                 (*record).about = u32::from(user_stack::exiting());
-                (*record).at_ns = bpf_ktime_get_ns();
+                (*record).at_ns = at_ns;
                 (*record).skaddr = sk;
             }
         });

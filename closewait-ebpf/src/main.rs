@@ -13,6 +13,7 @@ mod capture;
 mod destroy;
 mod eof;
 mod error;
+mod family;
 mod holders;
 mod maps;
 mod memory;

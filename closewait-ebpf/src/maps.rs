@@ -8,6 +8,7 @@ use aya_ebpf::{
 use closewait_ebpf::{Remembered, counter};
 
 use crate::capture::{Scratch, Window};
+use crate::tunables::FAMILY_ONLY;
 
 /// Records to userspace. Written by all programs, read by `source::ring`. Its size
 /// is set by the loader.
@@ -59,6 +60,11 @@ pub(crate) static COPYING: LruHashMap<u32, Window> = LruHashMap::with_max_entrie
 /// How many stacks were copied lately, of all processes. Written and read by `capture`.
 #[map]
 pub(crate) static COPYING_ALL: Array<Window> = Array::with_max_entries(1, 0);
+/// With `run`: the processes of the command, by id; the value is when it began, 0 for
+/// the one that userspace has written to begin with. Written at fork, read by all
+/// programs, deleted when a process is freed. Its size is set by the loader.
+#[map]
+pub(crate) static FAMILY: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 0);
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -72,10 +78,14 @@ pub(crate) fn count(slot: u32) {
 }
 
 /// The entry of a socket, made empty when it has none; `None` (and counted) when the map is full.
+/// With `run`, a socket without one is none of ours.
 #[inline(always)]
 pub(crate) fn remembered(sk: u64) -> Option<*mut Remembered> {
     if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
         return Some(entry);
+    }
+    if FAMILY_ONLY.load() != 0 {
+        return None;
     }
     // Not if another CPU has made one meanwhile: that one is used then.
     let _ = SOCKETS.insert(sk, Remembered::EMPTY, u64::from(BPF_NOEXIST));

@@ -27,6 +27,7 @@ use closewait_ebpf::{
 };
 
 use crate::{
+    family,
     maps::{self, SOCKETS},
     memory::read,
     transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
@@ -122,6 +123,9 @@ fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
 pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
+    if family::is_outsider() {
+        return 0;
+    }
     let task = user_stack::task();
     let stack_id = user_stack::take(ctx, &task);
     let opened = Opened {
@@ -137,7 +141,10 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 
     };
     // What was remembered at this address belonged to an earlier socket. (A server that
     // was told EOF before its accept returned does not exist: the reader has the file.)
-    if SOCKETS.insert(sk, Remembered { opened, ..Remembered::EMPTY }, 0).is_err() {
+    if SOCKETS
+        .insert(sk, Remembered { opened, entered_seq: family::written(sk), ..Remembered::EMPTY }, 0)
+        .is_err()
+    {
         maps::count(counter::LOST_OPENER);
         return 0;
     }

@@ -20,6 +20,7 @@ use closewait_ebpf::{
 };
 
 use crate::{
+    family,
     maps::{self, SOCKETS},
     memory::{read, read_to},
     openers,
@@ -82,6 +83,10 @@ fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         }
         return 0;
     }
+    if family::is_foreign(sk) {
+        return 0;
+    }
+    family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
         fill(record, kind::ENTER, sk, oldstate, newstate, protocol, netns);
     });
@@ -111,6 +116,9 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return openers::opened(ctx, sk, via::CONNECT, -1);
     }
 
+    if family::is_foreign(sk) {
+        return 0;
+    }
     // SAFETY: an integer.
     let socket: u64 = unsafe { read(sk + u64::from(offset!(sk_socket))) };
     let has_socket = socket != 0;
@@ -127,6 +135,8 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     let error = sk_err(sk);
     let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
+    // SAFETY: no precondition.
+    family::ended(sk, unsafe { bpf_ktime_get_ns() });
     let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
@@ -216,7 +226,7 @@ fn sk_err(sk: u64) -> u16 {
 
 /// The inode number of a socket's file; 0 where this kernel does not tell.
 #[inline(always)]
-fn inode(socket: u64) -> u32 {
+pub(crate) fn inode(socket: u64) -> u32 {
     if offset!(socket_ino) == ABSENT {
         return 0;
     }

@@ -23,9 +23,14 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     skc_state: ABSENT,
     tcp_rcv_nxt: ABSENT,
     tcp_copied_seq: ABSENT,
+    tcp_write_seq: ABSENT,
+    tcp_snd_una: ABSENT,
     net_inum: ABSENT,
     task_flags: ABSENT,
     task_files: ABSENT,
+    task_pid: ABSENT,
+    task_tgid: ABSENT,
+    task_start_time: ABSENT,
     files_fdt: ABSENT,
     fdt_max_fds: ABSENT,
     fdt_fd: ABSENT,
@@ -81,6 +86,10 @@ pub(crate) static CALLS: Global<u8> = Global::new(0);
 /// Unread bytes in the ring at which the reader is woken; below that it comes by itself, by timer.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_AT: Global<u64> = Global::new(1 << 20);
+
+/// Only what the members of `FAMILY` do (0 or 1).
+#[unsafe(no_mangle)]
+pub(crate) static FAMILY_ONLY: Global<u8> = Global::new(0);
 
 /// Only this network namespace (inode number); 0 for all.
 #[unsafe(no_mangle)]

@@ -53,6 +53,8 @@ pub mod kind {
     pub const PATH: u32 = 4;
     /// [`super::Copied`]: the same, with a copy of its user stack.
     pub const COPIED: u32 = 5;
+    /// [`super::Ended`]: a socket ends because its process does; `LEAVE` or `DESTROY` follows.
+    pub const ENDED: u32 = 8;
 }
 
 wire! {
@@ -258,6 +260,37 @@ wire! {
         pub flags: u32,
         /// `sk_err` when the kernel last reported an error; 0 when it did not.
         pub error: u32,
+        /// With `run`: `write_seq` when it entered CLOSE_WAIT, or was accepted after that.
+        pub entered_seq: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+wire! {
+    /// With `run`: a socket of the command ends with its process, of which nothing can
+    /// be asked any more.
+    pub struct Ended {
+        /// [`kind::ENDED`].
+        pub kind: u32,
+        /// Sequence numbers received and not read, the FIN being one.
+        pub unread: u32,
+        /// When; the same as in the record that follows.
+        pub at_ns: u64,
+        /// Address of the `struct sock`.
+        pub skaddr: u64,
+        /// Sequence numbers written and not acknowledged.
+        pub unsent: u32,
+        /// Bytes written since it entered CLOSE_WAIT; means nothing where that was not seen.
+        pub written: u32,
+        /// Inode number of its file; 0 when it never had one, or has none any more.
+        pub inode: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// The task that ends.
+        pub task: Task,
+        /// What is remembered of the socket.
+        pub remembered: Remembered,
     }
 }
 
@@ -276,6 +309,8 @@ impl Remembered {
         eof: EofRead { at_ns: 0, task: Task::NOBODY, stack_id: NO_STACK, reads: 0 },
         flags: 0,
         error: 0,
+        entered_seq: 0,
+        reserved: 0,
     };
 }
 
@@ -399,8 +434,12 @@ pub mod counter {
     pub const UNREADABLE_ENTER: u32 = 14;
     /// The same of other edges.
     pub const UNREADABLE_EDGE: u32 = 15;
+    /// `ENDED` records that found the ring full.
+    pub const LOST_ENDED: u32 = 16;
+    /// Processes that found the `FAMILY` map full.
+    pub const LOST_MEMBER: u32 = 17;
     /// Number of slots.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 18;
 }
 
 wire! {
@@ -442,12 +481,22 @@ wire! {
         pub tcp_rcv_nxt: u16,
         /// `tcp_sock.copied_seq`: first sequence number not yet read
         pub tcp_copied_seq: u16,
+        /// `tcp_sock.write_seq`: the next sequence number to be written
+        pub tcp_write_seq: u16,
+        /// `tcp_sock.snd_una`: the first sequence number not acknowledged
+        pub tcp_snd_una: u16,
         /// `net.ns.inum`
         pub net_inum: u16,
         /// `task_struct.flags`
         pub task_flags: u16,
         /// `task_struct.files`
         pub task_files: u16,
+        /// `task_struct.pid`
+        pub task_pid: u16,
+        /// `task_struct.tgid`
+        pub task_tgid: u16,
+        /// `task_struct.start_time`
+        pub task_start_time: u16,
         /// `files_struct.fdt`
         pub files_fdt: u16,
         /// `fdtable.max_fds`

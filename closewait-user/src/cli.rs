@@ -1,6 +1,7 @@
 //! The command line, as the contract fixes it. Raw arguments only: what they mean
 //! together is decided in `config`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// One look at what is stuck now; needs no BPF
     Snapshot(ReportArgs),
+    /// Run a command, trace only it and its children, and fail if it leaks sockets
+    Run(RunArgs),
     /// The same reports from a recording, by today's rules; needs no root
     Replay(ReplayArgs),
     /// Which causes are new, grown, shrunk or gone from one run to another
@@ -72,6 +75,50 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub kernel: KernelArgs,
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "closewait-trace run [OPTIONS] -- CMD [ARG]...",
+    after_help = "CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended.\n\
+        Exit status: that of CMD if it is not 0 (128+n for signal n), else 1 if it leaked, else 0;\n\
+        2 usage or runtime error, 77 tracing cannot run here (CMD is not started then)."
+)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub report: ReportArgs,
+    /// Take user stacks
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub stacks: StacksWanted,
+    /// Write the report to this file, in the format of --output
+    #[arg(long = "report", value_name = "FILE")]
+    pub report_file: Option<PathBuf>,
+    /// Write what leaked to this file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Fail only if more sockets than this leaked
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max: usize,
+    /// Do not count what a line of this file describes
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
+    /// Add what leaks now to the file of suppressions, and do not fail for it
+    #[arg(long, requires = "suppressions")]
+    pub update_baseline: bool,
+    /// Count every socket that was in CLOSE_WAIT when its process ended, however short or harmless
+    #[arg(long)]
+    pub strict_exit: bool,
+    /// Run CMD as this user; as the one who called sudo, if absent
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub kernel: KernelArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
+    pub command: Vec<OsString>,
 }
 
 /// Which sockets are reported, and how.

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, TryGetError};
 use closewait_ebpf as wire;
 
 use crate::clock::MonoNs;
-use crate::item::{By, Destroyed, Item, Netns, Path, SkAddr, StackId, StackRef, Task, Transition};
+use crate::item::{By, Destroyed, Ended, Item, Netns, Path, SkAddr, StackId, StackRef, Task, Transition};
 use crate::stack::capture::{Capture, Regs};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::verdict::OpenedVia;
@@ -82,6 +82,21 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 addrs: Vec::new(),
                 copy: Some(Capture { regs, stack: Bytes::copy_from_slice(stack), truncated }),
             }))
+        }
+        wire::kind::ENDED => {
+            let record = wire::Ended::read(&mut buf)?;
+            let mut remembered = Vec::new();
+            record.remembered.write(&mut remembered);
+            Ok(Item::Ended(Box::new(Ended {
+                at: MonoNs(record.at_ns),
+                sk: SkAddr(record.skaddr),
+                by: task(&record.task),
+                inode: record.inode.into(),
+                unread: record.unread,
+                unsent: record.unsent,
+                written: record.written,
+                remembered,
+            })))
         }
         other => Err(DecodeError::Kind(other)),
     }

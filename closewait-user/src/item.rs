@@ -52,6 +52,8 @@ pub enum Item {
     Destroyed(Destroyed),
     /// A process opened a socket by a call path not seen before.
     Path(Path),
+    /// The process of a socket ends, and the socket with it: the record of that is next.
+    Ended(Box<Ended>),
     /// Records were lost.
     Gap(Gap),
     /// What one network namespace looked like at one moment.
@@ -97,6 +99,27 @@ pub struct By {
     pub exiting: Option<bool>,
     /// The socket's error at the edge, an errno, 0 for none; `None` where the kernel does not tell.
     pub error: Option<u32>,
+}
+
+/// A socket at the end of its process, of which nothing can be asked any more.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: MonoNs,
+    /// The socket's address.
+    pub sk: SkAddr,
+    /// The task that ends.
+    pub by: Task,
+    /// Inode number of its file; 0 when nobody accepted it, or TCP had ended before.
+    pub inode: u64,
+    /// Received and not read, the FIN counting one.
+    pub unread: u32,
+    /// Written and not acknowledged, bytes.
+    pub unsent: u32,
+    /// Written since it entered CLOSE_WAIT, bytes; means nothing when that was not seen.
+    pub written: u32,
+    /// What is remembered of the socket, in wire form.
+    pub remembered: Vec<u8>,
 }
 
 /// `tcp_destroy_sock`.

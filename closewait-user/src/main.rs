@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Some(Command::Snapshot(args)) => commands::snapshot::run(&args),
+        Some(Command::Run(args)) => commands::run::run(&args),
         Some(Command::Replay(args)) => commands::replay::run(&args),
         Some(Command::Diff(args)) => commands::diff::run(&args),
         Some(Command::Doctor(args)) => commands::doctor::run(&args),

@@ -143,7 +143,7 @@ impl Said {
 }
 
 /// Where the compiled programs are: `CLOSEWAIT_SCENARIOS`, else compiled once.
-fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         if let Some(dir) = std::env::var_os("CLOSEWAIT_SCENARIOS") {

@@ -6,5 +6,6 @@ pub mod explain;
 mod recording;
 pub mod replay;
 mod reporting;
+pub mod run;
 pub mod snapshot;
 pub mod trace;

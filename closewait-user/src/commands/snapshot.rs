@@ -32,6 +32,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             ends: Ends::AfterFirstLook,
             degraded: Vec::new(),
             recorder: None,
+            only: None,
         });
         let (summary, written) = driver.run(&mut stop).await;
         ended(args, &summary, written)

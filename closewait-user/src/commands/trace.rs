@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::recording;
 use super::reporting::{ended, filter_here, runtime, say, sink};
-use crate::cli::TraceArgs;
+use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
@@ -29,7 +29,9 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop =
         Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     let mut degraded = Vec::new();
-    let (mut loaded, source) = match attach(args, &filter) {
+    let wanted =
+        Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
+    let (mut loaded, source) = match attach(&wanted, &filter) {
         Ok((loaded, source)) => {
             degraded.extend(loaded.served.iter().filter_map(load::Served::degraded));
             say(&format!("tracing {}", scope(args)));
@@ -66,20 +68,31 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         ends: args.duration.map_or(Ends::BySignal, Ends::After),
         degraded,
         recorder,
+        only: None,
     });
     let (summary, written) = driver.run(&mut stop).await;
     ended(&args.report, &summary, written)
 }
 
-fn attach(args: &TraceArgs, filter: &Filter) -> Result<(Loaded, RingSource), CannotTrace> {
+/// What to attach.
+pub(super) struct Attach<'a> {
+    pub(super) kernel: &'a KernelArgs,
+    pub(super) stacks: StacksWanted,
+    pub(super) verbose: u8,
+    /// Only what the members of a family do.
+    pub(super) family: bool,
+}
+
+pub(super) fn attach(args: &Attach<'_>, filter: &Filter) -> Result<(Loaded, RingSource), CannotTrace> {
     let btf = args.kernel.btf.as_deref().unwrap_or_else(|| Path::new(BTF_PATH));
     let support = Support::probe(btf);
     let plan = plan::plan(&support, &args.kernel.without)?;
     let settings = Settings {
         stacks: args.stacks,
         only_netns: filter.only_netns(),
+        family: args.family,
         // Debug, the level that the programs speak at.
-        log_level: if args.report.verbose >= 2 { 4 } else { 0 },
+        log_level: if args.verbose >= 2 { 4 } else { 0 },
         ..Settings::default()
     };
     let mut loaded = load::load(&support, &plan, &settings)?;

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::family::LastWord;
 use super::ghosts::Ghosts;
 use super::outlook::Outlook;
 use super::threads;
@@ -228,6 +229,29 @@ impl Judge {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         all
+    }
+
+    /// What was found out about those that wait for their verdict.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (SocketId, &Evidence)> {
+        self.pending.iter().map(|pending| (pending.suspect.id, &pending.evidence))
+    }
+
+    /// What was found out about one that needs no verdict any more.
+    pub(super) fn withdraw(&mut self, id: SocketId) -> Option<Evidence> {
+        let at = self.pending.iter().position(|pending| pending.suspect.id == id)?;
+        Some(self.pending.swap_remove(at).evidence)
+    }
+
+    /// The verdict on a socket whose process has ended, when its stacks are named.
+    pub(super) async fn last_word(&self, word: LastWord, stacks: &Stacks) -> Finding {
+        let LastWord { suspect, evidence, memory } = word;
+        let until = Clock::mono_now() + LAST_STACK_WAIT;
+        while memory.is_being_named(stacks) && Clock::mono_now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let pending = Pending { suspect, evidence, memory, stage: Stage::Naming(until) };
+        let (suspect, evidence) = self.case(pending, stacks);
+        self.verdict(suspect, evidence)
     }
 
     /// Takes the second look at those that are due; returns those that are gone.

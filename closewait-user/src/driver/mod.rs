@@ -3,6 +3,7 @@
 //! All effects meet here; every decision is made in a room that has none.
 
 mod cost;
+mod family;
 mod ghosts;
 mod judge;
 mod outlook;
@@ -11,20 +12,24 @@ mod tape;
 mod threads;
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::{CountsFrom, Enricher};
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
+use crate::kernel::family::Family;
 use crate::kernel::load::Loaded;
 use crate::recording::{Recorder, Written};
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, Released, Since, Suspect, SuspectKind, Tracker};
+use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker};
+use family::Kin;
 use ghosts::Ghosts;
 use judge::Judge;
 use tape::Tape;
@@ -62,6 +67,16 @@ pub struct Parts {
     pub degraded: Vec<String>,
     /// Writes down what the tracker and the verdicts are given.
     pub recorder: Option<Recorder>,
+    /// With `run`.
+    pub only: Option<Only>,
+}
+
+/// Only the sockets of one family of processes count.
+pub struct Only {
+    /// The processes.
+    pub family: Rc<Family>,
+    /// What had been stuck for less when its process ended does not count.
+    pub least: Duration,
 }
 
 /// When a run ends, besides by a signal.
@@ -98,26 +113,41 @@ pub struct Driver {
     next_ghosts: MonoNs,
     first_look_done: bool,
     outcomes: Vec<Outcome>,
+    kin: Option<Kin>,
+    /// Records were lost since the last snapshots.
+    unsure: bool,
 }
 
-/// Signals that end the run.
-pub struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
+/// What ends the run.
+pub struct Stop(By);
+
+enum By {
+    Signals { interrupt: Signal, terminate: Signal },
+    Hand(Rc<Notify>),
 }
 
 impl Stop {
     /// Takes over SIGINT and SIGTERM. Before anything is attached, so that a signal
     /// during start ends the run in order too.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self(By::Signals { interrupt, terminate: signal(SignalKind::terminate())? }))
     }
 
-    /// Resolves when one has come.
+    /// No signal ends the run, but a notice.
+    pub fn by_hand() -> (Self, Rc<Notify>) {
+        let notify = Rc::new(Notify::new());
+        (Self(By::Hand(Rc::clone(&notify))), notify)
+    }
+
+    /// Resolves when it is to end.
     pub async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        match &mut self.0 {
+            By::Signals { interrupt, terminate } => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
+            By::Hand(notify) => notify.notified().await,
         }
     }
 }
@@ -155,6 +185,8 @@ impl Driver {
             next_ghosts: began,
             first_look_done: false,
             outcomes: Vec::new(),
+            kin: parts.only.map(|only| Kin::new(only.family, only.least)),
+            unsure: false,
         }
     }
 
@@ -197,7 +229,7 @@ impl Driver {
     }
 
     fn next_wake(&self, now: MonoNs) -> MonoNs {
-        let drain = now + DRAIN_EVERY;
+        let drain = now + if self.kin.is_some() { family::DRAIN_EVERY } else { DRAIN_EVERY };
         let others =
             [self.tracker.next_deadline(), self.judge.next_look(), self.reporter.deadline(), self.ends];
         others.into_iter().flatten().fold(drain, MonoNs::min)
@@ -211,7 +243,7 @@ impl Driver {
         if now >= self.next_reconcile && !last {
             self.reconcile(now, &clock)?;
         }
-        if now >= self.next_ghosts && !last {
+        if now >= self.next_ghosts && !last && self.kin.is_none() {
             self.look_for_ghosts(now);
         }
         let mut suspects = Vec::new();
@@ -231,14 +263,18 @@ impl Driver {
         let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
         gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
         self.judge.refresh(&self.tracker);
+        if let Some(kin) = &mut self.kin {
+            self.judge.waiting().for_each(|(id, evidence)| kin.keep(id, evidence));
+        }
         let mut judged = if last {
             self.judge.finish(&mut self.enricher, &self.stacks).await
         } else {
             self.judge.due(&mut self.enricher, &self.stacks, Clock::mono_now())
         };
         judged.gone.extend(gone);
-        if last {
-            // What left while the last looks were taken is not to be reported.
+        if last || self.kin.is_some() {
+            // What left while the last looks were taken is not to be reported; and how it
+            // left is told by its record, if there is one.
             self.drain(now);
         }
         for id in judged.gone {
@@ -298,13 +334,14 @@ impl Driver {
             logger.flush();
         }
         let Some(source) = &mut self.source else { return };
-        let (tracker, stacks, filter, outcomes, ghosts, tape) = (
+        let (tracker, stacks, filter, outcomes, ghosts, tape, kin) = (
             &mut self.tracker,
             &self.stacks,
             &self.filter,
             &mut self.outcomes,
             &mut self.ghosts,
             &mut self.tape,
+            &mut self.kin,
         );
         source.drain(|item| match item {
             Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
@@ -314,6 +351,14 @@ impl Driver {
                 tape.item(&item, now);
                 tracker.apply(&item, outcomes);
                 ghosts.begin(&outcomes[before..]);
+                if let Some(kin) = kin {
+                    match &item {
+                        Item::Ended(ended) => kin.announce(ended),
+                        Item::Transition(transition) => kin.join(transition.sk, &outcomes[before..]),
+                        Item::Destroyed(destroyed) => kin.join(destroyed.sk, &outcomes[before..]),
+                        _ => {}
+                    }
+                }
             }
         });
     }
@@ -327,6 +372,9 @@ impl Driver {
         }
         self.tape.looked(&finding, now, clock);
         if !self.filter.wants_evidence(&finding.evidence) {
+            return Ok(());
+        }
+        if self.kin.as_mut().is_some_and(|kin| !kin.wants(&finding)) {
             return Ok(());
         }
         if finding.suspect.kind == SuspectKind::Stuck {
@@ -355,6 +403,7 @@ impl Driver {
         let gap = Gap { missed, ..gap.unwrap_or(since) };
         self.lost.add(&gap);
         self.tape.item(&Item::Gap(gap), now);
+        self.unsure = true;
         self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
         if gap.records() > 0 {
             self.next_reconcile = now;
@@ -371,6 +420,11 @@ impl Driver {
         let gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
         for id in gone {
             self.tracker.retire(id, now, &mut self.outcomes);
+        }
+        // The sockets of a command are all younger than the trace: nothing to be found,
+        // unless records were lost.
+        if self.kin.is_some() && !std::mem::take(&mut self.unsure) {
+            return Ok(());
         }
         for snapshot in self.enricher.snapshot(&self.filter.netns) {
             match snapshot {
@@ -423,6 +477,14 @@ impl Driver {
         let mut outcomes = std::mem::take(&mut self.outcomes).into_iter().peekable();
         while let Some(outcome) = outcomes.next() {
             let (released, ending) = match outcome {
+                Outcome::Released(released) if self.has_ended(released.id) => {
+                    if let Some(Outcome::ClosedWithFile { .. }) = outcomes.peek() {
+                        // Its descriptor went with its process: no ghost.
+                        outcomes.next();
+                    }
+                    self.last_word(&released, clock, now).await?;
+                    (released, None)
+                }
                 Outcome::Released(released) => match outcomes.peek() {
                     Some(Outcome::ClosedWithFile { ghost, was: Some(was), .. }) if *was == released.id => {
                         self.ghosts.hold(*ghost, released);
@@ -433,29 +495,35 @@ impl Driver {
                 Outcome::ClosedWithFile { .. } => continue,
                 Outcome::GhostEnded { ghost, netns, tuple, closed, at, seen, exiting, was_suspect } => {
                     self.judge.ended(ghost, now);
+                    let since = Since::Seen(closed);
+                    let life = Released {
+                        id: ghost,
+                        netns,
+                        tuple,
+                        since,
+                        not_before: None,
+                        at,
+                        to: None,
+                        by: None,
+                        was_suspect,
+                    };
+                    if self.has_ended(ghost) {
+                        self.ghost_last_word(&life, clock, now).await?;
+                    }
                     let Some(known) = self.ghosts.end(ghost) else { continue };
                     if let Some(before) = known.before {
                         // Its file was closed soon after, and it never was a ghost: what
                         // matters is the edge to CLOSE.
                         (before, None)
                     } else {
-                        let since = Since::Seen(closed);
-                        let ghost = Released {
-                            id: ghost,
-                            netns,
-                            tuple,
-                            since,
-                            not_before: None,
-                            at,
-                            to: None,
-                            by: None,
-                            was_suspect,
-                        };
-                        (ghost, Some(release::ghost_ending(seen, exiting)))
+                        (life, Some(release::ghost_ending(seen, exiting)))
                     }
                 }
             };
             self.judge.ended(released.id, now);
+            if let Some(kin) = &mut self.kin {
+                kin.forget(released.id);
+            }
             if !self.reporter.ledger().knows(released.id) {
                 continue;
             }
@@ -466,6 +534,34 @@ impl Driver {
             self.report(Report::Released(Box::new(release)), clock, now)?;
         }
         Ok(())
+    }
+
+    fn has_ended(&self, id: SocketId) -> bool {
+        self.kin.as_ref().is_some_and(|kin| kin.has_ended(id))
+    }
+
+    /// Reports a socket that ended with its process, if it counts.
+    async fn last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let Some(kin) = &mut self.kin else { return Ok(()) };
+        let word = kin.at_exit(life, self.judge.withdraw(life.id));
+        let Some(word) = word else { return Ok(()) };
+        let finding = self.judge.last_word(word, &self.stacks).await;
+        // The last word is news, even if it is the same verdict.
+        self.reporter.forget(life.id);
+        self.reporter.report(Report::Stuck(Box::new(finding)), clock, now)
+    }
+
+    /// The same of a ghost.
+    async fn ghost_last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let Some(kin) = &mut self.kin else { return Ok(()) };
+        let word = kin.ghost_at_exit(life, self.judge.withdraw(life.id));
+        let Some(word) = word else { return Ok(()) };
+        let finding = self.judge.last_word(word, &self.stacks).await;
+        if let Some(before) = self.ghosts.confirm(life.id) {
+            self.reporter.forget(before.id);
+        }
+        self.reporter.forget(life.id);
+        self.reporter.report(Report::Ghost(Box::new(finding)), clock, now)
     }
 
     fn totals(&self, ended: MonoNs) -> Totals {

@@ -148,8 +148,8 @@ impl Scan {
     }
 }
 
-/// `PROC_PID_INIT_INO` of the kernel.
-fn in_first_pid_namespace() -> bool {
+/// Whether this process is in the first pid namespace (`PROC_PID_INIT_INO` of the kernel).
+pub fn in_first_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 

@@ -12,6 +12,8 @@ use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter, stacks_by};
 
 use super::counters::Counters;
+use super::family::Family;
+use super::offsets::missing_for_family;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
 use super::refusal::{broken, chain, refusal};
@@ -34,6 +36,8 @@ pub struct Settings {
     pub stacks: StacksWanted,
     /// Only this network namespace.
     pub only_netns: Option<Netns>,
+    /// Only what the members of a [`Family`] do.
+    pub family: bool,
     /// Level of the programs' own log: 0 is off, 4 is debug.
     pub log_level: u8,
 }
@@ -45,6 +49,7 @@ impl Default for Settings {
             sockets: 131_072,
             stacks: StacksWanted::Auto,
             only_netns: None,
+            family: false,
             log_level: 0,
         }
     }
@@ -167,6 +172,15 @@ fn load_with(
         }
         served.push(outcome);
     }
+    if settings.family {
+        let follow = loading.follow(offsets);
+        follow.map_err(|why| {
+            Refused::Programs(CannotTrace {
+                what: format!("the descendants of a command cannot be followed: {why}"),
+                hint: "run `closewait-trace doctor` to see what this kernel refuses".into(),
+            })
+        })?;
+    }
     let Loading { ebpf, events, task_files, .. } = loading;
     Ok(Loaded { ebpf, _events: events, task_files, served, logger })
 }
@@ -194,6 +208,7 @@ fn open(
     };
     let has_task_pt_regs = u8::from(support.task_pt_regs);
     let only_netns = settings.only_netns.map_or(0, |netns| netns.0);
+    let family = u8::from(settings.family);
     let mut loader = EbpfLoader::new();
     loader
         // The object has no relocations against the kernel's types: parsing them would
@@ -205,9 +220,11 @@ fn open(
         .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
         .override_global("CALLS", &regs::CALLS, true)
         .override_global("ONLY_NETNS", &only_netns, true)
+        .override_global("FAMILY_ONLY", &family, true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("RECORDS", settings.ring_bytes)
-        .map_max_entries("SOCKETS", settings.sockets);
+        .map_max_entries("SOCKETS", settings.sockets)
+        .map_max_entries("FAMILY", if settings.family { 32_768 } else { 1 });
     if settings.log_level == 0 {
         // The programs refer to the log's ring even when it is dead code; a page is the least it can be.
         loader.map_max_entries("AYA_LOGS", PAGE);
@@ -257,6 +274,16 @@ impl Loading<'_> {
             (Purpose::Holders, Hook::IterTaskFile) => self.iter_task_file(),
             (purpose, hook) => Err(format!("{hook} does not serve {}", purpose.name())),
         }
+    }
+
+    /// Attaches what makes children of members members.
+    fn follow(&mut self, offsets: &Offsets) -> Result<(), String> {
+        let missing = missing_for_family(offsets);
+        if !missing.is_empty() {
+            return Err(format!("this kernel has no {}", missing.join(", ")));
+        }
+        self.raw("fork_raw", "sched_process_fork")?;
+        self.raw("free_raw", "sched_process_free")
     }
 
     fn program<'b, P>(&'b mut self, name: &str) -> Result<&'b mut P, String>
@@ -334,6 +361,11 @@ impl Loaded {
             stacks: self.map("STACKS")?,
             counters,
         })
+    }
+
+    /// The processes that are followed, with [`Settings::family`]; once.
+    pub fn family(&mut self) -> Result<Family, CannotTrace> {
+        Ok(Family::new(self.map("FAMILY")?))
     }
 
     fn counters(&mut self) -> Result<Counters, CannotTrace> {

@@ -4,6 +4,7 @@
 
 pub mod btf;
 pub mod counters;
+pub mod family;
 pub mod load;
 pub mod offsets;
 mod perf_tracepoint;

@@ -66,8 +66,13 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         skc_state: at(&["sock_common", "skc_state"]),
         tcp_rcv_nxt: at(&["tcp_sock", "rcv_nxt"]),
         tcp_copied_seq: at(&["tcp_sock", "copied_seq"]),
-        net_inum: at(&["net", "ns", "inum"]),
+        tcp_write_seq: at(&["tcp_sock", "write_seq"]),
+        tcp_snd_una: at(&["tcp_sock", "snd_una"]),
+        task_pid: at(&["task_struct", "pid"]),
+        task_tgid: at(&["task_struct", "tgid"]),
+        task_start_time: at(&["task_struct", "start_time"]),
         task_flags: at(&["task_struct", "flags"]),
+        net_inum: at(&["net", "ns", "inum"]),
         task_files: at(&["task_struct", "files"]),
         files_fdt: at(&["files_struct", "fdt"]),
         fdt_max_fds: at(&["fdtable", "max_fds"]),
@@ -142,6 +147,21 @@ pub fn missing_for_fd_walk(offsets: &Offsets) -> Vec<&'static str> {
         ("file.private_data", offsets.file_private_data),
         ("socket.file", offsets.socket_file),
         ("socket.sk", offsets.socket_sk),
+    ])
+}
+
+/// Members without which the descendants of a command cannot be followed.
+pub fn missing_for_family(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("task_struct.pid", offsets.task_pid),
+        ("task_struct.tgid", offsets.task_tgid),
+        ("task_struct.group_leader", offsets.task_group_leader),
+        ("task_struct.start_time", offsets.task_start_time),
+        ("task_struct.flags", offsets.task_flags),
+        ("tcp_sock.write_seq", offsets.tcp_write_seq),
+        ("tcp_sock.snd_una", offsets.tcp_snd_una),
+        ("tcp_sock.rcv_nxt", offsets.tcp_rcv_nxt),
+        ("tcp_sock.copied_seq", offsets.tcp_copied_seq),
     ])
 }
 

@@ -35,7 +35,7 @@ impl Redactor {
                     self.tuple(&mut ghost.tuple);
                 }
             }
-            Item::Destroyed(_) | Item::Path(_) | Item::Gap(_) => {}
+            Item::Destroyed(_) | Item::Ended(_) | Item::Path(_) | Item::Gap(_) => {}
         }
         item
     }

@@ -30,7 +30,8 @@ impl CauseId {
     /// The cause of a suspect that was found to be `code`.
     ///
     /// The remote service is, for a client, the remote address and port; for a
-    /// server, the local port. It is left out when the role is unknown: either
+    /// server, the local port. A port from [`EPHEMERAL`] on does not count: a test or a
+    /// passive FTP server gets another one each time. It is left out when the role is unknown: either
     /// port could then be a passing one, and make a cause of every socket.
     pub fn of(suspect: &Suspect, evidence: &Evidence, code: Code) -> Self {
         let mut hash = Fnv::new();
@@ -51,11 +52,11 @@ impl CauseId {
             Fact::Known(Role::Client) => {
                 let remote = suspect.tuple.remote;
                 hash.part("client");
-                hash.part(&format!("{} {}", remote.ip.to_canonical(), remote.port));
+                hash.part(&format!("{} {}", remote.ip.to_canonical(), lasting(remote.port)));
             }
             Fact::Known(Role::Server) => {
                 hash.part("server");
-                hash.part(&suspect.tuple.local.port.to_string());
+                hash.part(&lasting(suspect.tuple.local.port).to_string());
             }
             Fact::Unknown(_) => hash.part("?"),
         }
@@ -72,6 +73,15 @@ impl CauseId {
         }
         Self(hash.fold())
     }
+}
+
+/// Ports from here on are given out by the kernel (`net.ipv4.ip_local_port_range`, unless
+/// changed).
+const EPHEMERAL: u16 = 32_768;
+
+/// A service's port; 0 for one that changes from run to run.
+const fn lasting(port: u16) -> u16 {
+    if port < EPHEMERAL { port } else { 0 }
 }
 
 /// A frame's name without what changes from run to run.

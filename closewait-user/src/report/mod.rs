@@ -11,15 +11,18 @@ use std::io;
 use crate::clock::{Clock, MonoNs};
 use crate::tracker::SocketId;
 
+pub mod annotations;
 pub mod cause;
 pub mod compare;
 pub mod counts;
 pub mod escape;
 pub mod json;
+pub mod junit;
 pub mod ledger;
 pub mod model;
 mod pace;
 pub mod schema;
+mod story;
 pub mod summary;
 pub mod text;
 
@@ -27,7 +30,7 @@ pub use cause::CauseId;
 pub use counts::{ByEnding, ByLeak};
 pub use json::JsonSink;
 pub use ledger::Ledger;
-pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, owner};
+pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, entered, owner};
 pub use summary::{Copies, Cost, Summary, Totals, gate};
 pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
 

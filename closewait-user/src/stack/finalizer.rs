@@ -5,7 +5,7 @@ use crate::verdict::Frame;
 
 /// Functions through which a runtime finalizes what became unreachable, written as
 /// `package.Class.method`.
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 12] = [
     // Go: SetFinalizer and AddCleanup, before and since 1.25
     "runtime.runfinq",
     "runtime.runFinalizers",
@@ -19,6 +19,9 @@ const FUNCTIONS: [&str; 10] = [
     "sun.misc.Cleaner.clean",
     // CPython: tp_finalize of a socket, which only acts on one that was not closed
     "sock_finalize",
+    // and what calls any tp_finalize, where the interpreter has no names but those it exports
+    "PyObject_CallFinalizer",
+    "PyObject_CallFinalizerFromDealloc",
 ];
 
 /// Threads that do nothing else, as the kernel cuts their names: where a stack has no

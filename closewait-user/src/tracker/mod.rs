@@ -265,7 +265,7 @@ impl Tracker {
             Item::Gap(gap) => self.gap(gap),
             Item::Snapshot(snapshot) => self.snapshot(snapshot, out),
             Item::Ghosts(look) => self.ghosts(look, out),
-            Item::Path(_) => {}
+            Item::Path(_) | Item::Ended(_) => {}
         }
     }
 

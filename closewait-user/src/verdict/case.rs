@@ -116,6 +116,9 @@ impl Finding {
     /// A finding that would be wrong if bytes still moved: rests on two looks
     /// between which none did. (That they did move, earlier rules have ruled out.)
     pub(super) fn if_still(self, case: &Case) -> Self {
+        if let Some(end) = &case.evidence.ended {
+            return self.because(format!("{} ended and had not closed it", name(&end.task)));
+        }
         let (span, socket) = match &case.looks {
             Looks::None(why) | Looks::One(_, why) => return self.until(why.clone()),
             Looks::Two(first, last) => (last.at.since(first.at), &last.socket),

@@ -54,6 +54,8 @@ pub struct Evidence {
     pub ports: Fact<PortUse>,
     /// Whether the kernel would end it by itself.
     pub keepalive: Fact<Keepalive>,
+    /// Its process ended, and it with it.
+    pub ended: Option<ProcessEnd>,
     /// `sk_err` as last reported by the kernel, an errno; 0 for none.
     pub sock_error: Fact<u32>,
 }
@@ -83,6 +85,7 @@ impl Evidence {
             growth: fact(),
             ports: fact(),
             keepalive: fact(),
+            ended: None,
             sock_error: fact(),
         }
     }
@@ -92,6 +95,15 @@ impl Default for Evidence {
     fn default() -> Self {
         Self::unknown()
     }
+}
+
+/// A process that ended with a socket that it had not closed.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ProcessEnd {
+    /// The task that ended.
+    pub task: Task,
+    /// Bytes written to the socket after the peer's FIN.
+    pub written: Fact<u32>,
 }
 
 /// A reference to a socket that is no descriptor of a process.

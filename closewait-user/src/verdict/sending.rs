@@ -54,6 +54,16 @@ pub(super) fn sending(case: &Case) -> Option<Finding> {
         Some(false),
         format!("Nothing to fix: {} still sends to a peer that has finished sending.", case.who()),
     );
+    if let Some(end) = &case.evidence.ended {
+        // What it did last cannot be looked at twice; that it answered is known.
+        let written = *end.written.known()?;
+        return (written > 0).then(|| {
+            finding
+                .because(format!("{written} bytes were written to it after the peer's FIN"))
+                .because(format!("{} ended", super::case::name(&end.task)))
+                .at_most(Confidence::Medium)
+        });
+    }
     let span = match &case.looks {
         Looks::None(_) => return None,
         Looks::One(look, why) => {

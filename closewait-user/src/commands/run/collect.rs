@@ -1,0 +1,64 @@
+//! Takes in what the trace reports, for the gate to decide at the end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use crate::clock::MonoNs;
+use crate::report::{Finding, Moment, Notice, Release, Report, Sink, Summary};
+use crate::tracker::SocketId;
+
+/// What was reported of the command's sockets.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// One of them.
+pub(super) struct Socket {
+    /// The last that was found out about it.
+    pub(super) finding: Box<Finding>,
+    /// How it ended, if it did.
+    pub(super) release: Option<Box<Release>>,
+}
+
+/// The sink that takes it in.
+pub(super) struct Collector(pub(super) Rc<RefCell<Collected>>);
+
+impl Sink for Collector {
+    fn report(&mut self, report: &Report, _: Moment<'_>) -> io::Result<()> {
+        let mut collected = self.0.borrow_mut();
+        match report {
+            Report::Stuck(finding) | Report::Ghost(finding) => {
+                let socket = Socket { finding: finding.clone(), release: None };
+                collected.sockets.insert(finding.suspect.id, socket);
+            }
+            Report::Released(release) => {
+                if let Some(socket) = collected.sockets.get_mut(&release.released.id) {
+                    socket.release = Some(release.clone());
+                }
+            }
+            Report::Notice(notice) => collected.notices.push(notice.clone()),
+            // What was lost is in the totals.
+            Report::Loss(_) | Report::FirstLook(_) => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, _: Moment<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<MonoNs> {
+        None
+    }
+
+    /// Drops those that went on under another id (they turned ghost).
+    fn finish(&mut self, _: &Summary, at: Moment<'_>) -> io::Result<()> {
+        let known = |id: &SocketId, socket: &mut Socket| socket.release.is_some() || at.ledger.knows(*id);
+        self.0.borrow_mut().sockets.retain(known);
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! `run -- CMD`: a leak gate. Starts CMD, traces it and all its descendants only, and
+//! fails when sockets of theirs leaked.
+//!
+//! CMD owns stdin, stdout and stderr while it runs, and the terminal: it stays in this
+//! process group, so that the terminal's signals reach it as they would without the gate.
+//! What is said is said when it has ended, on stderr. Nothing stays behind: the programs
+//! go with this process, and daemons that CMD has left are named, not killed.
+
+mod child;
+mod collect;
+mod gate;
+mod output;
+mod suppress;
+mod user;
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::process;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::reporting::{filter_here, runtime, say};
+use super::trace::{Attach, attach};
+use crate::cli::RunArgs;
+use crate::clock::Clock;
+use crate::diagnostics;
+use crate::driver::{Driver, Ends, Only, Parts, Stop};
+use crate::enrich::{Enricher, Options};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::kernel::family::Family;
+use crate::kernel::load::Served;
+use crate::kernel::plan::CannotTrace;
+use crate::report::{Reporter, Summary};
+use crate::stack::Stacks;
+use child::{Command, How};
+use collect::{Collected, Collector};
+use gate::Rules;
+use output::Outputs;
+use suppress::Suppressions;
+
+/// What has been stuck for less when its process ends does not count: a client whose
+/// server closed a moment before it ended has had no time to close.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// Runs the command; its exit code if not 0, else 1 if it leaked.
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    diagnostics::start(args.report.verbose);
+    // Everything that can be wrong with the arguments is found before anything runs.
+    let filter = filter_here(&args.report.filter)?;
+    let suppressions = match &args.suppressions {
+        Some(path) => Suppressions::open(path, args.update_baseline)?,
+        None => Suppressions::default(),
+    };
+    let command = Command::new(&args.command, args.user.as_deref())?;
+    let outputs = Outputs::open(args, command.user())?;
+    in_first_pid_namespace()?;
+    // Before any thread is started: they inherit what is blocked.
+    let signals = child::Signals::take_over()?;
+    runtime()?.block_on(gate(args, filter, suppressions, command, outputs, signals))
+}
+
+async fn gate(
+    args: &RunArgs,
+    filter: crate::filter::Filter,
+    mut suppressions: Suppressions,
+    command: Command,
+    outputs: Outputs,
+    signals: child::Signals,
+) -> Result<Exit, Failure> {
+    let wanted =
+        Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: true };
+    let (mut loaded, source) = attach(&wanted, &filter)?;
+    let mut family = loaded.family()?;
+    let degraded: Vec<String> = loaded.served.iter().filter_map(Served::degraded).collect();
+    let stacks =
+        Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
+    let mut enricher = Enricher::new(Options::default())
+        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    if let Some(files) = loaded.task_files.take() {
+        enricher.use_task_files(files);
+    }
+    let rules = Rules {
+        threshold: args.report.threshold(),
+        least: if args.strict_exit { Duration::ZERO } else { args.report.threshold().min(LEAST) },
+        strict: args.strict_exit,
+        allow_unknown: args.report.allow_unknown,
+    };
+    let collected = Rc::new(RefCell::new(Collected::default()));
+    let mut child = started_in(&mut family, command, signals)?;
+    let family = Rc::new(family);
+    let driver = Driver::new(Parts {
+        loaded: Some(loaded),
+        source: Some(source),
+        enricher,
+        stacks,
+        reporter: Reporter::new(vec![Box::new(Collector(Rc::clone(&collected)))]),
+        filter,
+        threshold: args.report.threshold().min(LEAST),
+        ends: Ends::BySignal,
+        degraded,
+        recorder: None,
+        only: Some(Only { family: Rc::clone(&family), least: rules.least }),
+    });
+    let (mut stop, ended) = Stop::by_hand();
+    let (how, (summary, written)) = tokio::join!(
+        async {
+            let how = child.wait().await;
+            ended.notify_one();
+            how
+        },
+        driver.run(&mut stop)
+    );
+    let how = how?;
+    written.map_err(|error| Failure::new(format!("the trace ended early: {error}")))?;
+
+    let outcome = gate::decide(&collected.borrow(), rules, Clock::mono_now(), &mut suppressions);
+    if args.update_baseline {
+        suppressions.update(&outcome.counted)?;
+    }
+    let Summary { mut totals, .. } = summary;
+    // What ended with its process is reported from here on.
+    totals.threshold = rules.least;
+    outputs.write(args, &outcome, &collected.borrow(), totals)?;
+    for line in suppressions.remarks() {
+        say(&line);
+    }
+    left_running(&family);
+    let stuck = outcome.counted.len();
+    let failed = stuck > args.max && !args.update_baseline;
+    let exit = match how {
+        How::Code(0) if failed => Exit::Stuck,
+        How::Code(0) => Exit::Fine,
+        how => Exit::Command(how.status()),
+    };
+    say(&last_line(&args.command[0], how, &outcome, args.max, exit));
+    Ok(exit)
+}
+
+/// Starts the command as the only member.
+fn started_in(
+    family: &mut Family,
+    command: Command,
+    signals: child::Signals,
+) -> Result<child::Running, Failure> {
+    let cannot = |error| Failure::new(format!("the command cannot be followed: {error}"));
+    family.admit(process::id()).map_err(cannot)?;
+    let started = command.start(signals);
+    family.dismiss(process::id()).map_err(cannot)?;
+    started
+}
+
+/// The kernel side counts processes as the first namespace does.
+fn in_first_pid_namespace() -> Result<(), CannotTrace> {
+    if crate::enrich::holders::in_first_pid_namespace() {
+        return Ok(());
+    }
+    Err(CannotTrace {
+        what: "this is not the first pid namespace: a command started here cannot be followed".into(),
+        hint: "start it outside of the container, or the container with --pid=host".into(),
+    })
+}
+
+/// Names what the command has left running.
+fn left_running(family: &Family) {
+    let left = family.members().into_iter().filter_map(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (head, state) = stat.rsplit_once(") ")?;
+        let (_, comm) = head.split_once(" (")?;
+        // One that has ended is left by its parent, not by the command.
+        (!state.starts_with(['Z', 'X'])).then(|| format!("{}[{pid}]", crate::report::escape::escape(comm)))
+    });
+    let left: Vec<_> = left.collect();
+    if !left.is_empty() {
+        say(&format!("left running by the command: {}", left.join(", ")));
+    }
+}
+
+/// Which case it was.
+fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: Exit) -> String {
+    let name = name.to_string_lossy();
+    let name = crate::report::escape::escape(&name);
+    let stuck = match (outcome.counted.len(), outcome.causes()) {
+        (0, _) => "no socket leaked".to_owned(),
+        (1, _) => "1 socket leaked".to_owned(),
+        (n, 1) => format!("{n} sockets leaked, of 1 cause"),
+        (n, causes) => format!("{n} sockets leaked, of {causes} causes"),
+    };
+    let suppressed = match outcome.suppressed {
+        0 => String::new(),
+        n => format!(", {n} more suppressed"),
+    };
+    let max = if max > 0 { format!(" (at most {max} allowed)") } else { String::new() };
+    format!("{name} {how}; {stuck}{suppressed}{max}; exit {}", exit.code())
+}

@@ -1,0 +1,130 @@
+//! Where the report goes: stderr or a file, a JUnit file, annotations.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::collect::Collected;
+use super::gate::{Outcome, Reported};
+use super::user::User;
+use crate::cli::{OutputFormat, RunArgs};
+use crate::clock::Clock;
+use crate::error::Failure;
+use crate::report::{
+    JsonSink, Notice, Report, Reporter, Sink, Style, TextOptions, TextSink, Totals, annotations,
+    color_choice, junit,
+};
+
+/// The open files.
+pub(super) struct Outputs {
+    report: Option<File>,
+    junit: Option<File>,
+}
+
+impl Outputs {
+    /// Opens them before the command starts: a wrong path costs no test run. What is new
+    /// belongs to `user`.
+    pub(super) fn open(args: &RunArgs, user: Option<&User>) -> Result<Self, Failure> {
+        let open = |option: &str, path: &Path| {
+            let cannot = |error| Failure::new(format!("{option} {}: {error}", path.display()));
+            let new = OpenOptions::new().write(true).create_new(true).open(path);
+            match (new, user) {
+                (Ok(file), Some(user)) => user.own(&file).map(|()| file).map_err(cannot),
+                (Ok(file), None) => Ok(file),
+                (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    OpenOptions::new().write(true).truncate(true).open(path).map_err(cannot)
+                }
+                (Err(error), _) => Err(cannot(error)),
+            }
+        };
+        Ok(Self {
+            report: args.report_file.as_deref().map(|path| open("--report", path)).transpose()?,
+            junit: args.junit.as_deref().map(|path| open("--junit", path)).transpose()?,
+        })
+    }
+
+    /// Writes everything.
+    pub(super) fn write(
+        self,
+        args: &RunArgs,
+        outcome: &Outcome,
+        collected: &Collected,
+        totals: Totals,
+    ) -> Result<(), Failure> {
+        let cannot = |error| Failure::new(format!("cannot write the report: {error}"));
+        let counted: Vec<_> = outcome.counted.iter().map(|reported| &*reported.finding).collect();
+        if let Some(mut file) = self.junit {
+            junit::write(&mut file, &counted).map_err(cannot)?;
+        }
+        if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+            // The runner reads them on either stream.
+            annotations::write(&mut io::stderr(), &counted).map_err(cannot)?;
+        }
+        let to_file = self.report.is_some();
+        if !to_file && counted.is_empty() && outcome.others.is_empty() && collected.notices.is_empty() {
+            return Ok(());
+        }
+        let sink = sink(args, self.report, totals.threshold);
+        let with_ends = args.report.output == OutputFormat::Json;
+        write(sink, with_ends, outcome, collected, totals).map_err(cannot)
+    }
+}
+
+/// `with_ends`: what has ended is said to have. (In text that would hide it among the
+/// causes of which nothing is left.)
+fn write(
+    sink: Box<dyn Sink>,
+    with_ends: bool,
+    outcome: &Outcome,
+    collected: &Collected,
+    totals: Totals,
+) -> io::Result<()> {
+    let mut reporter = Reporter::new(vec![sink]);
+    let (clock, now) = (Clock::read(), totals.ended);
+    for notice in &collected.notices {
+        let Notice { level, text, hint } = notice.clone();
+        reporter.report(Report::Notice(Notice { level, text, hint }), &clock, now)?;
+    }
+    for Reported { finding, release } in outcome.counted.iter().chain(&outcome.others) {
+        let ghost = finding.suspect.kind != crate::tracker::SuspectKind::Stuck;
+        let report = if ghost { Report::Ghost(finding.clone()) } else { Report::Stuck(finding.clone()) };
+        reporter.report(report, &clock, now)?;
+        if let (true, Some(release)) = (with_ends, release) {
+            reporter.report(Report::Released(release.clone()), &clock, now)?;
+        }
+    }
+    reporter.finish(totals, &clock).1
+}
+
+/// The sink that the options ask for.
+fn sink(args: &RunArgs, file: Option<File>, threshold: Duration) -> Box<dyn Sink> {
+    let style = match &file {
+        Some(_) => Style { color: false, width: 99 },
+        None => Style {
+            color: color_choice(
+                args.report.color,
+                io::IsTerminal::is_terminal(&io::stderr()),
+                std::env::var("NO_COLOR").ok().as_deref(),
+            ),
+            width: 99,
+        },
+    };
+    let out: Box<dyn Write> = match file {
+        Some(file) => Box::new(io::BufWriter::new(file)),
+        None => Box::new(io::stderr()),
+    };
+    match args.report.output {
+        OutputFormat::Json => Box::new(JsonSink::new(out, args.report.group)),
+        OutputFormat::Text => {
+            let options = TextOptions {
+                style,
+                threshold,
+                group: !args.report.no_group,
+                limit: args.report.limit,
+                interval: None,
+            };
+            Box::new(TextSink::new(out, Box::new(io::stderr()), options))
+        }
+    }
+}

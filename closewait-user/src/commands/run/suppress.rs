@@ -1,0 +1,266 @@
+//! Known leaks: a file of patterns, one leak a line.
+//!
+//! ```text
+//! # The pool of the payment client, until it is replaced.
+//! frame:*HttpPool.lease* remote:10.0.0.9:443
+//! comm:"my server" verdict:IDLE_POOL
+//! cause:b1946ac9
+//! ```
+//!
+//! The terms of a line must all hold. In a pattern `*` is any text; a value with blanks
+//! stands in double quotes. `#` begins a comment.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::gate::Reported;
+use crate::error::Failure;
+use crate::report::{CauseId, Finding};
+use crate::verdict::Frame;
+
+/// Larger than any list that people read.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The file.
+#[derive(Default, Debug)]
+pub(super) struct Suppressions {
+    path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// A line.
+#[derive(Debug)]
+struct Entry {
+    line: usize,
+    text: String,
+    terms: Vec<(Key, String)>,
+    used: u64,
+}
+
+/// What a pattern is held against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Key {
+    /// The function or the module of any frame.
+    Frame,
+    /// The name of the owner or the opener.
+    Comm,
+    /// `ADDRESS:PORT` of the remote end.
+    Remote,
+    /// The verdict's code.
+    Verdict,
+    /// The cause's id.
+    Cause,
+}
+
+impl Suppressions {
+    /// Reads the file, which may be missing if it is `to_be_written`.
+    pub(super) fn open(path: &Path, to_be_written: bool) -> Result<Self, Failure> {
+        let cannot = |what: String| Failure::new(format!("--suppressions {}: {what}", path.display()));
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if to_be_written && error.kind() == ErrorKind::NotFound => {
+                return Ok(Self { path: path.to_owned(), entries: Vec::new() });
+            }
+            Err(error) => return Err(cannot(error.to_string())),
+        };
+        let mode = file.metadata().map_err(|error| cannot(error.to_string()))?.permissions().mode();
+        if mode & 0o002 != 0 {
+            return Err(cannot("everybody may write to it".into()).hint("chmod o-w the file: it hides leaks"));
+        }
+        let mut text = String::new();
+        let read = file.by_ref().take(FILE_MAX + 1).read_to_string(&mut text);
+        if read.map_err(|error| cannot(error.to_string()))? as u64 > FILE_MAX {
+            return Err(cannot("it is larger than 1 MiB".into()));
+        }
+        let entries = parse(&text).map_err(|(line, what)| cannot(format!("line {line}: {what}")))?;
+        Ok(Self { path: path.to_owned(), entries })
+    }
+
+    /// Whether a leak is known; marks what it is known by.
+    pub(super) fn suppress(&mut self, finding: &Finding) -> bool {
+        let mut known = false;
+        for entry in &mut self.entries {
+            if entry.terms.iter().all(|(key, pattern)| holds(*key, pattern, finding)) {
+                entry.used += 1;
+                known = true;
+            }
+        }
+        known
+    }
+
+    /// What was suppressed by which line, and what is not needed any more.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let of = |entry: &Entry| format!("{}:{}: {}", self.path.display(), entry.line, entry.text);
+        self.entries
+            .iter()
+            .map(|entry| match entry.used {
+                0 => format!("{}: suppresses nothing", of(entry)),
+                n => format!("{}: suppressed {n}", of(entry)),
+            })
+            .collect()
+    }
+
+    /// Adds the causes of what leaked to the file.
+    pub(super) fn update(&self, counted: &[Reported]) -> Result<(), Failure> {
+        let mut causes = BTreeMap::<CauseId, (&Finding, u32)>::new();
+        for reported in counted {
+            causes.entry(reported.finding.cause).or_insert((&reported.finding, 0)).1 += 1;
+        }
+        if causes.is_empty() {
+            return Ok(());
+        }
+        let cannot = |error| Failure::new(format!("--update-baseline {}: {error}", self.path.display()));
+        let mut text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(cannot(error)),
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        for (cause, (finding, sockets)) in causes {
+            let who = finding.owner().known().map_or("unknown", |owner| owner.comm.as_str());
+            let who = crate::report::escape::escape(who);
+            let _ = writeln!(text, "cause:{cause} # {} of {who}, {sockets}", finding.verdict.code);
+        }
+        fs::write(&self.path, text).map_err(cannot)
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
+    let mut entries = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let terms = words(text).and_then(|words| words.iter().map(|word| term(word)).collect());
+        let terms: Vec<_> = terms.map_err(|what| (line, what))?;
+        if !terms.is_empty() {
+            entries.push(Entry { line, text: text.trim().to_owned(), terms, used: 0 });
+        }
+    }
+    Ok(entries)
+}
+
+/// The words of a line, without quotes and up to a comment.
+fn words(line: &str) -> Result<Vec<String>, String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            // Within a word it is a part of it.
+            '#' if !quoted && word.is_empty() => break,
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if quoted {
+        return Err("a quote is not closed".into());
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    Ok(words)
+}
+
+fn term(word: &str) -> Result<(Key, String), String> {
+    let (key, pattern) = word.split_once(':').unwrap_or((word, ""));
+    let key = match key {
+        "frame" => Key::Frame,
+        "comm" => Key::Comm,
+        "remote" => Key::Remote,
+        "verdict" => Key::Verdict,
+        "cause" => Key::Cause,
+        other => return Err(format!("{other:?} is none of frame:, comm:, remote:, verdict:, cause:")),
+    };
+    if pattern.is_empty() {
+        return Err(format!("{word:?} has no pattern"));
+    }
+    Ok((key, pattern.to_owned()))
+}
+
+fn holds(key: Key, pattern: &str, finding: &Finding) -> bool {
+    let evidence = &finding.evidence;
+    let opener = evidence.opener.known();
+    match key {
+        Key::Frame => {
+            let eof = evidence.eof_read.known().and_then(Option::as_ref);
+            let stacks = [opener.map(|opener| &opener.stack), eof.map(|eof| &eof.stack)];
+            let frames = stacks.into_iter().flatten().filter_map(|stack| stack.known()).flatten();
+            let named = |frame: &Frame| {
+                [&frame.symbol, &frame.module].into_iter().flatten().any(|name| matches(pattern, name))
+            };
+            frames.into_iter().any(named)
+        }
+        Key::Comm => {
+            let owner = finding.owner().known().map(|owner| owner.comm.as_str());
+            let opener = opener.map(|opener| opener.task.comm.as_str());
+            owner.into_iter().chain(opener).any(|comm| matches(pattern, comm))
+        }
+        Key::Remote => matches(pattern, &finding.suspect.tuple.remote.to_string()),
+        Key::Verdict => matches(pattern, finding.verdict.code.name()),
+        Key::Cause => matches(pattern, &finding.cause.to_string()),
+    }
+}
+
+/// Whether the whole text fits a pattern in which `*` is any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut rest = rest;
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text() {
+        for (pattern, text, fits) in [
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+            ("*", "", true),
+            ("a*", "a", true),
+            ("*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*c", "ab", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("ab*ba", "aba", false),
+            ("*HttpPool.lease*", "com.x.HttpPool.lease()", true),
+            ("10.0.0.*:443", "10.0.0.9:443", true),
+            ("10.0.0.*:443", "10.0.0.9:4433", false),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn lines_have_terms_quotes_and_comments() {
+        let text = "# all of it\n\n  comm:\"my server\" verdict:IDLE_POOL # why\nframe:a#b\n";
+        let entries = parse(text).unwrap();
+        let terms: Vec<_> = entries.iter().map(|entry| (entry.line, entry.terms.clone())).collect();
+        assert_eq!(
+            terms,
+            [
+                (3, vec![(Key::Comm, "my server".to_owned()), (Key::Verdict, "IDLE_POOL".to_owned())]),
+                (4, vec![(Key::Frame, "a#b".to_owned())]),
+            ]
+        );
+        for (bad, line) in [("x:1", 1), ("\ncomm:", 2), ("comm:\"a", 1), ("comm", 1)] {
+            assert_eq!(parse(bad).unwrap_err().0, line, "{bad}");
+        }
+    }
+}

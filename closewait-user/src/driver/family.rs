@@ -1,0 +1,202 @@
+//! With `run`: only sockets of the command's processes count, and those that end with
+//! their process get a last verdict, from what the kernel side sent with the end and
+//! what was known before.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::decode::{self, Memory};
+use crate::fact::Fact;
+use crate::item::{DiagSocket, Ended, SkAddr, Timer};
+use crate::kernel::family::Family;
+use crate::report::{Finding, owner};
+use crate::tcp::{State, Tuple};
+use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind};
+use crate::verdict::{Evidence, Look, ProcessEnd};
+
+/// The drains of a short-lived command must not miss its processes.
+pub(super) const DRAIN_EVERY: Duration = Duration::from_millis(20);
+
+/// What `run` adds to the driver.
+pub(super) struct Kin {
+    family: Rc<Family>,
+    /// A socket that had been in CLOSE_WAIT, or a ghost, for less when its process
+    /// ended does not count.
+    least: Duration,
+    /// The end that the next record is about.
+    announced: Option<Box<Ended>>,
+    /// Lives that ended with their process.
+    ended: HashMap<SocketId, Box<Ended>>,
+    /// What was found out about sockets that have not ended.
+    known: HashMap<SocketId, Evidence>,
+    /// Those that closed with a file on them while their process ran, and from which state.
+    ghosts: HashMap<SocketId, State>,
+}
+
+/// A socket at the end of its process, before the verdict.
+pub(super) struct LastWord {
+    pub(super) suspect: Suspect,
+    pub(super) evidence: Evidence,
+    pub(super) memory: Memory,
+}
+
+impl Kin {
+    pub(super) fn new(family: Rc<Family>, least: Duration) -> Self {
+        Self {
+            family,
+            least,
+            announced: None,
+            ended: HashMap::new(),
+            known: HashMap::new(),
+            ghosts: HashMap::new(),
+        }
+    }
+
+    /// The next record is about this end.
+    pub(super) fn announce(&mut self, ended: &Ended) {
+        self.announced = Some(Box::new(ended.clone()));
+    }
+
+    /// A record about the socket at `sk` had these outcomes.
+    pub(super) fn join(&mut self, sk: SkAddr, outcomes: &[Outcome]) {
+        let ended = self.announced.take().filter(|ended| ended.sk == sk);
+        for outcome in outcomes {
+            match (outcome, &ended) {
+                (
+                    Outcome::Released(Released { id, .. }) | Outcome::GhostEnded { ghost: id, .. },
+                    Some(ended),
+                ) => {
+                    self.ended.insert(*id, ended.clone());
+                }
+                // One whose process ends with unread data goes this way too, and is no ghost.
+                (Outcome::ClosedWithFile { ghost, from, .. }, None) => {
+                    self.ghosts.insert(*ghost, *from);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether this life ended with its process.
+    pub(super) fn has_ended(&self, id: SocketId) -> bool {
+        self.ended.contains_key(&id)
+    }
+
+    /// A socket that is over: nothing more is kept of it.
+    pub(super) fn forget(&mut self, id: SocketId) {
+        self.ended.remove(&id);
+        self.known.remove(&id);
+        self.ghosts.remove(&id);
+    }
+
+    /// Whether a finding is about a socket of the command: a member opened it (others
+    /// are not remembered), or has it or its listener. Keeps what is known if it is.
+    pub(super) fn wants(&mut self, finding: &Finding) -> bool {
+        let evidence = &finding.evidence;
+        let ours = evidence.opener.known().is_some()
+            || owner(evidence).known().is_some_and(|owner| self.family.contains(owner.pid));
+        if ours {
+            self.known.insert(finding.suspect.id, evidence.clone());
+        }
+        ours
+    }
+
+    /// What was found out about a socket that waits for its verdict: its process may end
+    /// before that.
+    pub(super) fn keep(&mut self, id: SocketId, evidence: &Evidence) {
+        self.known.entry(id).or_insert_with(|| evidence.clone());
+    }
+
+    /// The last word about a life in CLOSE_WAIT that ended with its process, if it
+    /// counts; `gathered` is what its judge has found out so far.
+    pub(super) fn at_exit(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
+        let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = released.since;
+        let suspect = suspect(released, SuspectKind::Stuck);
+        let stayed = released.at.since(entered);
+        let ended = self.ended.get(&released.id).filter(|_| stayed >= self.least)?.clone();
+        let mut evidence = self.evidence(released.id, gathered, &ended);
+        let inode = evidence.looks.last().map_or(ended.inode, |look| look.socket.inode);
+        let socket = last_look(released.tuple, inode, &ended, evidence.looks.last());
+        evidence.looks.push(Look { at: ended.at, socket });
+        Some(last_word(suspect, evidence, &ended))
+    }
+
+    /// The same of a ghost, which is since its CLOSE.
+    pub(super) fn ghost_at_exit(&mut self, ghost: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
+        let Since::Seen(closed) = ghost.since else { return None };
+        let from = *self.ghosts.get(&ghost.id)?;
+        let stayed = ghost.at.since(closed);
+        let ended = self.ended.get(&ghost.id).filter(|_| stayed >= self.least)?.clone();
+        let suspect = suspect(ghost, SuspectKind::Ghost { closed, from });
+        let evidence = self.evidence(ghost.id, gathered, &ended);
+        Some(last_word(suspect, evidence, &ended))
+    }
+
+    /// What is known of a socket that ended so.
+    fn evidence(&mut self, id: SocketId, gathered: Option<Evidence>, ended: &Ended) -> Evidence {
+        // What was seen before it was accepted says nothing about its end.
+        let fits = |evidence: &Evidence| {
+            ended.inode == 0 || evidence.looks.iter().all(|look| look.socket.inode == ended.inode)
+        };
+        let why = || format!("its process has ended: {}[{}]", ended.by.comm, ended.by.pid);
+        let before = gathered.or_else(|| self.known.remove(&id)).filter(fits);
+        let mut evidence = before.unwrap_or_else(|| {
+            let mut evidence = Evidence::unknown();
+            evidence.listener =
+                if ended.inode == 0 { Fact::Unknown(why()) } else { Fact::unknown("it was accepted") };
+            evidence.holders = Fact::Unknown(why());
+            evidence
+        });
+        // Nobody was found because the holder had ended already.
+        if evidence.holders.known().is_some_and(Vec::is_empty) && ended.inode != 0 {
+            evidence.holders = Fact::Unknown(why());
+        }
+        evidence
+    }
+}
+
+fn suspect(life: &Released, kind: SuspectKind) -> Suspect {
+    Suspect {
+        id: life.id,
+        sk: None,
+        netns: life.netns,
+        tuple: life.tuple,
+        kind,
+        since: life.since,
+        not_before: life.not_before,
+        mptcp: false,
+        tainted: false,
+        missed: false,
+    }
+}
+
+fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended) -> LastWord {
+    let memory = decode::memory(&ended.remembered, &suspect.tuple).unwrap_or_default();
+    let seen = matches!(suspect.since, Since::Seen(_)) && memory.opening.is_some();
+    let written = if seen {
+        Fact::Known(ended.written)
+    } else {
+        Fact::unknown("how far it had written when the FIN came was not seen")
+    };
+    evidence.ended = Some(ProcessEnd { task: ended.by.clone(), written });
+    LastWord { suspect, evidence, memory }
+}
+
+/// The socket as it was when its process ended.
+fn last_look(tuple: Tuple, inode: u64, ended: &Ended, before: Option<&Look>) -> DiagSocket {
+    let before = before.map(|look| &look.socket);
+    DiagSocket {
+        tuple,
+        mptcp: false,
+        state: State::CloseWait,
+        inode,
+        cookie: before.and_then(|socket| socket.cookie),
+        uid: before.map_or(0, |socket| socket.uid),
+        recv_q: ended.unread,
+        send_q: ended.unsent,
+        timer: Timer::Off,
+        retrans: 0,
+        tcp: None,
+    }
+}

@@ -1,0 +1,343 @@
+//! `run`: the leak gate around a command.
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use closewait_trace::clock::Clock;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::bpf::{are_gone, programs_of};
+use super::lines::Lines;
+use super::netns::Netns;
+use super::scenario::{Scenario, programs};
+use super::schema;
+use super::tool::binary;
+use super::waiting::{Deadline, show, until};
+
+/// A command in the gate.
+struct Gate {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// What came of it.
+struct Passed {
+    status: ExitStatus,
+    printed: Vec<String>,
+    talk: Vec<String>,
+}
+
+impl Gate {
+    /// Runs `words` in `net`.
+    fn around(net: &Netns, options: &[&str], words: &[&str]) -> Self {
+        Self::spawn(net.command(binary()).arg("run").args(options).arg("--").args(words))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = Lines::of(child.stdout.take().expect("piped"));
+        let stderr = Lines::of(child.stderr.take().expect("piped"));
+        Self { stdin: child.stdin.take(), child, stdout, stderr }
+    }
+
+    /// The command's next line.
+    fn hear(&self) -> String {
+        self.stdout.next(Deadline::patient()).expect("the command says something")
+    }
+
+    /// Waits for its end; the command's input ends.
+    fn end(mut self) -> Passed {
+        drop(self.stdin.take());
+        let status = until("the end of the gate", || self.child.try_wait().expect("our own child"));
+        let (printed, talk) = (self.stdout.rest(), self.stderr.rest());
+        assert!(!talk.iter().any(|line| line.contains("panicked")), "{}", talk.join("\n"));
+        Passed { status, printed, talk }
+    }
+}
+
+impl Passed {
+    fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "{}", self.talk.join("\n"));
+        let last = self.talk.last().expect("a last line");
+        assert!(last.starts_with("closewait-trace: ") && last.ends_with(&format!("exit {code}")), "{last}");
+        self
+    }
+
+    fn said(&self, words: &str) -> &Self {
+        assert!(
+            self.talk.iter().any(|line| line.contains(words)),
+            "no {words:?} in\n{}",
+            self.talk.join("\n")
+        );
+        self
+    }
+}
+
+/// A file that goes with the test.
+struct Scrap(PathBuf);
+
+impl Scrap {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("it was written")
+    }
+}
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Runs `leaky_server` in the gate until its clients, which are outside, have closed;
+/// then it ends without closing what it was told to leak.
+fn server(options: &[&str], leaks: &[&str]) -> Passed {
+    let net = Netns::new();
+    let program = programs().join("leaky_server");
+    let gate = Gate::around(&net, options, &[&[program.to_str().expect("text")], leaks].concat());
+    let ready = gate.hear();
+    let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
+    let all: usize = leaks.iter().filter_map(|word| word.parse::<usize>().ok()).sum();
+    let client = ["--port", port, "--first", "--close", &all.to_string()];
+    Scenario::start(&net, "leaky_client", &client).done();
+    while !gate.hear().starts_with("done") {}
+    stay();
+    gate.end()
+}
+
+/// How long sockets are in CLOSE_WAIT here before their process ends: that they were is
+/// what the gate goes by.
+fn stay() {
+    let until_then = Clock::mono_now() + Duration::from_millis(800);
+    until("sockets have been in CLOSE_WAIT for a while", || (Clock::mono_now() >= until_then).then_some(()));
+}
+
+/// One millisecond of CLOSE_WAIT is enough for these.
+const SHORT: [&str; 2] = ["--threshold", "1ms"];
+
+#[test]
+fn a_leak_fails_and_none_passes() {
+    let leaked = server(&SHORT, &["--leak", "3", "--close", "2"]);
+    leaked.exits(1).said("3 sockets leaked, of 1 cause").said("EOF_IGNORED").said("accept_and_forget");
+    server(&SHORT, &["--leak", "0", "--close", "5"]).exits(0).said("no socket leaked");
+}
+
+#[test]
+fn what_leaked_is_known_by_suppressions_and_maxima() {
+    let known = Scrap::new("known");
+    std::fs::write(&known.0, "# ours\nframe:*accept_and_forget* comm:leaky_server\nframe:nothing\n")
+        .expect("written");
+    let leaks = ["--leak", "3"];
+    let with = |more: &[&str]| server(&[&SHORT, more].concat(), &leaks);
+    with(&["--suppressions", known.path()])
+        .exits(0)
+        .said("3 more suppressed")
+        .said(":2: frame:*accept_and_forget* comm:leaky_server: suppressed 3")
+        .said(":3: frame:nothing: suppresses nothing");
+    with(&["--max", "3"]).exits(0).said("(at most 3 allowed)");
+    with(&["--max", "2"]).exits(1);
+    let baseline = Scrap::new("baseline");
+    with(&["--suppressions", baseline.path(), "--update-baseline"]).exits(0);
+    assert!(baseline.text().starts_with("cause:"), "{}", baseline.text());
+    // The cause has the same id in another run, on another port.
+    with(&["--suppressions", baseline.path()]).exits(0).said("3 more suppressed");
+}
+
+#[test]
+fn a_file_that_everybody_may_write_hides_no_leak() {
+    let known = Scrap::new("open");
+    std::fs::write(&known.0, "frame:*\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&known.0, mode).expect("our own file");
+    let net = Netns::new();
+    let passed = Gate::around(&net, &["--suppressions", known.path()], &["true"]).end();
+    assert_eq!(passed.status.code(), Some(2));
+    passed.said("everybody may write to it");
+}
+
+#[test]
+fn reports_go_where_they_were_asked_to() {
+    let (json, junit) = (Scrap::new("json"), Scrap::new("junit"));
+    let options = [&SHORT[..], &["-o", "json", "--report", json.path(), "--junit", junit.path()]].concat();
+    let passed = server(&options, &["--leak", "2"]);
+    passed.exits(1);
+    assert_eq!(passed.talk.len(), 1, "{}", passed.talk.join("\n"));
+    let lines: Vec<Value> = json.text().lines().map(schema::parse).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("stuck").len(), of("released").len(), of("summary").len()), (2, 2, 1));
+    for line in of("released") {
+        assert_eq!(line["how"], "exited", "{line}");
+    }
+    let text = junit.text();
+    assert!(text.contains(r#"failures="1""#) && text.contains("accept_and_forget"), "{text}");
+}
+
+#[test]
+fn annotations_are_written_where_they_are_read() {
+    let net = Netns::new();
+    let program = programs().join("leaky_server");
+    let mut command = net.command(binary());
+    command.env("GITHUB_ACTIONS", "true").args(["run", "-t", "1ms", "--"]).arg(program).args(["--leak", "1"]);
+    let gate = Gate::spawn(&mut command);
+    let port =
+        gate.hear().split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port").to_owned();
+    Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "1"]).done();
+    while !gate.hear().starts_with("done") {}
+    stay();
+    gate.end().exits(1).said("::error ").said("title=closewait-trace EOF_IGNORED::1 socket of leaky_server[");
+}
+
+#[test]
+fn the_command_ends_as_it_would_without() {
+    let net = Netns::new();
+    for code in [0, 1, 2, 5, 76, 77, 126, 127, 128, 200, 255] {
+        Gate::around(&net, &[], &["sh", "-c", &format!("exit {code}")]).end().exits(code);
+    }
+    for (signal, code) in [("TERM", 143), ("KILL", 137), ("INT", 130), ("SEGV", 139)] {
+        let passed = Gate::around(&net, &[], &["sh", "-c", &format!("ulimit -c 0; kill -{signal} $$")]).end();
+        passed.exits(code).said(&format!("was killed by SIG{signal}"));
+        assert_eq!(passed.status.signal(), None);
+    }
+    let passed = Gate::around(&net, &[], &["/nowhere/to/be/found"]).end();
+    assert_eq!(passed.status.code(), Some(2));
+    passed.said("cannot start /nowhere/to/be/found");
+}
+
+#[test]
+fn what_it_prints_is_its_own() {
+    let net = Netns::new();
+    let mut bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    bytes.extend(b"no newline at the end");
+    let mut command = net.command(binary());
+    command
+        .args(["run", "-v", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let sent = bytes.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&sent).expect("it reads"));
+    let output = child.wait_with_output().expect("our own child");
+    writer.join().expect("it writes");
+    assert!(output.status.success() && output.stdout == bytes, "{} bytes", output.stdout.len());
+}
+
+#[test]
+fn signals_reach_the_command() {
+    let net = Netns::new();
+    for name in ["HUP", "INT", "TERM", "USR1", "USR2", "WINCH"] {
+        let script = format!("trap 'echo got; exit 3' {name}; echo ready; while :; do sleep 0.02; done");
+        let gate = Gate::around(&net, &[], &["sh", "-c", &script]);
+        assert_eq!(gate.hear(), "ready");
+        let signal = match name {
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "TERM" => Signal::TERM,
+            "USR1" => Signal::USR1,
+            "USR2" => Signal::USR2,
+            _ => Signal::WINCH,
+        };
+        kill_process(Pid::from_child(&gate.child), signal).expect("it runs");
+        let passed = gate.end();
+        passed.exits(3);
+        assert_eq!(passed.printed, ["got"], "SIG{name}");
+    }
+}
+
+#[test]
+fn a_stopped_command_is_continued() {
+    let net = Netns::new();
+    let gate = Gate::around(&net, &[], &["sh", "-c", "echo $$; kill -STOP $$; echo on; exit 4"]);
+    let pid = gate.hear();
+    until("the command stops", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    });
+    kill_process(Pid::from_child(&gate.child), Signal::CONT).expect("it runs");
+    let passed = gate.end();
+    passed.exits(4);
+    assert_eq!(passed.printed, ["on"]);
+}
+
+#[test]
+fn descendants_count_and_strangers_do_not() {
+    let net = Netns::new();
+    // A stranger leaks beside the gate.
+    let stranger = Scenario::start(&net, "leaky_server", &["--leak", "2"]);
+    let port = stranger.port();
+    let client = Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "2"]);
+    client.done();
+    stranger.done();
+    Gate::around(&net, &SHORT, &["true"]).end().exits(0).said("no socket leaked");
+
+    // A daemon in a session of its own, of which nothing is heard any more, leaks.
+    let program = programs().join("leaky_client");
+    let server = Scenario::start(&net, "leaky_server", &["--first", "--leak", "0", "--close", "1"]);
+    let done = Scrap::new("daemon");
+    let script = format!(
+        "(sleep 1 | setsid {} --port {} --leak 1 > {} 2> /dev/null &); \
+         while ! grep -q done {}; do sleep 0.02; done; sleep 1.5",
+        program.display(),
+        server.port(),
+        done.path(),
+        done.path()
+    );
+    Gate::around(&net, &SHORT, &["sh", "-c", &script]).end().exits(1).said("1 socket leaked");
+}
+
+#[test]
+fn what_it_leaves_running_is_named() {
+    let net = Netns::new();
+    let script = "sleep 1000 < /dev/null > /dev/null 2> /dev/null & echo $!";
+    let gate = Gate::around(&net, &[], &["sh", "-c", script]);
+    let pid: i32 = gate.hear().parse().expect("a pid");
+    let passed = gate.end();
+    passed.exits(0).said(&format!("left running by the command: sleep[{pid}]"));
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it was left running");
+}
+
+#[test]
+fn it_runs_as_another_user() {
+    let net = Netns::new();
+    let gate = Gate::around(&net, &["--user", "nobody"], &["sh", "-c", "id -u; id -g; echo $USER"]);
+    let passed = gate.end();
+    passed.exits(0);
+    let ids = std::fs::read_to_string("/etc/passwd").expect("there are users");
+    let entry = ids.lines().find(|line| line.starts_with("nobody:")).expect("nobody is one");
+    let words: Vec<_> = entry.split(':').collect();
+    assert_eq!(passed.printed, [words[2], words[3], "nobody"]);
+}
+
+/// The programs of a gate go with it, and so does its process.
+#[test]
+fn nothing_stays_behind() {
+    let net = Netns::new();
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        let gate = Gate::around(&net, &[], &["sh", "-c", "echo on; read line; exit 0"]);
+        assert_eq!(gate.hear(), "on");
+        let programs = programs_of(gate.child.id());
+        assert!(!programs.is_empty());
+        all.extend(programs);
+        gate.end().exits(0);
+    }
+    show(&format!("10 gates in a row: {} programs in all", all.len()));
+    are_gone(&all);
+}
