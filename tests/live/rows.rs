@@ -119,9 +119,11 @@ const SEND_BLOCKED: Answer = stuck(&[says("SEND_BLOCKED", None)]);
 const PEER_GONE: Answer = stuck(&[says("PEER_GONE", HARMLESS)]);
 const NOT_ACCEPTED: Answer = stuck(&[says("NOT_ACCEPTED", LEAKS)]);
 const INHERITED: Answer = stuck(&[says("INHERITED", LEAKS)]);
-const IDLE_POOL: Answer = stuck(&[says("IDLE_POOL", None)]);
+/// On a slow machine the minute passes after which it is known to be bounded.
+const IDLE_POOL: Answer = stuck(&[says("IDLE_POOL", None), says("IDLE_POOL", HARMLESS)]);
 /// How long an older socket had been idle is known only as well as its age is.
-const IDLE_POOL_OR_NOT: Answer = stuck(&[says("IDLE_POOL", None), says("NOT_READING", None)]);
+const IDLE_POOL_OR_NOT: Answer =
+    stuck(&[says("IDLE_POOL", None), says("IDLE_POOL", HARMLESS), says("NOT_READING", None)]);
 
 const NOTHING: Answer = Answer { kind: Kind::Nothing, verdicts: &[], known_wrong: None };
 const LEAVES_NOTHING: Answer =
@@ -190,6 +192,8 @@ const fn if_not(says: Says) -> Says {
 
 const BLOCKED: Says = Says { also: &["UNHELD"], ..says("SEND_BLOCKED", None) };
 const IN_FLIGHT: Says = Says { evidence: "in flight to ", ..says("UNHELD", None) };
+/// Old kernels (5.10) list the files of a ring without their inodes.
+const UNHELD: Says = says("UNHELD", None);
 const REGISTERED: Says = Says { evidence: "registered with the io_uring of ", ..says("UNHELD", None) };
 
 /// Over loopback, all in one namespace.
@@ -247,8 +251,8 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     unheld(
         &always("io_uring registered", "unheld", &["uring"], EOF_CONSUMED),
-        stuck(&[REGISTERED]),
-        stuck(&[if_readable(REGISTERED), if_not(says("EOF_CONSUMED", None))]),
+        stuck(&[REGISTERED, UNHELD]),
+        stuck(&[if_readable(REGISTERED), if_readable(UNHELD), if_not(says("EOF_CONSUMED", None))]),
     ),
     unread("MPTCP", &["unread-data", "--mptcp"], "aborted"),
     haunts("ghost by RST", &["reset"], ghost(&[says("GHOST_RESET", LEAKS)])),
