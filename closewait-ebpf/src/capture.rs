@@ -39,8 +39,11 @@ const COPIES_PER_PATH: u8 = 3;
 
 /// Copies of one process, and of all, in [`WINDOW_NS`]. A copy costs some 6 us here and
 /// 200 us to be named; all of them fit into the ring if nobody reads it for a second.
-const PER_PROCESS: u32 = 32;
-const OVERALL: u32 = 128;
+const PER_PROCESS: u32 = 64;
+const OVERALL: u32 = 192;
+/// Of these, a copy of a path that has one already may take this part: a process that
+/// takes many paths at once (a Go program at its start took 17) gets one of each first.
+const AGAIN: u32 = 4;
 const WINDOW_NS: u64 = 1_000_000_000;
 
 /// The words that are hashed: 1 KiB.
@@ -132,7 +135,7 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
         let copies = PATHS.get(process | id as u64).copied().unwrap_or(0);
         if copies >= COPIES_PER_PATH {
             let _ = WORDS.insert(process | words as u64, id, 0);
-        } else if copy(entry, id, (pid_tgid >> 32) as u32) {
+        } else if copy(entry, id, (pid_tgid >> 32) as u32, copies == 0) {
             let _ = PATHS.insert(process | id as u64, copies + 1, 0);
         }
         id
@@ -274,11 +277,13 @@ unsafe fn read_shorter(words: *mut u8, sp: u64) -> bool {
 
 /// Copies the stack, unless there were too many copies lately.
 #[inline(always)]
-fn copy(entry: Entry, id: i32, tgid: u32) -> bool {
+fn copy(entry: Entry, id: i32, tgid: u32, first: bool) -> bool {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !may_copy(tgid, now) {
-        maps::count(counter::COPY_PUT_OFF);
+    if !may_copy(tgid, now, if first { 1 } else { AGAIN }) {
+        if first {
+            maps::count(counter::COPY_PUT_OFF);
+        }
         return false;
     }
     let mut word = 0_u64;
@@ -289,7 +294,7 @@ fn copy(entry: Entry, id: i32, tgid: u32) -> bool {
 }
 
 #[inline(always)]
-fn may_copy(tgid: u32, now: u64) -> bool {
+fn may_copy(tgid: u32, now: u64, part: u32) -> bool {
     if COPYING.get_ptr(tgid).is_none() {
         let _ = COPYING.insert(tgid, Window { began_ns: now, copies: 0, reserved: 0 }, 0);
     }
@@ -298,7 +303,7 @@ fn may_copy(tgid: u32, now: u64) -> bool {
     };
     // SAFETY: both live at least until this program ends. Counts lost between CPUs
     // let a few more through.
-    unsafe { within(own, now, PER_PROCESS) && within(all, now, OVERALL) }
+    unsafe { within(own, now, PER_PROCESS / part) && within(all, now, OVERALL / part) }
 }
 
 /// Whether one more copy is within `limit`, which it then counts to.

@@ -59,8 +59,8 @@ pub(crate) fn is_outsider() -> bool {
     FAMILY_ONLY.load() != 0 && !is_member(unsafe { bpf_get_current_task() })
 }
 
-/// Whether a socket is of no interest: no member opened it, and it has been accepted.
-/// (Whose listener one waits for that has not, userspace finds out.)
+/// Whether a socket is of no interest: no member is known to have opened it, and it has
+/// been accepted. (Whose listener one waits for that has not, userspace finds out.)
 #[inline(always)]
 pub(crate) fn is_foreign(sk: u64) -> bool {
     if FAMILY_ONLY.load() == 0 || SOCKETS.get_ptr(sk).is_some() {

@@ -116,7 +116,8 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return openers::opened(ctx, sk, via::CONNECT, -1);
     }
 
-    if family::is_foreign(sk) {
+    // Its opening may have been missed: what a member ends is the command's, too.
+    if family::is_foreign(sk) && family::is_outsider() {
         return 0;
     }
     // SAFETY: an integer.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::decode::{self, Memory};
 use crate::fact::Fact;
-use crate::item::{DiagSocket, Ended, SkAddr, Timer};
+use crate::item::{DiagSocket, Ended, SkAddr, Timer, Transition};
 use crate::kernel::family::Family;
 use crate::report::{Finding, owner};
 use crate::tcp::{State, Tuple};
@@ -17,6 +17,9 @@ use crate::verdict::{Evidence, Look, ProcessEnd};
 
 /// The drains of a short-lived command must not miss its processes.
 pub(super) const DRAIN_EVERY: Duration = Duration::from_millis(20);
+
+/// The generation of lives of which only the end was seen: no tracker gets so far.
+const STRAY: u32 = u32::MAX;
 
 /// What `run` adds to the driver.
 pub(super) struct Kin {
@@ -30,6 +33,8 @@ pub(super) struct Kin {
     ended: HashMap<SocketId, Box<Ended>>,
     /// What was found out about sockets that have not ended.
     known: HashMap<SocketId, Evidence>,
+    /// Lives of which only the end was seen.
+    strays: u32,
     /// Those that closed with a file on them while their process ran, and from which state.
     ghosts: HashMap<SocketId, State>,
 }
@@ -48,6 +53,7 @@ impl Kin {
             least,
             announced: None,
             ended: HashMap::new(),
+            strays: 0,
             known: HashMap::new(),
             ghosts: HashMap::new(),
         }
@@ -76,6 +82,30 @@ impl Kin {
                 _ => {}
             }
         }
+    }
+
+    /// An edge had these outcomes. Some: the socket left CLOSE_WAIT with its process, and
+    /// its entry was missed; a gate that kept silent about it would let a leak pass.
+    pub(super) fn join_edge(&mut self, edge: &Transition, outcomes: &[Outcome]) -> Option<Released> {
+        let known = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Released(_)));
+        let stray = self.announced.take_if(|ended| ended.sk == edge.sk && !known);
+        self.join(edge.sk, outcomes);
+        let ended = stray.filter(|_| edge.from == State::CloseWait)?;
+        self.strays += 1;
+        let id = SocketId::from_parts(self.strays, STRAY);
+        let opening = decode::memory(&ended.remembered, &edge.tuple).and_then(|memory| memory.opening);
+        self.ended.insert(id, ended);
+        Some(Released {
+            id,
+            netns: edge.netns,
+            tuple: edge.tuple,
+            since: Since::NoLaterThan(edge.at),
+            not_before: opening.map(|opening| opening.at),
+            at: edge.at,
+            to: Some(edge.to),
+            by: edge.by.clone(),
+            was_suspect: false,
+        })
     }
 
     /// Whether this life ended with its process.
@@ -112,7 +142,11 @@ impl Kin {
     /// counts; `gathered` is what its judge has found out so far.
     pub(super) fn at_exit(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
         let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = released.since;
-        let suspect = suspect(released, SuspectKind::Stuck);
+        let mut suspect = suspect(released, SuspectKind::Stuck);
+        suspect.missed = released.id.generation == STRAY;
+        let is_stray = released.id.generation == STRAY;
+        // What is known of a stray is only that it was not open before.
+        let entered = if is_stray { released.not_before.unwrap_or_default() } else { entered };
         let stayed = released.at.since(entered);
         let ended = self.ended.get(&released.id).filter(|_| stayed >= self.least)?.clone();
         let mut evidence = self.evidence(released.id, gathered, &ended);

@@ -354,7 +354,10 @@ impl Driver {
                 if let Some(kin) = kin {
                     match &item {
                         Item::Ended(ended) => kin.announce(ended),
-                        Item::Transition(transition) => kin.join(transition.sk, &outcomes[before..]),
+                        Item::Transition(transition) => {
+                            let stray = kin.join_edge(transition, &outcomes[before..]);
+                            outcomes.extend(stray.map(Outcome::Released));
+                        }
                         Item::Destroyed(destroyed) => kin.join(destroyed.sk, &outcomes[before..]),
                         _ => {}
                     }
