@@ -286,11 +286,7 @@ fn copy(entry: Entry, id: i32, tgid: u32, first: bool) -> bool {
         }
         return false;
     }
-    let mut word = 0_u64;
-    let last = entry.sp + (STACK_SHORT - 8) as u64;
-    // SAFETY: there is room for eight bytes; the helper checks the source.
-    let goes_on = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, last as *const _) } == 0;
-    if goes_on { send::<STACK_LONG>(entry, id, now) } else { send::<STACK_SHORT>(entry, id, now) }
+    if goes_on(entry.sp) { send::<STACK_LONG>(entry, id, now) } else { send::<STACK_SHORT>(entry, id, now) }
 }
 
 #[inline(always)]
@@ -356,28 +352,52 @@ fn send<const ROOM: usize>(entry: Entry, id: i32, now: u64) -> bool {
     true
 }
 
-/// Reads up to `ROOM` bytes of stack; returns how many there were.
+/// Whether there is a stack beyond the first [`STACK_SHORT`] bytes. Not every page of it
+/// need be there: one that only an unused part of a buffer is on was never touched.
+#[inline(always)]
+fn goes_on(sp: u64) -> bool {
+    let mut found = false;
+    let mut end = STACK_SHORT;
+    while end <= STACK_LONG {
+        let mut word = 0_u64;
+        let last = sp + (end - 8) as u64;
+        // SAFETY: there is room for eight bytes; the helper checks the source.
+        found |= unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, last as *const _) } == 0;
+        end += STACK_SHORT;
+    }
+    found
+}
+
+/// Reads up to `ROOM` bytes of stack; returns how many there were. What is missing
+/// before the last of them is zero.
 ///
 /// # Safety
 /// `to` has that room.
 #[inline(always)]
 unsafe fn read_stack<const ROOM: usize>(to: *mut u8, sp: u64) -> u32 {
-    let mut at = 0;
-    // SAFETY: as the caller promises: `at` and a piece stay within the room.
-    unsafe {
-        while at < ROOM {
-            if bpf_probe_read_user(to.add(at).cast(), PIECE as u32, (sp + at as u64) as *const _) != 0 {
-                break;
+    let (mut at, mut end) = (0, 0);
+    while at < ROOM {
+        let from = sp + at as u64;
+        // SAFETY: as the caller promises: `at` and a piece stay within the room. The
+        // helper zeroes what it cannot read.
+        if unsafe { bpf_probe_read_user(to.add(at).cast(), PIECE as u32, from as *const _) } == 0 {
+            end = at + PIECE;
+        } else if (from & 0xfff) + PIECE as u64 > 0x1000 {
+            // It is on two pages, of which one may be there.
+            let mut small = 0;
+            while small < PIECE {
+                let from = from + small as u64;
+                // SAFETY: as above.
+                let read = unsafe {
+                    bpf_probe_read_user(to.add(at + small).cast(), SMALL_PIECE as u32, from as *const _)
+                };
+                if read == 0 {
+                    end = at + small + SMALL_PIECE;
+                }
+                small += SMALL_PIECE;
             }
-            at += PIECE;
         }
-        let end = if at < ROOM { at + PIECE } else { at };
-        while at < end {
-            if bpf_probe_read_user(to.add(at).cast(), SMALL_PIECE as u32, (sp + at as u64) as *const _) != 0 {
-                break;
-            }
-            at += SMALL_PIECE;
-        }
+        at += PIECE;
     }
-    at as u32
+    end as u32
 }

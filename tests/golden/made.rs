@@ -221,6 +221,7 @@ pub(crate) fn eof_read(function: &str) -> EofRead {
         task: Task { pid: 21_773, tid: 21_790, comm: "http-nio-19".into() },
         at: ago(18_119),
         stack: Fact::Known(stack(&[function, "Client.get", "Worker.run"])),
+        stack_note: None,
     }
 }
 

@@ -403,8 +403,8 @@ fn opener(opening: Opening, stacks: &Stacks) -> Opener {
 }
 
 fn eof_read(eof: EofReading, stacks: &Stacks) -> EofRead {
-    let (stack, _) = named(eof.task.pid, eof.stack, stacks);
-    EofRead { task: eof.task, at: eof.at, stack }
+    let (stack, stack_note) = named(eof.task.pid, eof.stack, stacks);
+    EofRead { task: eof.task, at: eof.at, stack, stack_note }
 }
 
 /// The frames of a stack, and what is missing of them.

@@ -141,6 +141,9 @@ pub struct EofRead {
     pub at: MonoNs,
     /// Its user stack, innermost frame first.
     pub stack: Fact<Vec<Frame>>,
+    /// What is missing from that stack and why, as of [`Opener`].
+    #[serde(default)]
+    pub stack_note: Option<String>,
 }
 
 /// The other end of the connection, on this host.

@@ -307,7 +307,8 @@ fn inherited() {
 
     // Who read the EOF tells who uses it.
     let read_by = |pid| {
-        let read = EofRead { task: task("app", pid, pid), at: NOW, stack: Fact::unknown("test") };
+        let read =
+            EofRead { task: task("app", pid, pid), at: NOW, stack: Fact::unknown("test"), stack_note: None };
         judge(&Evidence {
             eof_read: Fact::Known(Some(read)),
             looks: still(|s| s.recv_q = 0),
@@ -348,6 +349,7 @@ fn eof_ignored() {
         task: task("http-nio-7", 7, 12),
         at: NOW - Duration::from_millis(12_200),
         stack: Fact::unknown("test"),
+        stack_note: None,
     };
     let base = Evidence { eof_read: Fact::Known(Some(read)), looks: still(|s| s.recv_q = 0), ..held() };
     assert_eq!(short(&base), (Code::EofIgnored, High, Some(true)));

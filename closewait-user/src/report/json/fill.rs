@@ -125,6 +125,7 @@ impl EofRead {
             ts: timestamp(clock, read.at),
             stack,
             stack_unknown,
+            stack_note: read.stack_note.clone(),
         }
     }
 }

@@ -233,6 +233,9 @@ pub(crate) struct EofRead {
     pub stack: Vec<Frame>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_unknown: Option<String>,
+    /// What is missing from the stack, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_note: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]

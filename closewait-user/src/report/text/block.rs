@@ -227,6 +227,13 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
         opened(lines, evidence, style);
         if let Some(read) = evidence.eof_read.known().and_then(Option::as_ref) {
             labelled_stack(lines, style, "EOF read", evidence, &read.task, &read.stack);
+            // The same is not said twice: a hint is about the process.
+            let opener = evidence.opener.known().and_then(|opener| opener.stack_note.as_ref());
+            noted(
+                lines,
+                style,
+                read.stack_note.as_deref().filter(|note| opener.is_none_or(|said| said != note)),
+            );
         }
     }
 }
@@ -267,7 +274,12 @@ fn opened(lines: &mut Vec<String>, evidence: &Evidence, style: &Style) {
         }
     };
     labelled_stack(lines, style, "opened", evidence, &opener.task, &opener.stack);
-    if let Some(note) = &opener.stack_note {
+    noted(lines, style, opener.stack_note.as_deref());
+}
+
+/// What is missing of the stack above.
+fn noted(lines: &mut Vec<String>, style: &Style, note: Option<&str>) {
+    if let Some(note) = note {
         labelled(lines, style, "", &format!("({})", escape(note)), 2);
     }
 }

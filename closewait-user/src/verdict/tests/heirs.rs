@@ -9,7 +9,12 @@ fn child() -> Evidence {
 }
 
 fn read_by(pid: u32) -> Fact<Option<EofRead>> {
-    Fact::Known(Some(EofRead { task: task("app", pid, pid), at: NOW, stack: Fact::unknown("test") }))
+    Fact::Known(Some(EofRead {
+        task: task("app", pid, pid),
+        at: NOW,
+        stack: Fact::unknown("test"),
+        stack_note: None,
+    }))
 }
 
 /// (code, leak, INHERITED too)
