@@ -21,6 +21,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u32,
     /// From power-on to the verdict
     pub(crate) deadline_s: u64,
+    /// The live tests that run when none are named: parts of their names
+    pub(crate) tests: Vec<String>,
     /// Modules to load, in order
     pub(crate) modules: Vec<String>,
 }

@@ -38,13 +38,13 @@ pub(crate) struct Args {
     /// The BPF object that the tool is to embed, instead of the committed one
     #[arg(long)]
     object: Option<PathBuf>,
-    /// Arguments for the live tests, such as part of a test's name
+    /// Arguments for the live tests, such as part of a test's name; those of the matrix when absent
     #[arg(last = true)]
     filter: Vec<String>,
 }
 
 impl Args {
-    /// All live tests on all kernels, with a tool that embeds `object`.
+    /// The tests of the matrix on all kernels, with a tool that embeds `object`.
     pub(crate) fn whole_matrix(object: PathBuf) -> Self {
         Self { kernels: Vec::new(), command: None, jobs: 2, object: Some(object), filter: Vec::new() }
     }
@@ -73,7 +73,8 @@ pub(crate) fn run(args: &Args) -> Result<Counts> {
     let cache = workspace::target_dir().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
 
-    let payload = payload::payload(args.command.as_deref(), &args.filter, args.object.as_deref(), &cache)?;
+    let filter = if args.filter.is_empty() { &matrix.machine.tests } else { &args.filter };
+    let payload = payload::payload(args.command.as_deref(), filter, args.object.as_deref(), &cache)?;
     let tests_deadline = matrix.machine.deadline_s.saturating_sub(BOOT_S);
     let common = initramfs::common(&payload, tests_deadline)?;
     eprintln!("initramfs: {} MB and the modules", common.len() / 1_000_000);
