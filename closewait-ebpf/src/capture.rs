@@ -99,7 +99,6 @@ struct Code {
 /// Not inlined: it is the larger part of every program that takes a stack. Global, so
 /// that the verifier looks at it once, and not anew for all that its callers may know.
 #[inline(never)]
-#[unsafe(no_mangle)]
 pub(crate) extern "C" fn copied_stack() -> i32 {
     let (task, regs) = user_regs();
     // SAFETY: integers, at offsets of the structures that the addresses are of.

@@ -328,9 +328,9 @@ pub enum OutputFormat {
 /// `--stacks`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum StacksWanted {
-    /// By frame pointers where the kernel walks them, else by unwind tables
+    /// The best way there is
     Auto,
-    /// By unwind tables: right frames in any code, some 0.1 s more to start
+    /// By unwind tables
     Dwarf,
     /// By frame pointers
     Fp,
