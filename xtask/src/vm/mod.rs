@@ -46,7 +46,7 @@ pub(crate) struct Args {
 impl Args {
     /// The tests of the matrix on all kernels, with a tool that embeds `object`.
     pub(crate) fn whole_matrix(object: PathBuf) -> Self {
-        Self { kernels: Vec::new(), command: None, jobs: 2, object: Some(object), filter: Vec::new() }
+        Self { kernels: Vec::new(), command: None, jobs: 1, object: Some(object), filter: Vec::new() }
     }
 }
 
