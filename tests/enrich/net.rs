@@ -3,14 +3,14 @@
 //! stands for them, also when a test fails.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use closewait_trace::enrich::netns::NetnsRef;
 use closewait_trace::item::Netns;
@@ -193,4 +193,25 @@ impl Drop for Holding {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Shuts down the client's sending side, and waits until both ends know of it:
+/// the kernel wakes `server` before it acknowledges the FIN.
+pub(super) fn half_close(client: &TcpStream, server: &TcpStream) {
+    client.shutdown(Shutdown::Write).unwrap();
+    await_eof(server);
+    let deadline = Instant::now() + PATIENCE;
+    while !acknowledged(client) {
+        assert!(Instant::now() < deadline, "the FIN was not acknowledged");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether nothing that was sent, the FIN included, waits for its acknowledgement.
+fn acknowledged(socket: &TcpStream) -> bool {
+    let mut waiting: libc::c_int = -1;
+    // SAFETY: TIOCOUTQ, SIOCOUTQ on a socket, writes one int, and `waiting` is one that outlives the call.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    waiting == 0
 }

@@ -1,6 +1,6 @@
 //! What is around a socket: its side, its peer, the ports and the time it uses up.
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use closewait_trace::fact::Fact;
 use closewait_trace::tcp::{Endpoint, State};
 use closewait_trace::verdict::{Evidence, PortUse, Role};
 
-use super::net::{Net, await_eof, looking};
+use super::net::{Net, await_eof, half_close, looking};
 use super::suspects::{SOURCES, gather_all, snapshot, suspects_of};
 
 /// The evidence about every socket in CLOSE_WAIT of the namespace.
@@ -61,8 +61,7 @@ fn a_server_whose_peer_only_half_closed() {
                 to.set_ip([127, 0, 0, 1].into());
             }
             let (clients, servers) = connect(&net, &listener, to, 1);
-            clients[0].shutdown(Shutdown::Write).unwrap();
-            await_eof(&servers[0]);
+            half_close(&clients[0], &servers[0]);
             let mut enricher = new(options);
             let evidence = around(&mut enricher, &net).remove(0);
             assert_eq!(evidence.role, Fact::Known(Role::Server));
@@ -129,8 +128,7 @@ fn a_peer_in_another_namespace() {
     let listener = here.run(|| TcpListener::bind("10.77.0.1:8080").unwrap());
     let client = there.run(|| TcpStream::connect("10.77.0.1:8080").unwrap());
     let (server, _) = listener.accept().unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    await_eof(&server);
+    half_close(&client, &server);
     let mut enricher = new(Options::default());
     let evidence = around(&mut enricher, &here).remove(0);
     let peer = evidence.local_peer.known().unwrap().clone().unwrap();
@@ -151,8 +149,7 @@ fn keepalive_ends_it_in_time_unless_the_peer_is_there() {
     sockopt::set_tcp_keepintvl(&servers[0], seconds(10)).unwrap();
     sockopt::set_tcp_keepcnt(&servers[0], 3).unwrap();
     sockopt::set_socket_keepalive(&servers[0], true).unwrap();
-    clients[0].shutdown(Shutdown::Write).unwrap();
-    await_eof(&servers[0]);
+    half_close(&clients[0], &servers[0]);
     let mut enricher = new(Options::default());
     let mut keepalive = || around(&mut enricher, &net).remove(0).keepalive.known().cloned().unwrap();
     let there = keepalive();
