@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let outcome = match (stage.run)() {
             Ok(Done::Checked) => "ok".to_owned(),
             Ok(Done::Tested(tested)) => {
-                counts += tested;
+                counts += tested.counts;
                 format!("ok: {tested}")
             }
             Ok(Done::Left(why)) => format!("left out: {why}"),

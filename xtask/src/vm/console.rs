@@ -1,7 +1,7 @@
 //! What PID 1 of a test machine says on the serial console (tests/vm/init.sh),
 //! line by line. Pure: no process, no clock.
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Tally};
 
 /// All that was understood of a console so far.
 #[derive(Default, Debug)]
@@ -72,6 +72,15 @@ impl Console {
         let from = lines.iter().position(|line| line == "failures:");
         let from = from.unwrap_or_else(|| lines.len().saturating_sub(TAIL));
         lines.get(from..).unwrap_or_default().iter().map(String::as_str).collect()
+    }
+
+    /// What libtest printed in all tests; empty when a test did not end.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        if self.verdict.is_some() {
+            self.lines.iter().for_each(|line| tally.read(line));
+        }
+        tally
     }
 }
 

@@ -14,7 +14,7 @@ mod mirror;
 mod payload;
 mod suite;
 
-use crate::{counts::Counts, stopwatch::Stopwatch, workspace};
+use crate::{counts::Passed, stopwatch::Stopwatch, workspace};
 use anyhow::{Context, Result, bail};
 use console::Console;
 use matrix::{Kernel, Machine, Matrix};
@@ -55,29 +55,39 @@ const BOOT_S: u64 = 60;
 
 /// What came of one kernel.
 enum Outcome {
-    Ran(Console),
+    /// It ran; what passed, unless a test failed or there is no verdict
+    Ran(Console, Option<Passed>),
     /// The kernel could not be had
     NotFetched(anyhow::Error),
     /// This machine could not run it
     NotBooted(anyhow::Error),
 }
 
-/// Runs the matrix; how many tests ran, all kernels together.
+/// Runs the matrix; what passed, all kernels together. A few tests that fail on a
+/// kernel get a second attempt there.
 ///
 /// # Errors
 /// When a test failed, a machine gave no verdict, or a kernel could not be had:
 /// the error says how many of each.
-pub(crate) fn run(args: &Args) -> Result<Counts> {
+pub(crate) fn run(args: &Args) -> Result<Passed> {
     let matrix = Matrix::read()?;
     let kernels = matrix.select(&args.kernels)?;
     let cache = workspace::target_dir().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
 
     let filter = if args.filter.is_empty() { &matrix.machine.tests } else { &args.filter };
-    let payload = payload::payload(args.command.as_deref(), filter, args.object.as_deref(), &cache)?;
-    let tests_deadline = matrix.machine.deadline_s.saturating_sub(BOOT_S);
-    let common = initramfs::common(&payload, tests_deadline)?;
-    eprintln!("initramfs: {} MB and the modules", common.len() / 1_000_000);
+    let common = |filter: &[String]| {
+        let payload = payload::payload(args.command.as_deref(), filter, args.object.as_deref(), &cache)?;
+        initramfs::common(&payload, matrix.machine.deadline_s.saturating_sub(BOOT_S))
+    };
+    let first = common(filter)?;
+    eprintln!("initramfs: {} MB and the modules", first.len() / 1_000_000);
+    let attempt = |kernel: &Kernel, common: &[u8]| {
+        let clock = Stopwatch::start();
+        let outcome = one(kernel, &matrix.machine, common, &cache);
+        report(kernel, &outcome, clock, &cache, args.command.is_some());
+        outcome
+    };
 
     let queue = Mutex::new(kernels.iter());
     let outcomes = Mutex::new(Vec::new());
@@ -87,9 +97,8 @@ pub(crate) fn run(args: &Args) -> Result<Counts> {
                 loop {
                     // Not `while let`: it would hold the lock until the machine has ended.
                     let Some(kernel) = locked(&queue).next() else { break };
-                    let clock = Stopwatch::start();
-                    let outcome = one(kernel, &matrix.machine, &common, &cache);
-                    report(kernel, &outcome, clock, &cache, args.command.is_some());
+                    let outcome = attempt(kernel, &first);
+                    let outcome = second_attempt(outcome, |again| Ok(attempt(kernel, &common(again)?)));
                     locked(&outcomes).push(outcome);
                 }
             });
@@ -110,7 +119,25 @@ fn one(kernel: &Kernel, machine: &Machine, common: &[u8], cache: &Path) -> Outco
         eprintln!("{}: booting {}", kernel.name, unpacked.release);
         boot::boot(&unpacked.image, &initrd, machine, &log(kernel, cache))
     };
-    booted().map_or_else(Outcome::NotBooted, Outcome::Ran)
+    match booted() {
+        Ok(console) => {
+            let passed = (console.verdict == Some(true))
+                .then(|| Passed { counts: console.tally().counts, ..Passed::default() });
+            Outcome::Ran(console, passed)
+        }
+        Err(error) => Outcome::NotBooted(error),
+    }
+}
+
+/// The outcome after what failed in `first` was tried again, when that makes sense.
+fn second_attempt(first: Outcome, attempt: impl FnOnce(&[String]) -> Result<Outcome>) -> Outcome {
+    let Outcome::Ran(console, None) = first else { return first };
+    let tally = console.tally();
+    let passed = tally.again().and_then(|again| match attempt(&again) {
+        Ok(Outcome::Ran(second, Some(_))) => Passed::after(tally, &second.tally()),
+        _ => None,
+    });
+    Outcome::Ran(console, passed)
 }
 
 fn log(kernel: &Kernel, cache: &Path) -> PathBuf {
@@ -119,8 +146,8 @@ fn log(kernel: &Kernel, cache: &Path) -> PathBuf {
 
 /// The verdict line; what a failure needs is printed above it.
 fn report(kernel: &Kernel, outcome: &Outcome, clock: Stopwatch, cache: &Path, show: bool) {
-    if let Outcome::Ran(console) = outcome
-        && (show || console.verdict != Some(true))
+    if let Outcome::Ran(console, passed) = outcome
+        && (show || passed.is_none())
     {
         for line in console.output() {
             eprintln!("{:>6} | {line}", kernel.name);
@@ -137,7 +164,7 @@ impl fmt::Display for Outcome {
                 return write!(f, "NOT RUN: the kernel could not be fetched: {error:#}");
             }
             Self::NotBooted(error) => return write!(f, "NOT RUN: {error:#}"),
-            Self::Ran(console) => console,
+            Self::Ran(console, _) => console,
         };
         f.write_str(match console.verdict {
             Some(true) => "ok",
@@ -158,9 +185,9 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn conclude(outcomes: &[Outcome]) -> Result<Counts> {
+fn conclude(outcomes: &[Outcome]) -> Result<Passed> {
     let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
-    let failed = count(|outcome| matches!(outcome, Outcome::Ran(console) if console.verdict != Some(true)));
+    let failed = count(|outcome| matches!(outcome, Outcome::Ran(_, None)));
     let not_fetched = count(|outcome| matches!(outcome, Outcome::NotFetched(_)));
     let not_booted = count(|outcome| matches!(outcome, Outcome::NotBooted(_)));
     if failed + not_fetched + not_booted > 0 {
@@ -170,13 +197,13 @@ fn conclude(outcomes: &[Outcome]) -> Result<Counts> {
             outcomes.len()
         );
     }
-    let mut counts = Counts::default();
+    let mut all = Passed::default();
     for outcome in outcomes {
-        if let Outcome::Ran(console) = outcome {
-            console.tests.iter().filter_map(|test| test.counts).for_each(|more| counts += more);
+        if let Outcome::Ran(_, Some(passed)) = outcome {
+            all += passed.clone();
         }
     }
-    Ok(counts)
+    Ok(all)
 }
 
 /// The queue and the outcomes stay usable when another machine's thread panicked.
