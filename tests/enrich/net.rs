@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use closewait_trace::enrich::netns::NetnsRef;
 use closewait_trace::item::Netns;
@@ -148,6 +148,23 @@ pub(super) fn await_eof(socket: &TcpStream) {
     assert_eq!(socket.peek(&mut [0]).unwrap(), 0, "the peer sent something");
 }
 
+/// Shuts down the client's sending side, and waits until both ends know of it:
+/// the kernel wakes `server` before it acknowledges the FIN.
+pub(super) fn half_close(client: &TcpStream, server: &TcpStream) {
+    client.shutdown(Shutdown::Write).unwrap();
+    await_eof(server);
+    until("the FIN is acknowledged", || acknowledged(client));
+}
+
+/// Whether nothing that was sent, the FIN included, waits for its acknowledgement.
+fn acknowledged(socket: &TcpStream) -> bool {
+    let mut waiting: libc::c_int = -1;
+    // SAFETY: TIOCOUTQ, SIOCOUTQ on a socket, writes one int, and `waiting` is one that outlives the call.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    waiting == 0
+}
+
 /// Waits until a condition comes true.
 pub(super) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     #[expect(clippy::disallowed_methods, reason = "a deadline")]
@@ -193,25 +210,4 @@ impl Drop for Holding {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Shuts down the client's sending side, and waits until both ends know of it:
-/// the kernel wakes `server` before it acknowledges the FIN.
-pub(super) fn half_close(client: &TcpStream, server: &TcpStream) {
-    client.shutdown(Shutdown::Write).unwrap();
-    await_eof(server);
-    let deadline = Instant::now() + PATIENCE;
-    while !acknowledged(client) {
-        assert!(Instant::now() < deadline, "the FIN was not acknowledged");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Whether nothing that was sent, the FIN included, waits for its acknowledgement.
-fn acknowledged(socket: &TcpStream) -> bool {
-    let mut waiting: libc::c_int = -1;
-    // SAFETY: TIOCOUTQ, SIOCOUTQ on a socket, writes one int, and `waiting` is one that outlives the call.
-    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
-    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
-    waiting == 0
 }
