@@ -111,6 +111,8 @@ pub struct Driver {
     next_count: MonoNs,
     next_reconcile: MonoNs,
     next_ghosts: MonoNs,
+    /// When the first look at sockets and descriptors had been taken.
+    looked: Option<MonoNs>,
     first_look_done: bool,
     outcomes: Vec<Outcome>,
     kin: Option<Kin>,
@@ -183,6 +185,7 @@ impl Driver {
             next_count: began + COUNT_EVERY,
             next_reconcile: began,
             next_ghosts: began,
+            looked: None,
             first_look_done: false,
             outcomes: Vec::new(),
             kin: parts.only.map(|only| Kin::new(only.family, only.least)),
@@ -244,8 +247,9 @@ impl Driver {
             self.reconcile(now, &clock)?;
         }
         if now >= self.next_ghosts && !last && self.kin.is_none() {
-            self.look_for_ghosts(now);
+            self.look_for_ghosts(now, &clock)?;
         }
+        let looked = *self.looked.get_or_insert_with(Clock::mono_now);
         let mut suspects = Vec::new();
         self.tracker.expire(now, &mut suspects);
         suspects.retain(|suspect| self.filter.wants_socket(suspect.netns, &suspect.tuple));
@@ -257,7 +261,7 @@ impl Driver {
         let (mut ghosts, suspects): (Vec<_>, Vec<_>) =
             suspects.into_iter().partition(|suspect| suspect.kind != SuspectKind::Stuck);
         if ghosts.iter().any(Suspect::was_found_closed) {
-            self.look_for_ghosts(now);
+            self.look_for_ghosts(now, &clock)?;
             ghosts.retain(|suspect| self.tracker.suspect(suspect.id).is_some());
         }
         let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
@@ -286,7 +290,7 @@ impl Driver {
         self.release(&clock, now).await?;
         // New suspects may come without a pause: then the screen does not wait for them.
         let late = now.since(self.began) >= FIRST_SCREEN && !self.looks_once;
-        let screen = self.began + FIRST_SCREEN;
+        let screen = looked + FIRST_SCREEN;
         let more_to_come = self.looks_once && self.tracker.next_deadline().is_some_and(|at| at <= screen);
         if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;
@@ -442,14 +446,7 @@ impl Driver {
                     self.tape.item(&snapshot, now);
                     self.tracker.apply(&snapshot, &mut self.outcomes);
                 }
-                Err(error) => {
-                    let text = error.to_string();
-                    if !self.degraded.contains(&text) {
-                        self.degraded.push(text.clone());
-                        let notice = Notice { level: Level::Warning, text, hint: None };
-                        self.report(Report::Notice(notice), clock, now)?;
-                    }
-                }
+                Err(error) => self.lose(error.to_string(), clock, now)?,
             }
         }
         Ok(())
@@ -457,13 +454,17 @@ impl Driver {
 
     /// Looks for ghosts that no record told of; of those found before, the ones that are
     /// not found any more are over.
-    fn look_for_ghosts(&mut self, now: MonoNs) {
+    fn look_for_ghosts(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
         self.next_ghosts = now + RECONCILE_EVERY;
         let counts_from = if self.looks_once { CountsFrom::LastSign } else { CountsFrom::Closed };
         let mut look = match self.enricher.ghosts(&self.filter.netns, counts_from) {
             Ok(look) => look,
-            Err(error) => return log::warn!("cannot look for ghosts: {error}"),
+            Err(error) => {
+                log::warn!("cannot look for ghosts: {error}");
+                return Ok(());
+            }
         };
+        let complete = look.complete;
         look.ghosts.retain(|ghost| self.filter.wants_socket(ghost.netns, &ghost.tuple));
         let before = self.outcomes.len();
         let item = Item::Ghosts(look);
@@ -473,6 +474,21 @@ impl Driver {
         if let Item::Ghosts(look) = item {
             self.ghosts.found(&look.ghosts);
         }
+        if complete {
+            return Ok(());
+        }
+        let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
+                    found late, and the end of one may not be noticed";
+        self.lose(lost.to_owned(), clock, now)
+    }
+
+    /// Tells once that something is lost.
+    fn lose(&mut self, text: String, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        if self.degraded.contains(&text) {
+            return Ok(());
+        }
+        self.degraded.push(text.clone());
+        self.report(Report::Notice(Notice { level: Level::Warning, text, hint: None }), clock, now)
     }
 
     /// Reports the ends of sockets that had been reported.

@@ -81,6 +81,8 @@ pub struct Enricher {
     references: References,
     threads: ThreadWatch,
     settings: Settings,
+    /// The process with which the next look for ghosts through /proc begins.
+    ghosts_from: u32,
 }
 
 impl Enricher {
@@ -94,6 +96,7 @@ impl Enricher {
             references: References::default(),
             threads: ThreadWatch::default(),
             settings: Settings::default(),
+            ghosts_from: 0,
         })
     }
 
@@ -263,7 +266,7 @@ impl Enricher {
             let listed = self.sockets.list(netns, &State::WITH_SOCKET);
             alive.extend(listed.iter().flat_map(|listed| listed.sockets.iter().map(|socket| socket.inode)));
         }
-        ghosts::walked(filter, &alive, counts_from)
+        ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from)
     }
 
     fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {

@@ -26,8 +26,11 @@ use crate::item::{FoundGhost, GhostLook, Netns, SkAddr, TcpInfo};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::{Endpoint, State, Tuple};
 
-/// A walk through /proc takes at most so long; what is beyond is not looked at.
+/// A walk through /proc takes at most so long beside a trace; the next one goes on from
+/// where it ended.
 const WALK_MAX: Duration = Duration::from_millis(200);
+/// And so long where there is one look only.
+const ONLY_WALK_MAX: Duration = Duration::from_secs(5);
 
 /// Which moment the threshold counts from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,12 +71,18 @@ fn of_held(held: &Held, began: MonoNs) -> Option<FoundGhost> {
     })
 }
 
-/// A look through /proc. `alive` are the inodes of all sockets that tables show.
+/// A look through /proc. `alive` are the inodes of all sockets that tables show; `from` is
+/// the process to begin with, and afterwards the one that the next look is to begin with.
 pub(super) fn walked(
     filter: &NetnsFilter,
     alive: &HashSet<u64>,
     counts_from: CountsFrom,
+    from: &mut u32,
 ) -> io::Result<GhostLook> {
+    let longest = match counts_from {
+        CountsFrom::Closed => WALK_MAX,
+        CountsFrom::LastSign => ONLY_WALK_MAX,
+    };
     let began = Clock::mono_now();
     let mut walk = Walk {
         filter,
@@ -83,10 +92,10 @@ pub(super) fn walked(
         ghosts: Vec::new(),
         dents: Vec::with_capacity(32 << 10),
     };
-    let mut complete = true;
-    for pid in numbers(procfs::open_dir(CWD, "/proc")?)? {
-        if Clock::mono_now().since(began) > WALK_MAX {
-            complete = false;
+    let mut cut = None;
+    for pid in beginning_with(*from, numbers(procfs::open_dir(CWD, "/proc")?)?) {
+        if Clock::mono_now().since(began) > longest {
+            cut = Some(pid);
             break;
         }
         // It ended, or may not be looked into: then its sockets stay unknown.
@@ -94,7 +103,16 @@ pub(super) fn walked(
             log::trace!("process {pid} has no ghosts to show: {e}");
         }
     }
-    Ok(GhostLook { began, ended: Clock::mono_now(), complete, ghosts: walk.ghosts })
+    *from = cut.unwrap_or(0);
+    Ok(GhostLook { began, ended: Clock::mono_now(), complete: cut.is_none(), ghosts: walk.ghosts })
+}
+
+/// All of `pids` in order and round again, from the first that is `from` or above.
+fn beginning_with(from: u32, mut pids: Vec<u32>) -> Vec<u32> {
+    pids.sort_unstable();
+    let first = pids.partition_point(|&pid| pid < from);
+    pids.rotate_left(first);
+    pids
 }
 
 struct Walk<'a> {
@@ -228,4 +246,18 @@ fn netns_of(socket: &OwnedFd) -> Option<Netns> {
     // SAFETY: the kernel has just given us this descriptor.
     let namespace = unsafe { OwnedFd::from_raw_fd(fd) };
     u32::try_from(rustix::fs::fstat(&namespace).ok()?.st_ino).ok().map(Netns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_that_was_cut_short_is_gone_on_with() {
+        let pids = || vec![9, 1, 30, 7];
+        assert_eq!(beginning_with(0, pids()), [1, 7, 9, 30]);
+        assert_eq!(beginning_with(8, pids()), [9, 30, 1, 7]);
+        assert_eq!(beginning_with(31, pids()), [1, 7, 9, 30], "the last ones have ended");
+        assert!(beginning_with(5, Vec::new()).is_empty());
+    }
 }

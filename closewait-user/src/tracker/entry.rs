@@ -16,14 +16,16 @@ pub(super) enum Life {
     Free,
     /// The socket is in CLOSE_WAIT.
     Waiting {
-        /// The deadline is this plus the threshold; 0 when nothing bounds the age.
-        counts_from: MonoNs,
+        /// It did not enter before this; 0 when nothing bounds the age.
+        not_before: MonoNs,
         /// The newest moment at which something showed the socket in CLOSE_WAIT.
         verified: MonoNs,
         /// The edge into CLOSE_WAIT was seen at `since`; otherwise it entered no later than
-        /// that, and no earlier than `counts_from`.
+        /// that, and no earlier than `not_before`.
         seen: bool,
-        /// It entered while the trace ran, and the record of that was lost.
+        /// It entered while the trace ran, as its bounds tell, and no record of that has come.
+        unrecorded: bool,
+        /// Nor will one come: it was lost.
         missed: bool,
     },
     /// The socket went to CLOSE while a file referred to it.
@@ -52,7 +54,7 @@ pub(super) enum Life {
 impl Life {
     /// In CLOSE_WAIT since `at`, by the edge itself.
     pub(super) const fn entered(at: MonoNs, verified: MonoNs) -> Self {
-        Self::Waiting { counts_from: at, verified, seen: true, missed: false }
+        Self::Waiting { not_before: at, verified, seen: true, unrecorded: false, missed: false }
     }
 }
 
@@ -94,7 +96,7 @@ impl Entry {
             Life::Waiting { seen: true, .. }
             | Life::Ghost { seen: true, .. }
             | Life::Left { seen: true, .. } => Since::Seen(self.since),
-            Life::Waiting { counts_from, .. } => Bounds { latest: self.since, earliest: counts_from }.since(),
+            Life::Waiting { not_before, .. } => Bounds { latest: self.since, earliest: not_before }.since(),
             _ => Since::NoLaterThan(self.since),
         }
     }
@@ -102,16 +104,19 @@ impl Entry {
     /// It cannot have entered before this; `None` when nothing bounds its age.
     pub(super) fn not_before(&self) -> Option<MonoNs> {
         match self.life {
-            Life::Waiting { counts_from, .. } => (counts_from != MonoNs(0)).then_some(counts_from),
+            Life::Waiting { not_before, .. } => (not_before != MonoNs(0)).then_some(not_before),
             Life::Ghost { seen, .. } | Life::Left { seen, .. } => seen.then_some(self.since),
             Life::Free => None,
         }
     }
 
-    /// Where the threshold counts from.
+    /// Where the threshold counts from. The age of a socket that is older than the trace
+    /// will never be known better: it counts from its earliest moment. What entered since
+    /// can be waited for until it is old enough for certain.
     pub(super) fn counts_from(&self) -> MonoNs {
         match self.life {
-            Life::Waiting { counts_from, .. } | Life::Ghost { counts_from, .. } => counts_from,
+            Life::Waiting { unrecorded: true, .. } => self.since,
+            Life::Waiting { not_before: counts_from, .. } | Life::Ghost { counts_from, .. } => counts_from,
             Life::Free | Life::Left { .. } => MonoNs(u64::MAX),
         }
     }

@@ -97,11 +97,16 @@ impl Tracker {
             }
             let mut bounds = Bounds::of(socket, snapshot.began, snapshot.ended);
             bounds.earliest = bounds.earliest.max(before).min(bounds.latest);
-            let Bounds { latest, earliest: counts_from } = bounds;
-            let life = Life::Waiting { counts_from, verified: snapshot.began, seen: false, missed: false };
-            let entry = Entry::new(snapshot.netns, tuple, latest, life);
-            let slot = self.slab.insert(self.wheel.list_for(counts_from), entry);
-            self.suspect_loss(slot, MonoNs(0), snapshot.ended);
+            let life = Life::Waiting {
+                not_before: bounds.earliest,
+                verified: snapshot.began,
+                seen: false,
+                unrecorded: false,
+                missed: false,
+            };
+            let entry = Entry::new(snapshot.netns, tuple, bounds.latest, life);
+            let slot = self.slab.insert(self.wheel.list_for(bounds.earliest), entry);
+            self.suspect_loss(slot, snapshot.ended);
             self.index_by_tuple(slot);
             self.stats.tracked += 1;
             self.stats.found_by_snapshot += 1;
@@ -110,30 +115,42 @@ impl Tracker {
 
     /// A snapshot shows a life that is known.
     fn confirm(&mut self, slot: u32, socket: &DiagSocket, snapshot: &Snapshot) {
-        let since = self.slab[slot].since;
-        let Life::Waiting { counts_from, verified, seen, .. } = &mut self.slab[slot].life else { return };
+        let entry = &mut self.slab[slot];
+        let before = entry.counts_from();
+        let Life::Waiting { not_before, verified, seen, .. } = &mut entry.life else { return };
         *verified = snapshot.began.max(*verified);
         if *seen {
             return;
         }
-        let known = Bounds { latest: since, earliest: *counts_from };
+        let known = Bounds { latest: entry.since, earliest: *not_before };
         // Bounds that contradict each other are of two lives between the same ports.
         let Some(bounds) = known.and(Bounds::of(socket, snapshot.began, snapshot.ended)) else { return };
-        *counts_from = bounds.earliest;
-        let entry = &mut self.slab[slot];
-        entry.since = bounds.latest;
-        if bounds.earliest != known.earliest && entry.list != HANDED {
-            self.slab.move_to(slot, self.wheel.list_for(bounds.earliest));
-        }
-        self.suspect_loss(slot, known.earliest, snapshot.ended);
+        (entry.since, *not_before) = (bounds.latest, bounds.earliest);
+        self.count_anew(slot, before);
+        self.suspect_loss(slot, snapshot.ended);
     }
 
-    /// Notes a life that entered after tracing began, as it turns out; `before` is what
-    /// was known of its earliest moment until now.
-    fn suspect_loss(&mut self, slot: u32, before: MonoNs, shown: MonoNs) {
-        let Life::Waiting { counts_from, seen: false, .. } = self.slab[slot].life else { return };
-        if self.watched_from.is_some_and(|from| before <= from && from < counts_from) {
+    /// Moves a life that counted from `before` to the list of its deadline.
+    fn count_anew(&mut self, slot: u32, before: MonoNs) {
+        let entry = &self.slab[slot];
+        let counts_from = entry.counts_from();
+        if counts_from != before && entry.list != HANDED {
+            self.slab.move_to(slot, self.wheel.list_for(counts_from));
+        }
+    }
+
+    /// Notes a life that entered after tracing began, as it turns out, and of which no
+    /// record has come.
+    fn suspect_loss(&mut self, slot: u32, shown: MonoNs) {
+        let entry = &mut self.slab[slot];
+        let before = entry.counts_from();
+        if let Life::Waiting { not_before, seen: false, unrecorded, .. } = &mut entry.life
+            && !*unrecorded
+            && self.watched_from.is_some_and(|from| from < *not_before)
+        {
+            *unrecorded = true;
             self.unrecorded.push((self.slab.id(slot), shown));
+            self.count_anew(slot, before);
         }
     }
 

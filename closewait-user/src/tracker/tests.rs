@@ -400,6 +400,38 @@ fn the_threshold_of_a_socket_found_by_looking_counts_from_its_earliest_moment() 
     assert_eq!(b.expire(26.492), [1]);
 }
 
+/// It will be seen again, so it need not be reported before it is old enough for certain.
+#[test]
+fn the_threshold_of_one_whose_record_was_lost_counts_from_its_latest_moment() {
+    let watched = || {
+        let mut b = Bench::new();
+        b.tracker.watched_from(secs(10.0));
+        b
+    };
+    // Data came at 15, an ACK at 19.9.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 5000));
+    assert_eq!(b.expire(29.9), NOBODY);
+    assert_eq!(b.expire(29.913), [1], "19.91 and the threshold");
+    let suspect = b.only_suspect();
+    assert_eq!((suspect.not_before, suspect.missed), (Some(secs(14.99)), true));
+    // A later look moves the latest moment.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 5000)).feed(heard(20.5, 3000, 5500));
+    assert_eq!(b.expire(27.51), NOBODY);
+    assert_eq!(b.expire(27.513), [1]);
+    // Or tells that it entered while the trace ran.
+    let mut b = watched();
+    b.feed(heard(18.0, 100, 9000)).feed(heard(18.5, 600, 3000));
+    assert_eq!(b.expire(27.9), NOBODY);
+    assert_eq!(b.expire(27.913), [1]);
+    // Its record was only late.
+    let mut b = watched();
+    b.feed(heard(20.0, 100, 5000)).enter(16.0, 1);
+    assert_eq!(b.expire(25.9), NOBODY);
+    assert_eq!(b.expire(26.002), [1]);
+}
+
 #[test]
 fn a_socket_that_must_have_entered_unrecorded_is_counted_as_missed_once() {
     let missed = |b: &Bench| (b.tracker.stats().missed, b.only_suspect().missed);
