@@ -106,10 +106,12 @@ impl Tracker {
                 Life::Ghost { .. } => self.end_ghost(slot, t.at, None, out),
                 Life::Left { over_until, at, .. } if t.at <= over_until.min(at) => stale = Some(at),
                 Life::Left { over_until, .. } if t.at <= over_until => destroyed = Some(over_until),
-                Life::Left { at, .. } if t.at <= at => {
-                    // The edge whose absence had been inferred.
+                Life::Left { over_until, at, seen } if t.at <= at && entry.tuple.same_remote(&tuple) => {
+                    // The edge whose absence had been inferred. From its time on another
+                    // connection may be at this address, whose entry comes late.
                     self.stats.late += 1;
-                    self.over_until(slot, t.at);
+                    let over_until = over_until.max(t.at);
+                    self.slab[slot].life = Life::Left { over_until, at: t.at, seen };
                     was = Some(self.slab.id(slot));
                 }
                 Life::Left { .. } | Life::Free => {}

@@ -629,7 +629,7 @@ fn a_retired_life_is_over_whatever_comes_late() {
     b.tracker.retire(id, secs(20.0), &mut b.out);
     assert_eq!(b.released(), [(1, Since::Seen(secs(1.0)), secs(20.0), None)]);
     b.tracker.retire(id, secs(21.0), &mut b.out);
-    b.enter(1.0, 1).leave(19.0, 1).snapshot(19.5, 20.5, &[1]);
+    b.enter(1.0, 1).leave(19.6, 1).snapshot(19.5, 20.5, &[1]);
     assert_eq!((b.released(), b.tracker.stats().tracked), (vec![], 0));
     b.enter(19.8, 1);
     assert_eq!(b.tracker.stats().tracked, 1, "a new life at the same address");
@@ -640,6 +640,19 @@ fn a_late_reset_of_a_life_inferred_to_be_over_still_begins_its_ghost() {
     let mut b = Bench::new();
     b.enter(1.0, 1).snapshot(5.0, 6.0, &[]).reset(5.5, 1);
     assert_eq!((b.tracker.stats().ghosts, b.released().len()), (1, 1));
+}
+
+#[test]
+fn an_inferred_end_takes_one_late_edge_only() {
+    // Two connections at one address; a snapshot overtakes all records but the first.
+    let mut b = Bench::new();
+    b.enter(1.0, 4).snapshot(1.5, 9.0, &[2]);
+    let leave = |at, port| Item::Transition(edge(at, 4, port, CloseWait, LastAck));
+    let enter = |at, port| Item::Transition(edge(at, 4, port, Established, CloseWait));
+    b.feed(leave(2.0, 4)).feed(leave(7.0, 2)).feed(enter(3.0, 2));
+    assert_eq!(b.tracker.stats().tracked, 0);
+    b.feed(enter(8.0, 3));
+    assert_eq!(b.tracker.stats().tracked, 1);
 }
 
 #[test]
