@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use closewait_trace::enrich::{Enricher, Options};
-use closewait_trace::item::Timer;
+use closewait_trace::item::{Task, Timer};
 use closewait_trace::verdict::Elsewhere;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -32,6 +32,16 @@ fn only(net: &Net) -> Vec<Elsewhere> {
     found
 }
 
+/// Asserts that what is found out about the only socket of a namespace includes this.
+fn names(net: &Net, it: impl Fn(&Elsewhere) -> bool) {
+    let found = only(net);
+    assert!(found.iter().any(it), "{found:?}");
+}
+
+fn is_this(task: &Task) -> bool {
+    task.pid == std::process::id()
+}
+
 #[test]
 fn in_flight_over_a_unix_socket() {
     let net = Net::new();
@@ -44,12 +54,10 @@ fn in_flight_over_a_unix_socket() {
     sendmsg(&to, &[IoSlice::new(b".")], &mut control, SendFlags::empty()).unwrap();
     looking(|| drop(leak));
     let fd = from.as_raw_fd().cast_unsigned();
-    let is_ours = |found: &Elsewhere| match found {
-        Elsewhere::InFlight { receiver, fd: of } => receiver.pid == std::process::id() && *of == fd,
-        _ => false,
-    };
-    let found = only(&net);
-    assert!(found.iter().any(is_ours), "{found:?}");
+    names(
+        &net,
+        |found| matches!(found, Elsewhere::InFlight { receiver, fd: of } if is_this(receiver) && *of == fd),
+    );
 }
 
 #[test]
@@ -72,12 +80,7 @@ fn registered_with_an_io_uring() {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     looking(|| drop(leak));
     let fd = ring.as_raw_fd().cast_unsigned();
-    let is_ours = |found: &Elsewhere| match found {
-        Elsewhere::IoUring { owner, fd: of } => owner.pid == std::process::id() && *of == fd,
-        _ => false,
-    };
-    let found = only(&net);
-    assert!(found.iter().any(is_ours), "{found:?}");
+    names(&net, |found| matches!(found, Elsewhere::IoUring { owner, fd: of } if is_this(owner) && *of == fd));
 }
 
 #[test]
@@ -114,14 +117,12 @@ fn under_a_call_whose_descriptor_was_closed() {
     });
     // SAFETY: nobody uses the descriptor but the thread, which does not close it.
     looking(|| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
-    let is_ours = |found: &Elsewhere| match found {
+    names(&net, |found| match found {
         Elsewhere::Blocked { task, syscall } => {
-            (task.pid, task.tid) == (std::process::id(), tid) && ["write", "sendto"].contains(&&**syscall)
+            is_this(task) && task.tid == tid && ["write", "sendto"].contains(&&**syscall)
         }
         _ => false,
-    };
-    let found = only(&net);
-    assert!(found.iter().any(is_ours), "{found:?}");
+    });
     drop(reads_nothing);
     writer.join().unwrap();
 }

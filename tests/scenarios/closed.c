@@ -12,15 +12,6 @@
  */
 #include "scenario.h"
 
-NAMED static void wait_for(int fd, short events)
-{
-	struct pollfd poller = {.fd = fd, .events = events};
-	do {
-		if (poll(&poller, 1, -1) != 1)
-			die("poll");
-	} while (!(poller.revents & (events | POLLERR | POLLHUP)));
-}
-
 static void reset(int client)
 {
 	struct linger none = {.l_onoff = 1};

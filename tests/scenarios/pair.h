@@ -51,15 +51,6 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-NAMED static void wait_for(int fd, short events)
-{
-	struct pollfd poller = {.fd = fd, .events = events};
-	do {
-		if (poll(&poller, 1, -1) != 1)
-			die("poll");
-	} while (!(poller.revents & (events | POLLERR | POLLHUP)));
-}
-
 /* Waits until the test has done what a line asked for, and says `go`. */
 __attribute__((unused))
 static void wait_for_go(void)
@@ -98,28 +89,30 @@ static int dial(int listener)
 	return fd;
 }
 
+/* Inlined, so that whoever asks for it is the one that accepts. */
+__attribute__((always_inline))
+static inline int take_in(int listener)
+{
+	int fd = accept(listener, NULL, NULL);
+	if (fd < 0)
+		die("accept");
+	return fd;
+}
+
 /* The near end was accepted. */
 __attribute__((unused))
 NAMED static struct pair accepted(int listener)
 {
-	struct pair pair = {.far = dial(listener)};
-	pair.near = accept(listener, NULL, NULL);
-	if (pair.near < 0)
-		die("accept");
-	pair.port = local_port(pair.far);
-	return pair;
+	int far = dial(listener);
+	return (struct pair){.near = take_in(listener), .far = far, .port = local_port(far)};
 }
 
 /* The near end was connected. */
 __attribute__((unused))
 NAMED static struct pair connected(int listener)
 {
-	struct pair pair = {.near = dial(listener)};
-	pair.far = accept(listener, NULL, NULL);
-	if (pair.far < 0)
-		die("accept");
-	pair.port = local_port(pair.near);
-	return pair;
+	int near = dial(listener);
+	return (struct pair){.near = near, .far = take_in(listener), .port = local_port(near)};
 }
 
 __attribute__((unused))

@@ -83,6 +83,16 @@ static void run_on_cpu(int cpu)
 		die("sched_setaffinity");
 }
 
+__attribute__((unused))
+NAMED static void wait_for(int fd, short events)
+{
+	struct pollfd poller = {.fd = fd, .events = events};
+	do {
+		if (poll(&poller, 1, -1) != 1)
+			die("poll");
+	} while (!(poller.revents & (events | POLLERR | POLLHUP)));
+}
+
 /* `text` is an IPv4 or IPv6 address. */
 __attribute__((unused))
 static socklen_t address(const char *text, int port, struct sockaddr_storage *out)
