@@ -7,6 +7,8 @@
 
 #[path = "golden/desk.rs"]
 mod desk;
+#[path = "golden/flame.rs"]
+mod flame;
 #[path = "golden/made.rs"]
 mod made;
 

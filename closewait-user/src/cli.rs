@@ -143,6 +143,10 @@ pub struct ReportArgs {
     /// Show this many causes; the rest are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// Write the stacks of stuck sockets to this file at the end: as folded stacks if it is
+    /// called .folded or .txt, else as an SVG flame graph; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub flame: Vec<PathBuf>,
     /// Exit 1 if a stuck socket was reported that is, or may be, a leak
     #[arg(long)]
     pub fail_on_stuck: bool,

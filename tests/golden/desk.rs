@@ -56,7 +56,7 @@ pub(crate) const OPTIONS: TextOptions = TextOptions {
 };
 
 impl Desk {
-    fn with(sink: impl FnOnce(Page, Page) -> Box<dyn Sink>) -> Self {
+    pub(crate) fn with(sink: impl FnOnce(Page, Page) -> Box<dyn Sink>) -> Self {
         let (out, notes) = (Page::default(), Page::default());
         let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(498_666);
         let reporter = Reporter::new(vec![sink(out.clone(), notes.clone())]);

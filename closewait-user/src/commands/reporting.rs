@@ -1,6 +1,9 @@
 //! What `trace` and `snapshot` share: filters, sinks, and how a run ends.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{FilterArgs, OutputFormat, ReportArgs};
@@ -9,7 +12,10 @@ use crate::enrich::netns::{NetnsArg, NetnsFilter};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
-use crate::report::{ColorWhen, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate};
+use crate::report::flame::Form;
+use crate::report::{
+    ColorWhen, FlameSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
+};
 
 /// The filters, validated.
 pub(super) fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
@@ -48,8 +54,29 @@ fn no_cgroup(what: &str) -> Failure {
     )
 }
 
-/// The sink that the options ask for; `interval` repeats the full screen.
-pub(super) fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
+/// The sinks that the options ask for; `interval` repeats the full screen.
+pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    let mut sinks = vec![sink(args, interval)];
+    for path in &args.flame {
+        let file =
+            new_file(path).map_err(|error| Failure::new(format!("--flame {}: {error}", path.display())))?;
+        sinks.push(flame_sink(path, file));
+    }
+    Ok(sinks)
+}
+
+/// Writes a flame graph to the open file `path`.
+pub(super) fn flame_sink(path: &Path, file: File) -> Box<dyn Sink> {
+    Box::new(FlameSink::new(Box::new(io::BufWriter::new(file)), Form::of(path)))
+}
+
+/// Opens a file to write to; a symbolic link is not followed.
+fn new_file(path: &Path) -> io::Result<File> {
+    let nofollow = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    OpenOptions::new().write(true).create(true).truncate(true).custom_flags(nofollow).open(path)
+}
+
+fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
     let out = Box::new(io::stdout());
     match args.output {
         OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),

@@ -1,7 +1,7 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
-use super::reporting::{ended, filter_here, runtime, sink};
+use super::reporting::{ended, filter_here, runtime, sinks};
 use crate::cli::ReportArgs;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
@@ -15,6 +15,7 @@ use crate::stack::Stacks;
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
     let filter = filter_here(&args.filter)?;
+    let sinks = sinks(args, None)?;
     runtime()?.block_on(async {
         let failed = |what: &str, error: std::io::Error| Failure::new(format!("{what}: {error}"));
         let mut stop = Stop::listen().map_err(|error| failed("cannot listen for signals", error))?;
@@ -26,7 +27,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             source: None,
             enricher,
             stacks,
-            reporter: Reporter::new(vec![sink(args, None)]),
+            reporter: Reporter::new(sinks),
             filter,
             threshold: args.threshold(),
             ends: Ends::AfterFirstLook,

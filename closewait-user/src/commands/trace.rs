@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::recording;
-use super::reporting::{ended, filter_here, runtime, say, sink};
+use super::reporting::{ended, filter_here, runtime, say, sinks};
 use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
@@ -28,6 +28,7 @@ pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
 async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop =
         Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let sinks = sinks(&args.report, args.interval)?;
     let mut degraded = Vec::new();
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
@@ -62,7 +63,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         source,
         enricher,
         stacks,
-        reporter: Reporter::new(vec![sink(&args.report, args.interval)]),
+        reporter: Reporter::new(sinks),
         filter,
         threshold: args.report.threshold(),
         ends: args.duration.map_or(Ends::BySignal, Ends::After),

@@ -16,6 +16,7 @@ pub mod cause;
 pub mod compare;
 pub mod counts;
 pub mod escape;
+pub mod flame;
 pub mod json;
 pub mod junit;
 pub mod ledger;
@@ -28,6 +29,7 @@ pub mod text;
 
 pub use cause::CauseId;
 pub use counts::{ByEnding, ByLeak};
+pub use flame::FlameSink;
 pub use json::JsonSink;
 pub use ledger::Ledger;
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, entered, owner};

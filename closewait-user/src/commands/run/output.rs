@@ -10,6 +10,7 @@ use super::gate::{Outcome, Reported};
 use super::user::User;
 use crate::cli::{OutputFormat, RunArgs};
 use crate::clock::Clock;
+use crate::commands::reporting::flame_sink;
 use crate::error::Failure;
 use crate::report::{
     JsonSink, Notice, Report, Reporter, Sink, Style, TextOptions, TextSink, Totals, annotations,
@@ -20,6 +21,7 @@ use crate::report::{
 pub(super) struct Outputs {
     report: Option<File>,
     junit: Option<File>,
+    flames: Vec<Box<dyn Sink>>,
 }
 
 impl Outputs {
@@ -41,6 +43,12 @@ impl Outputs {
         Ok(Self {
             report: args.report_file.as_deref().map(|path| open("--report", path)).transpose()?,
             junit: args.junit.as_deref().map(|path| open("--junit", path)).transpose()?,
+            flames: args
+                .report
+                .flame
+                .iter()
+                .map(|path| Ok(flame_sink(path, open("--flame", path)?)))
+                .collect::<Result<_, Failure>>()?,
         })
     }
 
@@ -61,26 +69,27 @@ impl Outputs {
             // The runner reads them on either stream.
             annotations::write(&mut io::stderr(), &counted).map_err(cannot)?;
         }
+        write(self.flames, false, outcome, collected, totals.clone()).map_err(cannot)?;
         let to_file = self.report.is_some();
         if !to_file && counted.is_empty() && outcome.others.is_empty() && collected.notices.is_empty() {
             return Ok(());
         }
         let sink = sink(args, self.report, totals.threshold);
         let with_ends = args.report.output == OutputFormat::Json;
-        write(sink, with_ends, outcome, collected, totals).map_err(cannot)
+        write(vec![sink], with_ends, outcome, collected, totals).map_err(cannot)
     }
 }
 
 /// `with_ends`: what has ended is said to have. (In text that would hide it among the
 /// causes of which nothing is left.)
 fn write(
-    sink: Box<dyn Sink>,
+    sinks: Vec<Box<dyn Sink>>,
     with_ends: bool,
     outcome: &Outcome,
     collected: &Collected,
     totals: Totals,
 ) -> io::Result<()> {
-    let mut reporter = Reporter::new(vec![sink]);
+    let mut reporter = Reporter::new(sinks);
     let (clock, now) = (Clock::read(), totals.ended);
     for notice in &collected.notices {
         let Notice { level, text, hint } = notice.clone();

@@ -1,0 +1,161 @@
+//! Stuck sockets by stack: what was reported in, folded stacks or an SVG flame graph out.
+//!
+//! A socket is counted once, under the process to blame, the stack that opened it, the
+//! stack that read its EOF where one was seen, and its verdict. Written at the end of a
+//! run. Names are the system's: made inert before anything else sees them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use inferno::flamegraph::{self, Options};
+
+use super::escape::escape;
+use super::ledger::{Cause, Ledger};
+use super::model::{Report, owner};
+use super::summary::Summary;
+use super::{Moment, Sink};
+use crate::clock::MonoNs;
+use crate::verdict::{Evidence, Frame, How};
+
+/// How stacks are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// A flame graph that a browser shows.
+    Svg,
+    /// One line per stack, outermost frame first, frames separated by `;`, and the number of
+    /// sockets: what flame graph tools read.
+    Folded,
+}
+
+impl Form {
+    /// By the name of the file: `.folded` and `.txt` are text, everything else an image.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("folded" | "txt") => Self::Folded,
+            _ => Self::Svg,
+        }
+    }
+}
+
+/// Writes the stacks of all that was reported when the run ends.
+pub struct FlameSink {
+    out: Box<dyn Write>,
+    form: Form,
+}
+
+impl FlameSink {
+    /// Writes to `out`.
+    pub fn new(out: Box<dyn Write>, form: Form) -> Self {
+        Self { out, form }
+    }
+}
+
+impl Sink for FlameSink {
+    fn report(&mut self, _: &Report, _: Moment<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn tick(&mut self, _: Moment<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<MonoNs> {
+        None
+    }
+
+    fn finish(&mut self, _: &Summary, at: Moment<'_>) -> io::Result<()> {
+        let stacks = folded(at.ledger);
+        match self.form {
+            Form::Folded => stacks.iter().try_for_each(|(stack, n)| writeln!(self.out, "{stack} {n}"))?,
+            Form::Svg => svg(&stacks, &mut self.out)?,
+        }
+        self.out.flush()
+    }
+}
+
+/// Sockets by stack, outermost frame first.
+fn folded(ledger: &Ledger) -> BTreeMap<String, u64> {
+    let mut stacks = BTreeMap::new();
+    for cause in ledger.causes() {
+        let path = path(&cause);
+        for (n, end) in [(cause.now.total(), ""), (cause.gone.total(), ", ended since")] {
+            if n > 0 {
+                *stacks.entry(format!("{path}{end}")).or_default() += n;
+            }
+        }
+    }
+    for (code, sockets) in ledger.forgotten().0 {
+        let stack = format!("[stacks no longer remembered];{code}, ended since");
+        *stacks.entry(stack).or_default() += sockets.total();
+    }
+    stacks
+}
+
+/// A cause from the process over its stacks to the verdict.
+fn path(cause: &Cause<'_>) -> String {
+    let evidence = &cause.exemplar.evidence;
+    let mut path = vec![blamed(evidence)];
+    match evidence.opener.known().and_then(|opener| opener.stack.known()) {
+        Some(frames) => path.extend(frames.iter().rev().map(name)),
+        None => path.push("[stack of the opener unknown]".into()),
+    }
+    let read = evidence.eof_read.known().and_then(Option::as_ref);
+    if let Some(frames) = read.and_then(|read| read.stack.known()) {
+        path.push("[EOF read]".into());
+        path.extend(frames.iter().rev().map(name));
+    }
+    // Last, so that no line ends in what a reader takes for a number.
+    path.push(cause.exemplar.verdict.code.to_string());
+    path.join(";")
+}
+
+fn blamed(evidence: &Evidence) -> String {
+    match (owner(evidence).known(), evidence.opener.known()) {
+        (Some(holder), _) => inert(&holder.comm),
+        (None, Some(opener)) => inert(&opener.task.comm),
+        (None, None) => "[owner unknown]".into(),
+    }
+}
+
+fn name(frame: &Frame) -> String {
+    let mut name = match (&frame.symbol, &frame.module) {
+        (Some(symbol), _) => inert(symbol),
+        (None, Some(module)) => {
+            format!("{}+{:#x}", inert(module.rsplit('/').next().unwrap_or(module)), frame.offset)
+        }
+        (None, None) => format!("{:#x}", frame.addr),
+    };
+    if frame.how == How::Scan {
+        name.push('?');
+    }
+    name
+}
+
+/// A name that separates no frames, makes no line a comment, and has no character that
+/// XML lacks.
+fn inert(name: &str) -> String {
+    match name.trim_start_matches(['#', ' ']).trim_end() {
+        "" => "?".into(),
+        name => escape(name).replace(';', ":").replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"),
+    }
+}
+
+fn svg(stacks: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
+    if stacks.is_empty() {
+        return out.write_all(NOTHING.as_bytes());
+    }
+    let mut options = Options::default();
+    options.title = "Sockets stuck in CLOSE_WAIT, by the stacks that opened them and read their EOF".into();
+    options.count_name = "sockets".into();
+    options.deterministic = true;
+    let lines: Vec<_> = stacks.iter().map(|(stack, n)| format!("{stack} {n}")).collect();
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+/// A flame graph of nothing.
+const NOTHING: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" width="600" height="60">
+<text x="20" y="35" font-family="monospace">No stuck socket was reported.</text>
+</svg>
+"#;
