@@ -33,6 +33,7 @@ mod live {
     mod endings;
     mod fallbacks;
     mod filters;
+    mod flame;
     mod gate;
     mod ghosts;
     mod healthy;

@@ -10,6 +10,8 @@ mod costs;
 mod deep;
 #[path = "stack/edges.rs"]
 mod edges;
+#[path = "stack/java_map.rs"]
+mod java_map;
 #[path = "stack/perf_map.rs"]
 mod perf_map;
 #[path = "stack/process.rs"]

@@ -63,6 +63,10 @@ pub struct TraceArgs {
     /// Take user stacks
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub stacks: StacksWanted,
+    /// Ask JVMs that hold stuck sockets to name their compiled methods, as jcmd does: they
+    /// write /tmp/perf-PID.map (JDK 17 or later)
+    #[arg(long)]
+    pub jit_maps: bool,
     /// Repeat the full screen this often; when it changes, if absent
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
@@ -92,6 +96,10 @@ pub struct RunArgs {
     /// Take user stacks
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub stacks: StacksWanted,
+    /// Ask JVMs that hold stuck sockets to name their compiled methods, as jcmd does: they
+    /// write /tmp/perf-PID.map (JDK 17 or later)
+    #[arg(long)]
+    pub jit_maps: bool,
     /// Write the report to this file, in the format of --output
     #[arg(long = "report", value_name = "FILE")]
     pub report_file: Option<PathBuf>,

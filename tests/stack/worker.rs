@@ -14,7 +14,7 @@ use crate::process::{NO_ARGS, Target, build_c};
 /// Far longer than anything here takes; reached only when a test fails.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 

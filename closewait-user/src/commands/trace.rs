@@ -50,8 +50,8 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         log::info!("degraded: {line}");
     }
     let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
-    let stacks =
-        Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
+    let stacks = Stacks::spawn_with(args.jit_maps)
+        .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let mut enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
     if let Some(files) = loaded.as_mut().and_then(|loaded| loaded.task_files.take()) {

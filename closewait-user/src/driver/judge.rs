@@ -13,7 +13,7 @@ use crate::clock::{Clock, MonoNs};
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::{Enricher, Found, Gathered};
 use crate::fact::Fact;
-use crate::item::StackRef;
+use crate::item::{StackId, StackRef};
 use crate::kernel::load::Served;
 use crate::kernel::plan::Purpose;
 use crate::report::Finding;
@@ -193,6 +193,9 @@ impl Judge {
     /// Takes the second look where it is due, and gives the verdicts whose stacks are named.
     pub(super) fn due(&mut self, enricher: &mut Enricher, stacks: &Stacks, now: MonoNs) -> Judged {
         let mut judged = Judged { findings: Vec::new(), gone: self.look_again(enricher, now) };
+        for pending in self.pending.iter().filter(|pending| matches!(pending.stage, Stage::Naming(_))) {
+            pending.memory.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
+        }
         let named: Vec<_> = self
             .pending
             .extract_if(.., |pending| match pending.stage {
@@ -323,14 +326,16 @@ impl Judge {
 }
 
 impl Memory {
-    /// Whether the name of one of its stacks is still to come.
-    fn is_being_named(&self, stacks: &Stacks) -> bool {
+    /// Its stacks, where the kernel gave some, with their processes.
+    fn stacks(&self) -> impl Iterator<Item = (u32, StackId)> {
         let opening = self.opening.as_ref().map(|opening| (opening.task.pid, opening.stack));
         let eof = self.eof.as_ref().map(|eof| (eof.task.pid, eof.stack));
-        [opening, eof]
-            .into_iter()
-            .flatten()
-            .any(|(pid, stack)| stack.is_ok_and(|stack| stacks.is_pending(pid, stack)))
+        [opening, eof].into_iter().flatten().filter_map(|(pid, stack)| Some((pid, stack.ok()?)))
+    }
+
+    /// Whether the name of one of its stacks is still to come.
+    fn is_being_named(&self, stacks: &Stacks) -> bool {
+        self.stacks().any(|(pid, stack)| stacks.is_pending(pid, stack))
     }
 }
 

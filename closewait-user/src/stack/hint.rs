@@ -21,7 +21,9 @@ pub fn hint(frames: &[Frame]) -> Option<&'static str> {
         );
     }
     if unnamed && in_module("/libjvm.so") {
-        return Some("for Java's methods run `jcmd PID Compiler.perfmap` (JDK 17 or later) while it lives");
+        return Some(
+            "for Java's methods use --jit-maps, or run `jcmd PID Compiler.perfmap` (JDK 17 or later) while it lives",
+        );
     }
     if unnamed && symbols().any(|symbol| symbol.starts_with("v8::")) {
         return Some("for JavaScript's functions start it with --perf-basic-prof");

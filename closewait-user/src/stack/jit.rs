@@ -149,26 +149,47 @@ fn without_overlaps(mut all: Vec<Entry>) -> Vec<Entry> {
     kept
 }
 
+/// Why a perf map is not read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoMap {
+    /// There is none, or no process.
+    Absent(String),
+    /// What is there is not to be believed.
+    Refused(String),
+}
+
+impl NoMap {
+    /// In words.
+    pub fn why(self) -> String {
+        match self {
+            Self::Absent(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
 /// Opens the perf map of process `pid`: in that process's root and under the id
 /// that its own pid namespace gives it, which is the name its JIT used.
-pub fn open(pid: u32) -> Result<HeldFile, String> {
+pub fn open(pid: u32) -> Result<HeldFile, NoMap> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .map_err(|_| format!("process {pid} exited before its perf map could be opened"))?;
+        .map_err(|_| NoMap::Absent(format!("process {pid} exited before its perf map could be opened")))?;
     let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
     let inner = line("NSpid:").and_then(|ids| ids.split_whitespace().last()).unwrap_or_default();
     let inner: u32 = inner.parse().unwrap_or(pid);
     let path = format!("/tmp/perf-{inner}.map");
     let (held, stat) = open_in_root(pid, path.as_ref()).map_err(|errno| match errno {
-        Errno::NOENT => format!("there is no {path}"),
-        Errno::NOTSUP => format!("{path} is not a regular file"),
-        other => format!("{path}: {other}"),
+        Errno::NOENT => NoMap::Absent(format!("there is no {path}")),
+        Errno::NOTSUP => NoMap::Refused(format!("{path} is not a regular file")),
+        other => NoMap::Refused(format!("{path}: {other}")),
     })?;
     let mut uids = line("Uid:").unwrap_or_default().split_whitespace();
     if stat.st_uid != 0 && !uids.any(|uid| uid.parse() == Ok(stat.st_uid)) {
-        return Err(format!("{path} belongs to user {}, who is neither the process's nor root", stat.st_uid));
+        return Err(NoMap::Refused(format!(
+            "{path} belongs to user {}, who is neither the process's nor root",
+            stat.st_uid
+        )));
     }
     if held.stamp.size > MAX_BYTES {
-        return Err(format!("{path} is larger than {} MiB", MAX_BYTES >> 20));
+        return Err(NoMap::Refused(format!("{path} is larger than {} MiB", MAX_BYTES >> 20)));
     }
     Ok(held)
 }

@@ -93,6 +93,12 @@ impl Maps {
         self.code[..after].last().filter(|mapping| addr < mapping.end)
     }
 
+    /// Whether a Java virtual machine is among them.
+    pub(super) fn runs_java(&self) -> bool {
+        let is_jvm = |path: &PathBuf| path.file_name().is_some_and(|name| name == "libjvm.so");
+        self.code.iter().any(|mapping| matches!(&mapping.backing, Backing::File { path, .. } if is_jvm(path)))
+    }
+
     /// All executable mappings, in order of address.
     pub fn code(&self) -> &[Mapping] {
         &self.code

@@ -4,6 +4,7 @@
 //! later ([`symbolize`]); [`worker`] does both in threads of its own, so that the
 //! event loop never waits for them. [`fold`] tells plumbing from a program's own frames.
 
+pub mod attach;
 mod call_site;
 pub mod capture;
 mod elf;
@@ -16,6 +17,7 @@ mod lru;
 pub mod maps;
 pub mod places;
 mod process;
+mod renaming;
 mod sealed;
 mod separate;
 pub mod symbolize;

@@ -18,7 +18,7 @@ use super::lru::Lru;
 use super::maps::Maps;
 use super::process::{Known, Process};
 use super::unwind::Unwinder;
-use crate::item::Task;
+use crate::item::{self, Task};
 use crate::verdict::How;
 
 /// Processes whose maps are remembered. A host has a few dozen that open sockets
@@ -155,6 +155,14 @@ impl Processes {
         Ok(Placed { places, not_code, note: unwound.note })
     }
 
+    /// Unwinds or places a stack as it came.
+    pub(super) fn locate(&mut self, path: &item::Path) -> Result<Placed, String> {
+        match &path.copy {
+            Some(copy) => self.unwind(&path.task, copy),
+            None => self.place(&path.task, &path.addrs),
+        }
+    }
+
     /// Drops what can be read again, and the processes that have been gone since
     /// the last call.
     pub fn forget(&mut self) {
@@ -214,13 +222,19 @@ impl Processes {
         }
     }
 
+    /// Whether process `pid`, of which a stack was just placed, runs Java.
+    pub(super) fn runs_java(&mut self, pid: u32) -> bool {
+        self.known.get(&pid).is_some_and(|known| known.maps.runs_java())
+    }
+
     /// Processes remembered and files held open.
     pub fn held(&self) -> (usize, usize) {
         (self.known.len(), self.files.values().filter(|file| file.strong_count() > 0).count())
     }
 }
 
-fn read_maps(pid: u32) -> std::io::Result<Maps> {
+/// The executable mappings of a process.
+pub(super) fn read_maps(pid: u32) -> std::io::Result<Maps> {
     let mut text = Vec::new();
     File::open(format!("/proc/{pid}/maps"))?.take(MAX_MAPS_BYTES).read_to_end(&mut text)?;
     Ok(Maps::parse(&text))

@@ -23,7 +23,7 @@ const MAX_IMAGE: u64 = 1 << 20;
 /// What is remembered of a process.
 #[derive(Debug)]
 pub(super) struct Known {
-    maps: Maps,
+    pub(super) maps: Maps,
     opened: Vec<(Mapping, Arc<HeldFile>)>,
     jit: Option<Arc<HeldFile>>,
     image: Option<Bytes>,
@@ -61,7 +61,7 @@ impl Known {
     /// asked, which may be after the first stack, and some write a new file.
     fn open_jit(&mut self, pid: Option<u32>, tgid: u32) -> Result<Arc<HeldFile>, String> {
         if pid.is_some() {
-            let now = jit::open(tgid)?;
+            let now = jit::open(tgid).map_err(jit::NoMap::why)?;
             if self.jit.as_ref().is_none_or(|held| held.id != now.id) {
                 self.jit = Some(Arc::new(now));
             }

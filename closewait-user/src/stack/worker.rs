@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::Stack;
 use super::lru::Lru;
 use super::places::{Placed, Processes};
+use super::renaming::{Kept, Renaming};
 use super::symbolize::Symbols;
 use crate::fact::Fact;
 use crate::item::{Path, StackId};
@@ -31,7 +32,7 @@ pub const MAX_STACKS: usize = 4096;
 
 /// Parsed symbols and unwind tables are dropped after this long without a new stack: they are the
 /// largest thing the tool holds, and can be read again.
-const FORGET_AFTER: Duration = Duration::from_secs(10);
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 /// A stack that can be shared by all the sockets it opened.
 pub type Named = Fact<Arc<Stack>>;
@@ -41,6 +42,8 @@ pub type Named = Fact<Arc<Stack>>;
 pub struct Stacks {
     queue: SyncSender<Job>,
     results: Arc<Results>,
+    /// With `--jit-maps`.
+    renaming: Option<Renaming>,
 }
 
 /// What became of stacks so far.
@@ -64,10 +67,12 @@ struct Job {
     key: Key,
 }
 
-type Key = (u32, StackId);
+/// A process and one of its stacks.
+pub(super) type Key = (u32, StackId);
 
+/// What is known of stacks so far.
 #[derive(Debug)]
-struct Results {
+pub(super) struct Results {
     /// `None`: not named yet.
     stacks: Mutex<Lru<Key, Option<Named>>>,
     changed: Notify,
@@ -80,6 +85,11 @@ struct Results {
 impl Stacks {
     /// Starts the threads; they end when the value is dropped.
     pub fn spawn() -> io::Result<Self> {
+        Self::spawn_with(false)
+    }
+
+    /// The same; with `jit_maps`, JVMs can be asked for the names of their methods.
+    pub fn spawn_with(jit_maps: bool) -> io::Result<Self> {
         let results = Arc::new(Results {
             stacks: Mutex::new(Lru::new(MAX_STACKS)),
             changed: Notify::new(),
@@ -90,10 +100,13 @@ impl Stacks {
         });
         let (queue, jobs) = sync_channel(MAX_WAITING);
         let (placed, to_name) = sync_channel(MAX_WAITING);
+        let renaming = jit_maps.then(|| Renaming::spawn(placed.clone(), Arc::clone(&results))).transpose()?;
+        let kept = renaming.as_ref().map(Renaming::kept);
         let (one, two) = (Arc::clone(&results), Arc::clone(&results));
-        thread::Builder::new().name("stack-places".into()).spawn(move || place_all(&jobs, &placed, &one))?;
+        let place = move || place_all(&jobs, &placed, &one, kept.as_ref());
+        thread::Builder::new().name("stack-places".into()).spawn(place)?;
         thread::Builder::new().name("stack-symbols".into()).spawn(move || name_all(&to_name, &two))?;
-        Ok(Self { queue, results })
+        Ok(Self { queue, results, renaming })
     }
 
     /// Asks for the stack of a call path that was just seen for the first time.
@@ -107,15 +120,22 @@ impl Stacks {
             if path.copy.is_some() && matches!(stacks.get(&key), Some(None | Some(Fact::Known(_)))) {
                 return;
             }
-            stacks.insert(key, None);
         }
-        self.results.asked.fetch_add(1, Ordering::Relaxed);
+        self.results.begin(key);
         match self.queue.try_send(Job { path, key }) {
             Ok(()) => {}
             Err(TrySendError::Full(job)) => self.results.give_up(job.key),
             Err(TrySendError::Disconnected(job)) => {
                 self.results.settle(job.key, Fact::unknown("not symbolised: the worker has stopped"));
             }
+        }
+    }
+
+    /// A socket with this stack is stuck: asks its process for names, if it is a JVM and that
+    /// is wanted. Never blocks; once for each stack.
+    pub fn name_methods(&self, pid: u32, stack: StackId) {
+        if let Some(renaming) = &self.renaming {
+            renaming.name_again((pid, stack), &self.results);
         }
     }
 
@@ -165,8 +185,14 @@ impl Results {
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// It is being worked on from now on.
+    pub(super) fn begin(&self, key: Key) {
+        self.lock().insert(key, None);
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// `None` while it is being worked on.
-    fn known(&self, key: Key) -> Option<Named> {
+    pub(super) fn known(&self, key: Key) -> Option<Named> {
         let mut stacks = self.lock();
         if let Some(entry) = stacks.get(&key) {
             return entry.clone();
@@ -177,7 +203,8 @@ impl Results {
         }))
     }
 
-    fn settle(&self, key: Key, named: Named) {
+    /// What came of it.
+    pub(super) fn settle(&self, key: Key, named: Named) {
         let counter = if named.known().is_some() { &self.named } else { &self.unknown };
         counter.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(key, Some(named));
@@ -190,7 +217,7 @@ impl Results {
     }
 }
 
-fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Results) {
+fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Results, kept: Option<&Kept>) {
     let mut processes = Processes::default();
     loop {
         let Job { path, key } = match jobs.recv_timeout(FORGET_AFTER) {
@@ -201,10 +228,12 @@ fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Re
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let placed = match &path.copy {
-            Some(copy) => processes.unwind(&path.task, copy),
-            None => processes.place(&path.task, &path.addrs),
-        };
+        let placed = processes.locate(&path);
+        if let Some(kept) = kept
+            && processes.runs_java(key.0)
+        {
+            kept.keep(key, path);
+        }
         match placed {
             Err(reason) => results.settle(key, Fact::Unknown(reason)),
             Ok(placed) => match out.try_send((placed, key)) {

@@ -73,8 +73,8 @@ async fn gate(
     let (mut loaded, source) = attach(&wanted, &filter)?;
     let mut family = loaded.family()?;
     let degraded: Vec<String> = loaded.served.iter().filter_map(Served::degraded).collect();
-    let stacks =
-        Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
+    let stacks = Stacks::spawn_with(args.jit_maps)
+        .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let mut enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
     if let Some(files) = loaded.task_files.take() {
