@@ -33,8 +33,8 @@ pub(super) const STAGES: [Stage; 8] = [
     Stage { name: "lints", budget_min: 4, run: lints },
     Stage { name: "unit, property, golden, schema", budget_min: 6, run: unit },
     Stage { name: "release build", budget_min: 5, run: release },
-    Stage { name: "live, this kernel", budget_min: 3, run: live },
-    Stage { name: "live, VM kernels", budget_min: 10, run: vms },
+    Stage { name: "live, this kernel", budget_min: 5, run: live },
+    Stage { name: "live, VM kernels", budget_min: 14, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
