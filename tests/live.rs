@@ -45,5 +45,6 @@ mod live {
     mod refusals;
     mod releases;
     mod starts;
+    mod suites;
     mod talk;
 }

@@ -7,11 +7,20 @@ use super::waiting::until;
 
 /// Ids of the programs that process `pid` has a descriptor or a link of.
 pub(crate) fn programs_of(pid: u32) -> BTreeSet<u32> {
+    numbers_of(pid, "prog_id:")
+}
+
+/// Ids of the maps that process `pid` has a descriptor of.
+pub(crate) fn maps_of(pid: u32) -> BTreeSet<u32> {
+    numbers_of(pid, "map_id:")
+}
+
+fn numbers_of(pid: u32, field: &str) -> BTreeSet<u32> {
     let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
     let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
     texts
         .flat_map(|text| {
-            let ids = text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+            let ids = text.lines().filter_map(|line| line.strip_prefix(field)?.trim().parse().ok());
             ids.collect::<Vec<u32>>()
         })
         .collect()
@@ -24,5 +33,14 @@ pub(crate) fn are_gone(programs: &BTreeSet<u32>) {
         let loaded: BTreeSet<u32> =
             aya::programs::loaded_programs().filter_map(Result::ok).map(|program| program.id()).collect();
         programs.is_disjoint(&loaded).then_some(())
+    });
+}
+
+/// The same of maps.
+pub(crate) fn maps_are_gone(maps: &BTreeSet<u32>) {
+    until("the kernel frees the maps", || {
+        let loaded: BTreeSet<u32> =
+            aya::maps::loaded_maps().filter_map(Result::ok).map(|map| map.id()).collect();
+        maps.is_disjoint(&loaded).then_some(())
     });
 }

@@ -32,6 +32,8 @@ const LAST_STACK_WAIT: Duration = Duration::from_millis(500);
 /// Suspects between their first look and their verdict.
 pub(super) struct Judge {
     pending: Vec<Pending>,
+    /// What the last look found gone.
+    left: Vec<Pending>,
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
@@ -80,7 +82,8 @@ impl Judge {
             eof: watched(Purpose::EofRead),
             error: watched(Purpose::Error),
         };
-        Self { pending: Vec::new(), policy: Policy::default(), watched, outlook: Outlook::default() }
+        let (pending, left) = (Vec::new(), Vec::new());
+        Self { pending, left, policy: Policy::default(), watched, outlook: Outlook::default() }
     }
 
     /// Whether no suspect waits for its verdict.
@@ -248,11 +251,25 @@ impl Judge {
     /// The verdict on a socket whose process has ended, when its stacks are named.
     pub(super) async fn last_word(&self, word: LastWord, stacks: &Stacks) -> Finding {
         let LastWord { suspect, evidence, memory } = word;
+        let stage = Stage::Naming(Clock::mono_now());
+        self.verdict_now(Pending { suspect, evidence, memory, stage }, stacks).await
+    }
+
+    /// The verdict on a socket that was closed while it waited for one.
+    pub(super) async fn closed(&mut self, id: SocketId, stacks: &Stacks) -> Option<Finding> {
+        let of = |all: &[Pending]| all.iter().position(|pending| pending.suspect.id == id);
+        let pending = match of(&self.pending) {
+            Some(at) => self.pending.swap_remove(at),
+            None => self.left.swap_remove(of(&self.left)?),
+        };
+        Some(self.verdict_now(pending, stacks).await)
+    }
+
+    async fn verdict_now(&self, pending: Pending, stacks: &Stacks) -> Finding {
         let until = Clock::mono_now() + LAST_STACK_WAIT;
-        while memory.is_being_named(stacks) && Clock::mono_now() < until {
+        while pending.memory.is_being_named(stacks) && Clock::mono_now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let pending = Pending { suspect, evidence, memory, stage: Stage::Naming(until) };
         let (suspect, evidence) = self.case(pending, stacks);
         self.verdict(suspect, evidence)
     }
@@ -265,6 +282,7 @@ impl Judge {
             .extract_if(.., |pending| matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks))
             .collect();
         let mut gone = Vec::new();
+        self.left.clear();
         if due.is_empty() {
             return gone;
         }
@@ -279,6 +297,7 @@ impl Judge {
                 Ok(Some(look)) => pending.evidence.looks.push(look),
                 Ok(None) => {
                     gone.push(pending.suspect.id);
+                    self.left.push(pending);
                     continue;
                 }
                 Err(why) => pending.evidence.look_failed = Some(why),

@@ -373,8 +373,10 @@ impl Driver {
     /// Reports a verdict.
     fn found(&mut self, finding: Finding, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let id = finding.suspect.id;
-        // It may have left while it was looked at.
-        if self.tracker.suspect(id).is_none() {
+        // It may have left while it was looked at; to a gate it matters all the same, and
+        // what ended with its process gets a last word.
+        let was_stuck = self.kin.is_some() && finding.suspect.kind == SuspectKind::Stuck;
+        if self.tracker.suspect(id).is_none() && (!was_stuck || self.has_ended(id)) {
             return Ok(());
         }
         self.tape.looked(&finding, now, clock);
@@ -509,7 +511,10 @@ impl Driver {
                         self.ghosts.hold(*ghost, released);
                         continue;
                     }
-                    _ => (released, None),
+                    _ => {
+                        self.closed(released.id, clock, now).await?;
+                        (released, None)
+                    }
                 },
                 Outcome::ClosedWithFile { .. } => continue,
                 Outcome::GhostEnded { ghost, netns, tuple, closed, at, seen, exiting, was_suspect } => {
@@ -553,6 +558,18 @@ impl Driver {
             self.report(Report::Released(Box::new(release)), clock, now)?;
         }
         Ok(())
+    }
+
+    /// Reports a socket of the family that was closed while it waited for its verdict: how
+    /// long it was stuck and who closed it may count.
+    async fn closed(&mut self, id: SocketId, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let Some(kin) = &mut self.kin else { return Ok(()) };
+        match self.judge.closed(id, &self.stacks).await {
+            Some(finding) if kin.wants(&finding) => {
+                self.reporter.report(Report::Stuck(Box::new(finding)), clock, now)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn has_ended(&self, id: SocketId) -> bool {

@@ -1,11 +1,11 @@
-//! Whether a stack is that of a garbage collector's finalizer: what it closes was
-//! forgotten by the code that opened it. Pure.
+//! Whether a stack is that of a garbage collector's finalizer, or of a runtime that ends and
+//! closes what is open: what they close was forgotten by the code that opened it. Pure.
 
 use crate::verdict::Frame;
 
-/// Functions through which a runtime finalizes what became unreachable, written as
-/// `package.Class.method`.
-const FUNCTIONS: [&str; 12] = [
+/// Functions through which a runtime finalizes what became unreachable, or what is left at
+/// its end, written as `package.Class.method`.
+const FUNCTIONS: [&str; 13] = [
     // Go: SetFinalizer and AddCleanup, before and since 1.25
     "runtime.runfinq",
     "runtime.runFinalizers",
@@ -22,6 +22,8 @@ const FUNCTIONS: [&str; 12] = [
     // and what calls any tp_finalize, where the interpreter has no names but those it exports
     "PyObject_CallFinalizer",
     "PyObject_CallFinalizerFromDealloc",
+    // Node.js: closes every handle when its event loop has ended
+    "node.Environment.CleanupHandles",
 ];
 
 /// Threads that do nothing else, as the kernel cuts their names: where a stack has no
@@ -74,6 +76,8 @@ mod tests {
             ("java.lang.ref.Finalizer$FinalizerThread::run", true),
             ("jdk/internal/ref/CleanerImpl.run", true),
             ("sock_finalize", true),
+            ("node::Environment::CleanupHandles()", true),
+            ("node::HandleWrap::Close(v8::Local<v8::Value>)", false),
             ("main.runtime.runfinqs", false),
             ("com.example.java.lang.ref.Finalizer.runFinalizer", false),
             ("MyCleaner.clean", false),

@@ -1,0 +1,144 @@
+//! The gate around the test suites of five languages (tests/suites), each run by the
+//! runner that people use, once closing what it opens and once forgetting to.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::netns::{Netns, output};
+use super::tool::binary;
+
+/// A suite, and how it is run.
+struct Suite<'a> {
+    /// The runner and its arguments.
+    command: &'a [&'a str],
+    /// Where it is run.
+    dir: &'a Path,
+    /// Options of the gate.
+    gate: &'a [&'a str],
+    /// The code or the thread that the report has to name.
+    guilty: &'a str,
+}
+
+impl Suite<'_> {
+    fn run(&self, net: &Netns, gated: bool, leaks: bool) -> Output {
+        let tool = binary();
+        let mut words = Vec::new();
+        if gated {
+            words.extend([text(&tool), "run"]);
+            words.extend(self.gate);
+            words.push("--");
+        }
+        words.extend(self.command);
+        let mut command = net.command(words[0]);
+        command.args(&words[1..]);
+        command.env_remove("SUITE_LEAKS").env_remove("GITHUB_ACTIONS").current_dir(self.dir);
+        if leaks {
+            command.env("SUITE_LEAKS", "1");
+        }
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    fn is_judged(&self) {
+        let net = Netns::new();
+        for (leaks, code, words) in [(false, 0, "no socket leaked"), (true, 1, "1 socket leaked")] {
+            let bare = self.run(&net, false, leaks);
+            let gated = self.run(&net, true, leaks);
+            let said = String::from_utf8_lossy(&gated.stderr);
+            assert!(bare.status.success(), "{:?}: {bare:?}", self.command);
+            assert_eq!(gated.status.code(), Some(code), "leaks: {leaks}\n{said}");
+            assert!(said.contains(words), "no {words:?} in\n{said}");
+            assert_eq!(without_figures(&gated.stdout), without_figures(&bare.stdout));
+            if leaks {
+                assert!(said.contains("EOF_IGNORED") && said.contains(self.guilty), "{said}");
+            }
+        }
+    }
+}
+
+/// What runners print of times differs from run to run.
+fn without_figures(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(printed);
+    let figures = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c });
+    let mut all: Vec<char> = figures.collect();
+    all.dedup_by(|a, b| *a == '0' && *b == '0');
+    all.into_iter().collect()
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/suites").canonicalize().expect("the suites")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path that is text")
+}
+
+#[test]
+fn of_rust() {
+    let dir = tempfile::tempdir().expect("a directory");
+    output(
+        Command::new("rustc")
+            .args(["--test", "-g", "-Cforce-frame-pointers=yes", "--edition=2024", "-o"])
+            .arg(dir.path().join("suite"))
+            .arg(sources().join("suite.rs")),
+    );
+    Suite {
+        command: &["./suite", "--test-threads=1"],
+        dir: dir.path(),
+        gate: &[],
+        guilty: "suite::fetch_quote (suite.rs:",
+    }
+    .is_judged();
+}
+
+/// The interpreter closes what is open before it ends. Only with its names in the closer's
+/// stack is that known to be no close by the program; without, its time counts.
+#[test]
+fn of_python() {
+    let suite = sources().join("suite.py");
+    Suite {
+        command: &["python3", text(&suite)],
+        dir: &sources(),
+        gate: &["--threshold", "250ms"],
+        guilty: "a read by python3",
+    }
+    .is_judged();
+}
+
+/// With `-o` the runner leaves the names in the program it makes.
+#[test]
+fn of_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = dir.path().join("suite.test");
+    Suite {
+        command: &["go", "test", "-count=1", "-o", text(&program), "."],
+        dir: &sources().join("go"),
+        gate: &[],
+        guilty: "suite.fetchQuote",
+    }
+    .is_judged();
+}
+
+#[test]
+fn of_java() {
+    let dir = tempfile::tempdir().expect("a directory");
+    output(Command::new("javac").arg("-d").arg(dir.path()).arg(sources().join("Suite.java")));
+    Suite {
+        command: &["java", "-ea", "-cp", text(dir.path()), "Suite"],
+        dir: dir.path(),
+        gate: &[],
+        guilty: "a read by fetch-quote[",
+    }
+    .is_judged();
+}
+
+#[test]
+fn of_node() {
+    let suite = sources().join("suite.test.mjs");
+    Suite {
+        command: &["node", "--test", text(&suite)],
+        dir: &sources(),
+        gate: &[],
+        guilty: "node::TCPWrap::Connect",
+    }
+    .is_judged();
+}
