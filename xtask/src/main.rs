@@ -8,6 +8,7 @@
 mod bench;
 mod build;
 mod command;
+mod corpus;
 mod counts;
 mod demo;
 mod ebpf;
@@ -46,6 +47,8 @@ enum Chore {
     Generate,
     /// Measure what tracing costs, beside its peers, in one run
     Bench(bench::Args),
+    /// Drive real software into incidents, and see whether the tool tells the truth of them
+    Corpus(corpus::Args),
     /// Run the live tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Corpus(args) => corpus::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
         Chore::Generate => generate::run(),
         Chore::Test(args) => match test::run(&args) {
