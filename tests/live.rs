@@ -41,6 +41,7 @@ mod live {
     mod matrix;
     mod older_ghosts;
     mod owners;
+    mod pools;
     mod recordings;
     mod refusals;
     mod releases;

@@ -66,6 +66,15 @@ impl Clock {
         MonoNs(sec * 1_000_000_000 + nsec)
     }
 
+    /// The monotonic time at which the machine had been up for `uptime`, with suspend counted
+    /// (CLOCK_BOOTTIME, as /proc gives start times). A suspend since then makes it too early.
+    pub fn since_boot(uptime: Duration) -> MonoNs {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let sec = u64::try_from(now.tv_sec).unwrap_or(0);
+        let up = Duration::new(sec, u32::try_from(now.tv_nsec).unwrap_or(0));
+        Self::mono_now() - up.saturating_sub(uptime)
+    }
+
     /// The two readings.
     pub const fn pair(&self) -> (MonoNs, SystemTime) {
         (self.mono, self.wall)

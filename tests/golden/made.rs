@@ -205,6 +205,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
         fd,
         cloexec: Fact::Known(true),
         cgroups: Vec::new(),
+        began: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("not read"),
     }

@@ -13,9 +13,13 @@ use super::workload::{SERVER, Workload};
 /// Three sockets are reported, then ended by `end`; each release must say `how`. The
 /// releases, and who leaked.
 fn released(server: &[&str], how: &str, end: impl FnOnce(&mut Leaked)) -> (Vec<Value>, u32) {
+    released_of(&Workload { server, ..SERVER }, how, end)
+}
+
+fn released_of(workload: &Workload, how: &str, end: impl FnOnce(&mut Leaked)) -> (Vec<Value>, u32) {
     let net = Netns::new();
     let mut tool = Tool::trace(&net, &[]);
-    let mut leaked = Workload { server, ..SERVER }.run(&net, &net);
+    let mut leaked = workload.run(&net, &net);
     tool.has_reported("stuck", 3);
     end(&mut leaked);
     tool.has_reported("released", 3);
@@ -27,6 +31,8 @@ fn released(server: &[&str], how: &str, end: impl FnOnce(&mut Leaked)) -> (Vec<V
     }
     let summary = ended.of_kind("summary").next().expect("a summary");
     assert_eq!(summary["totals"]["released"][how], 3, "{summary}");
+    let by_finalizer = releases.iter().filter(|it| it["closer"]["by_finalizer"] == true).count();
+    assert_eq!(summary["totals"]["released"]["by_finalizer"], by_finalizer, "{summary}");
     (releases, leaked.leaker.pid())
 }
 
@@ -39,6 +45,22 @@ fn closed_late() {
         assert_eq!(release["closer"]["by_finalizer"], false, "{release}");
         let stack = release["closer"]["stack"].to_string();
         assert!(stack.contains("close"), "{release}");
+    }
+}
+
+/// The program forgot them, and its collector cleans up: the path leaks all the same.
+#[test]
+fn closed_by_a_finalizer() {
+    let functions = &["main.acceptAndForget", "main.handleClient", "main.serve", "main.main"];
+    let workload = Workload { program: "go_leaky_server", server: &["--drop"], functions, ..SERVER };
+    let (releases, server) = released_of(&workload, "closed", |leaked| leaked.leaker.tell("collect"));
+    for release in releases {
+        assert_eq!(release["closer"]["pid"], server, "{release}");
+        assert_eq!(release["closer"]["by_finalizer"], true, "{release}");
+        let stack = release["closer"]["stack"].to_string();
+        assert!(stack.contains("runtime.run") && stack.contains("net.(*netFD).Close"), "{release}");
+        // What it was reported for still stands.
+        assert!(release["cause"].is_string(), "{release}");
     }
 }
 

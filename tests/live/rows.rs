@@ -229,6 +229,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row { count: 5, ..eof("idle pool, EOF read", &["pool-read"], EOF_IGNORED) },
     Row { ends: Some(end("exited")), ..always("forked child holds it", "receiving", &["child"], INHERITED) },
+    always("the same, after a greeting", "receiving", &["greeted"], INHERITED),
     eof(
         "forked child holds it too",
         &["shared"],

@@ -139,6 +139,19 @@ impl Tool {
         true
     }
 
+    /// Reads until what it has printed is `enough`, which may take minutes; `what` names it
+    /// for the failure.
+    pub(crate) fn comes_to_print(&mut self, what: &str, enough: impl Fn(&Ended) -> bool) {
+        let deadline = Deadline::patient();
+        while !enough(&self.ended) {
+            let stdout = self.stdout.as_ref().expect("stdout is read");
+            match stdout.next_before(deadline) {
+                Ok(Some(line)) => self.ended.take(line, self.json),
+                Ok(None) | Err(_) => panic!("it did not print {what}:\n{}", self.ended.everything()),
+            }
+        }
+    }
+
     fn read_line(&mut self, before: &str) {
         let stdout = self.stdout.as_ref().expect("stdout is read");
         match stdout.next(Deadline::patient()) {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"runtime/debug"
 )
 
 var (
@@ -18,6 +20,7 @@ var (
 	leak   = flag.Int("leak", 0, "connections never closed")
 	close_ = flag.Int("close", 0, "connections closed when the client has closed")
 	read   = flag.String("read", "eof", "what is read of those that leak: none or eof")
+	drop   = flag.Bool("drop", false, "keep no reference to those that leak: only a collection, asked for by \"collect\", closes them")
 )
 
 // kept also keeps the collector away: a finalizer would close the sockets.
@@ -45,7 +48,9 @@ func acceptAndForget(listener *net.TCPListener) {
 		_, err = io.Copy(io.Discard, conn)
 		must(err)
 	}
-	kept = append(kept, conn)
+	if !*drop {
+		kept = append(kept, conn)
+	}
 	fmt.Printf("leak pid=%d fd=%d port=%d\n", os.Getpid(), fdOf(conn), conn.RemoteAddr().(*net.TCPAddr).Port)
 }
 
@@ -77,6 +82,9 @@ func serve(listener *net.TCPListener) {
 
 func main() {
 	flag.Parse()
+	if *drop {
+		debug.SetGCPercent(-1)
+	}
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(*bindTo), Port: *port})
 	must(err)
 	commands := make(chan string)
@@ -92,13 +100,17 @@ func main() {
 	serve(listener)
 	fmt.Printf("done leaked=%d closed=%d\n", *leak, *close_)
 	for command := range commands {
-		if command != "close" {
+		switch command {
+		case "close":
+			for _, conn := range kept {
+				must(conn.Close())
+			}
+			fmt.Printf("closed count=%d\n", len(kept))
+			kept = nil
+		case "collect":
+			runtime.GC()
+		default:
 			must(fmt.Errorf("cannot use command %q", command))
 		}
-		for _, conn := range kept {
-			must(conn.Close())
-		}
-		fmt.Printf("closed count=%d\n", len(kept))
-		kept = nil
 	}
 }

@@ -16,6 +16,7 @@
  *   pool-read      the same, but the client reads the EOF
  *   queue          connected, and not accepted
  *   child          accepted, then left to a child that does nothing with it
+ *   greeted        a greeting is sent, then as child
  *   shared         EOF is read and ignored, and a child has a descriptor too
  *   in-time        closed when EOF was read
  *   abort          closed with 7 bytes unread as soon as the FIN is there
@@ -182,14 +183,27 @@ NAMED static pid_t child_with(int near)
 		pause();
 }
 
-static void child(int listener)
+static void leave_to_child(struct pair pair)
 {
-	struct pair pair = accepted(listener);
 	pid_t pid = child_with(pair.near);
 	struct moment since = far_closes(&pair);
 	close(pair.near);
 	keep(-1, pid);
 	say_leak(pid, pair.near, pair.port, since);
+}
+
+static void child(int listener)
+{
+	leave_to_child(accepted(listener));
+}
+
+static void greeted(int listener)
+{
+	struct pair pair = accepted(listener);
+	pass_one_byte(pair.near, pair.far);
+	/* The age of a process is known in steps of 10 ms. */
+	poll(NULL, 0, 60);
+	leave_to_child(pair);
 }
 
 static void shared(int listener)
@@ -255,6 +269,7 @@ int main(int argc, char **argv)
 		{"pool-read", .all = pool_read},
 		{"queue", .one = queue},
 		{"child", .one = child},
+		{"greeted", .one = greeted},
 		{"shared", .one = shared},
 		{"in-time", .one = in_time},
 		{"abort", .one = abort_unread},

@@ -134,6 +134,7 @@ mod tests {
             fd: 5,
             cloexec: Fact::unknown("test"),
             cgroups: Vec::new(),
+            began: Fact::unknown("test"),
             container: None,
             nofile: Fact::unknown("test"),
         };

@@ -10,11 +10,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::path::Arg;
 
 use super::{cgroup, container};
+use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::verdict::{Holder, Nofile};
 
@@ -48,6 +50,7 @@ impl Process {
             container: container::place(&cgroup).map(|place| place.to_string()),
             cgroups: cgroup::memberships(&cgroup),
             nofile: fact(nofile),
+            began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),
         }))
     }
 
@@ -131,6 +134,15 @@ fn joined(cmdline: &str) -> String {
     cmdline.trim_end_matches('\0').replace('\0', " ")
 }
 
+/// The 22nd field of /proc/PID/stat is when the process began, since boot: counted in 1/100 s
+/// on every architecture that this tool runs on (`USER_HZ`), rounded down. The name, which may
+/// hold anything, is in brackets.
+fn start_ticks(stat: &str) -> Option<Duration> {
+    let after_name = stat.rsplit_once(')')?.1;
+    let ticks: u64 = after_name.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(Duration::from_millis(ticks.checked_mul(10)?))
+}
+
 /// `Uid:` of /proc/PID/status is real, effective, saved, filesystem.
 fn real_uid(status: &str) -> Option<u32> {
     after(status, "Uid:")
@@ -171,6 +183,9 @@ mod tests {
         assert_eq!(is_cloexec("pos:\t0\nflags:\t02000002\nmnt_id:\t9\n"), Some(true));
         assert_eq!(is_cloexec("pos:\t0\nflags:\t02\n"), Some(false));
         assert_eq!(is_cloexec("pos:\t0\n"), None);
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 106 0 0 0 0 0 0 0 20 0 1 0 4711 2916352 234";
+        assert_eq!(start_ticks(stat), Some(Duration::from_millis(47_110)));
+        assert_eq!(start_ticks("7 (a) S 1"), None);
         assert_eq!(joined("nginx: worker\0\0\0"), "nginx: worker");
         assert_eq!(joined("a\0-b\0c d\0"), "a -b c d");
     }
@@ -185,6 +200,10 @@ mod tests {
         assert_eq!(me.nofile.known().unwrap().used, 7);
         assert!(descriptors(dir.as_fd()).unwrap() >= 3);
         assert_eq!(me.uid, Fact::Known(rustix::process::getuid().as_raw()));
+
+        let now = Clock::mono_now();
+        let began = *me.began.known().unwrap();
+        assert!(began < now && now.since(began) < Duration::from_hours(1), "{began:?} {now:?}");
 
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let dir = open_dir(rustix::fs::CWD, format!("/proc/{}", child.id())).unwrap();

@@ -36,8 +36,6 @@ pub struct Evidence {
     /// The processes that have a descriptor on a listener at its local end. Known and
     /// empty: there is no listener, or it is not known who has it.
     pub listener_holders: Fact<Vec<u32>>,
-    /// Who read or wrote it after it had been inherited. Known `None`: nobody did.
-    pub holder_io: Fact<Option<Task>>,
     /// The read that told the application EOF. Known `None`: reads were watched
     /// since before it entered CLOSE_WAIT, and there was none.
     pub eof_read: Fact<Option<EofRead>>,
@@ -77,7 +75,6 @@ impl Evidence {
             holder_scans: 0,
             elsewhere: fact(),
             listener_holders: fact(),
-            holder_io: fact(),
             eof_read: fact(),
             local_peer: fact(),
             pool: fact(),
@@ -300,6 +297,13 @@ pub struct Holder {
     pub cgroups: Vec<String>,
     /// Descriptors in use and the soft limit.
     pub nofile: Fact<Nofile>,
+    /// When it began, at the earliest: in steps of a kernel tick of user space (10 ms).
+    #[serde(default = "not_recorded")]
+    pub began: Fact<MonoNs>,
+}
+
+fn not_recorded<T>() -> Fact<T> {
+    Fact::unknown("not recorded")
 }
 
 /// Descriptors in use against the limit.

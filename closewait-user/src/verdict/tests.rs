@@ -74,6 +74,7 @@ fn holder(pid: u32, fd: u32) -> Holder {
         fd,
         cloexec: Fact::Known(false),
         cgroups: Vec::new(),
+        began: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("test"),
     }
@@ -290,15 +291,8 @@ fn unheld() {
 #[test]
 fn inherited() {
     let child = Evidence { holders: Fact::Known(vec![holder(9, 5)]), ..held() };
-    let io = |holder_io| Evidence { holder_io, ..child.clone() };
-    assert_eq!(short(&io(Fact::Known(None))), (Code::Inherited, High, Some(true)));
-    assert_eq!(judge(&io(Fact::Known(None))).also, [Code::NotReading]);
-    says(&judge(&io(Fact::Known(None))).evidence, "opened by app[7], which no longer has a descriptor");
     assert_eq!(short(&child), (Code::NotReading, High, Some(true)), "use unknown");
     assert_eq!(judge(&child).also, [Code::Inherited]);
-
-    let used = judge(&io(Fact::Known(Some(task("app", 9, 9)))));
-    assert_eq!((used.code, used.also), (Code::NotReading, vec![Code::Inherited]));
     let both = judge(&Evidence { holders: Fact::Known(vec![holder(7, 5), holder(9, 5)]), ..held() });
     assert_eq!((both.code, both.also), (Code::NotReading, vec![Code::Inherited]));
     let stdin = judge(&Evidence { holders: Fact::Known(vec![holder(9, 0)]), ..held() });
@@ -339,7 +333,7 @@ fn inherited() {
     assert_eq!(short(&older(vec![], server())).0, Code::NotReading, "no listener any more");
     assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
-    let one_look = Evidence { looks: held().looks[1..].to_vec(), ..io(Fact::Known(None)) };
+    let one_look = Evidence { looks: untouched[1..].to_vec(), ..child };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));
 }
 

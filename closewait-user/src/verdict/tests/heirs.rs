@@ -83,14 +83,47 @@ fn a_heir_who_does_not_know_is_one() {
             Evidence { eof_read: read_by(7), looks: still(|s| s.recv_q = 0), ..child() },
         ),
         ("nobody ever touched it", Evidence { looks: untouched.clone(), ..child() }),
-        ("its use was watched", Evidence { holder_io: Fact::Known(None), ..child() }),
     ];
     for (case, evidence) in table {
         let verdict = judge(&evidence);
         assert_eq!((verdict.code, verdict.leak), (Code::Inherited, Some(true)), "{case}");
         assert!(verdict.next.contains("SOCK_CLOEXEC"), "{case}");
     }
+    let verdict = judge(&Evidence { looks: untouched.clone(), ..child() });
+    assert_eq!(verdict.also, [Code::NotReading]);
+    says(&verdict.evidence, "opened by app[7], which no longer has a descriptor");
     let both =
         Evidence { holders: Fact::Known(vec![holder(7, 5), holder(9, 5)]), looks: untouched, ..held() };
     assert_eq!(what(&both), (Code::NotReading, Some(true), true), "the opener has it too");
+}
+
+/// A server greets and then forks: what was sent before the heir began it did not send.
+#[test]
+fn a_heir_that_began_after_the_last_use_has_not_used_it() {
+    let sent = NOW - Duration::from_secs(30);
+    let heir = |began| Holder { began, ..holder(9, 5) };
+    let began = |after_ms| Fact::Known(sent + Duration::from_millis(after_ms));
+    let greeted = || still(|s| tcp(s).bytes_received = Some(1));
+    let table = [
+        ("it began later", vec![heir(began(10))], greeted(), true),
+        ("times are in ticks", vec![heir(began(9))], greeted(), false),
+        ("when is not known", vec![heir(Fact::unknown("test"))], greeted(), false),
+        (
+            "another began before",
+            vec![heir(began(500)), Holder { pid: 10, ..heir(began(0)) }],
+            greeted(),
+            false,
+        ),
+        ("somebody read something", vec![heir(began(500))], still(|_| {}), false),
+        ("/proc/net/tcp does not tell", vec![heir(began(500))], still(|s| s.tcp = None), false),
+    ];
+    for (case, holders, looks, is_heir) in table {
+        let verdict = judge(&Evidence { holders: Fact::Known(holders), looks, ..child() });
+        if is_heir {
+            assert_eq!((verdict.code, verdict.leak), (Code::Inherited, Some(true)), "{case}");
+            says(&verdict.evidence, "nothing was sent since app[9] fd 5 began");
+        } else {
+            assert_eq!((verdict.code, verdict.also), (Code::NotReading, vec![Code::Inherited]), "{case}");
+        }
+    }
 }
