@@ -45,6 +45,7 @@ mod live {
     mod recordings;
     mod refusals;
     mod releases;
+    mod standing;
     mod starts;
     mod suites;
     mod talk;

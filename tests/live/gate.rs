@@ -20,27 +20,27 @@ use super::tool::binary;
 use super::waiting::{Deadline, show, until};
 
 /// A command in the gate.
-struct Gate {
-    child: Child,
-    stdin: Option<ChildStdin>,
+pub(crate) struct Gate {
+    pub(crate) child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
     stdout: Lines,
     stderr: Lines,
 }
 
 /// What came of it.
-struct Passed {
+pub(crate) struct Passed {
     status: ExitStatus,
-    printed: Vec<String>,
+    pub(crate) printed: Vec<String>,
     talk: Vec<String>,
 }
 
 impl Gate {
     /// Runs `words` in `net`.
-    fn around(net: &Netns, options: &[&str], words: &[&str]) -> Self {
+    pub(crate) fn around(net: &Netns, options: &[&str], words: &[&str]) -> Self {
         Self::spawn(net.command(binary()).arg("run").args(options).arg("--").args(words))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Lines::of(child.stdout.take().expect("piped"));
@@ -49,12 +49,12 @@ impl Gate {
     }
 
     /// The command's next line.
-    fn hear(&self) -> String {
+    pub(crate) fn hear(&self) -> String {
         self.stdout.next(Deadline::patient()).expect("the command says something")
     }
 
     /// Waits for its end; the command's input ends.
-    fn end(mut self) -> Passed {
+    pub(crate) fn end(mut self) -> Passed {
         drop(self.stdin.take());
         let status = until("the end of the gate", || self.child.try_wait().expect("our own child"));
         let (printed, talk) = (self.stdout.rest(), self.stderr.rest());
@@ -64,14 +64,14 @@ impl Gate {
 }
 
 impl Passed {
-    fn exits(&self, code: i32) -> &Self {
+    pub(crate) fn exits(&self, code: i32) -> &Self {
         assert_eq!(self.status.code(), Some(code), "{}", self.talk.join("\n"));
         let last = self.talk.last().expect("a last line");
         assert!(last.starts_with("closewait-trace: ") && last.ends_with(&format!("exit {code}")), "{last}");
         self
     }
 
-    fn said(&self, words: &str) -> &Self {
+    pub(crate) fn said(&self, words: &str) -> &Self {
         assert!(
             self.talk.iter().any(|line| line.contains(words)),
             "no {words:?} in\n{}",
@@ -261,43 +261,6 @@ fn what_it_prints_is_its_own() {
 }
 
 #[test]
-fn signals_reach_the_command() {
-    let net = Netns::new();
-    for name in ["HUP", "INT", "TERM", "USR1", "USR2", "WINCH"] {
-        let script = format!("trap 'echo got; exit 3' {name}; echo ready; while :; do sleep 0.02; done");
-        let gate = Gate::around(&net, &[], &["sh", "-c", &script]);
-        assert_eq!(gate.hear(), "ready");
-        let signal = match name {
-            "HUP" => Signal::HUP,
-            "INT" => Signal::INT,
-            "TERM" => Signal::TERM,
-            "USR1" => Signal::USR1,
-            "USR2" => Signal::USR2,
-            _ => Signal::WINCH,
-        };
-        kill_process(Pid::from_child(&gate.child), signal).expect("it runs");
-        let passed = gate.end();
-        passed.exits(3);
-        assert_eq!(passed.printed, ["got"], "SIG{name}");
-    }
-}
-
-#[test]
-fn a_stopped_command_is_continued() {
-    let net = Netns::new();
-    let gate = Gate::around(&net, &[], &["sh", "-c", "echo $$; kill -STOP $$; echo on; exit 4"]);
-    let pid = gate.hear();
-    until("the command stops", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.contains(") T ").then_some(())
-    });
-    kill_process(Pid::from_child(&gate.child), Signal::CONT).expect("it runs");
-    let passed = gate.end();
-    passed.exits(4);
-    assert_eq!(passed.printed, ["on"]);
-}
-
-#[test]
 fn descendants_count_and_strangers_do_not() {
     let net = Netns::new();
     // A stranger leaks beside the gate.
@@ -332,18 +295,6 @@ fn what_it_leaves_running_is_named() {
     let passed = gate.end();
     passed.exits(0).said(&format!("left running by the command: sleep[{pid}]"));
     kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it was left running");
-}
-
-#[test]
-fn it_runs_as_another_user() {
-    let net = Netns::new();
-    let gate = Gate::around(&net, &["--user", "nobody"], &["sh", "-c", "id -u; id -g; echo $USER"]);
-    let passed = gate.end();
-    passed.exits(0);
-    let ids = std::fs::read_to_string("/etc/passwd").expect("there are users");
-    let entry = ids.lines().find(|line| line.starts_with("nobody:")).expect("nobody is one");
-    let words: Vec<_> = entry.split(':').collect();
-    assert_eq!(passed.printed, [words[2], words[3], "nobody"]);
 }
 
 /// All exit codes are passed on. What a gate has in the kernel goes with it, and so do its
