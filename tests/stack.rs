@@ -4,18 +4,24 @@
 
 #[path = "stack/blocked.rs"]
 mod blocked;
+#[path = "stack/captures.rs"]
+mod captures;
 #[path = "stack/costs.rs"]
 mod costs;
 #[path = "stack/deep.rs"]
 mod deep;
 #[path = "stack/edges.rs"]
 mod edges;
+#[path = "stack/hostile.rs"]
+mod hostile;
 #[path = "stack/java_map.rs"]
 mod java_map;
 #[path = "stack/perf_map.rs"]
 mod perf_map;
 #[path = "stack/process.rs"]
 mod process;
+#[path = "stack/random.rs"]
+mod random;
 #[path = "stack/waiting.rs"]
 mod waiting;
 #[path = "stack/worker.rs"]

@@ -2,6 +2,7 @@
 //! sections are. Any bytes, no panic; nothing is read that the caller did not ask for.
 
 use std::fmt::Write;
+use std::io::Read;
 
 use super::file::HeldFile;
 
@@ -11,13 +12,16 @@ const MAX_HEADERS: u16 = 256;
 /// More sections than any linked file has (compilers' object files have more).
 const MAX_SECTIONS: u16 = 1024;
 
+/// elf(5): the bytes in the file are compressed.
+const SHF_COMPRESSED: u64 = 1 << 11;
+
 /// Most bytes of section names that are read.
 const MAX_NAMES: u64 = 64 << 10;
 
 /// The headers of a 64-bit ELF file of this machine's byte order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Elf {
-    /// Where the headers are: offset and length.
+    /// Where the headers of the file and of its segments are: offset and length.
     headers: Vec<(u64, u64)>,
     segments: Vec<Segment>,
     sections: Vec<Section>,
@@ -46,13 +50,46 @@ pub(super) struct Section {
     pub(super) compressed: bool,
     /// Whether it tells of the program and is no part of it: symbols, notes, debug information.
     pub(super) is_about_code: bool,
+    /// Its header as it is in the file.
+    header: [u8; HEADER],
 }
+
+/// Bytes of a section's header (`Elf64_Shdr`).
+pub(super) const HEADER: usize = 64;
 
 impl Section {
     /// Whether it is debug information.
     pub(super) fn is_debug(&self) -> bool {
         [&b".debug"[..], b".zdebug"].iter().any(|prefix| self.name.starts_with(prefix))
     }
+
+    /// Whether it names another file in which the rest of the debug information is.
+    pub(super) fn is_link(&self) -> bool {
+        [&b".gnu_debuglink"[..], b".gnu_debugaltlink", b".debug_sup"].contains(&&self.name[..])
+    }
+
+    /// Its header for a copy in which its bytes lie unpacked at `offset`.
+    pub(super) fn header_at(&self, offset: u64, size: u64) -> [u8; HEADER] {
+        let mut header = self.header;
+        header[24..32].copy_from_slice(&offset.to_ne_bytes());
+        header[32..40].copy_from_slice(&size.to_ne_bytes());
+        let flags = word(&header, 8).unwrap_or(0) & !SHF_COMPRESSED;
+        header[8..16].copy_from_slice(&flags.to_ne_bytes());
+        header
+    }
+}
+
+/// The bytes of a compressed section, unpacked; `None` when they are more than `limit`, or
+/// not compressed in a way known here.
+pub(super) fn unpacked(bytes: &[u8], limit: u64) -> Option<Vec<u8>> {
+    // elf(5), `Elf64_Chdr`: type (1 = zlib), reserved, size, alignment: 24 bytes. Go packs its tables so.
+    if u32_at(bytes, 0)? != 1 {
+        return None;
+    }
+    let mut unpacked = Vec::new();
+    let mut packed = flate2::bufread::ZlibDecoder::new(bytes.get(24..)?).take(limit.saturating_add(1));
+    packed.read_to_end(&mut unpacked).ok()?;
+    (unpacked.len() as u64 <= limit).then_some(unpacked)
 }
 
 /// Reads bytes at an offset into a buffer; `false` when they are not all there.
@@ -96,11 +133,7 @@ impl Elf {
         }
         // Sections may be stripped; what is loaded can be placed without them.
         let sections = sections(read_at, &header).unwrap_or_default();
-        let headers = vec![
-            (0, 64),
-            (at, u64::from(size) * u64::from(count)),
-            (word(&header, 40)?, u64::from(half(&header, 58)?) * u64::from(half(&header, 60)?)),
-        ];
+        let headers = vec![(0, 64), (at, u64::from(size) * u64::from(count))];
         Some(Self { headers, segments, sections })
     }
 
@@ -125,12 +158,12 @@ impl Elf {
         (is_one && !id.is_empty()).then(|| hex(id))
     }
 
-    /// Where the headers are: offset and length of each.
+    /// Where the headers of the file and of its segments are: offset and length of each.
     pub(super) fn headers(&self) -> impl Iterator<Item = (u64, u64)> {
         self.headers.iter().copied()
     }
 
-    /// All sections.
+    /// All sections, in the order of their headers.
     pub(super) fn sections(&self) -> impl Iterator<Item = &Section> {
         self.sections.iter()
     }
@@ -144,7 +177,6 @@ impl Elf {
 fn sections(read_at: ReadAt<'_>, header: &[u8; 64]) -> Option<Vec<Section>> {
     const SHT_NOBITS: u32 = 8;
     const SHF_ALLOC: u64 = 1 << 1;
-    const SHF_COMPRESSED: u64 = 1 << 11;
     // SHT_STRTAB, SHT_HASH, SHT_NOTE, SHT_DYNSYM, SHT_GNU_HASH: loaded, and no code.
     const SYMBOLS: [u32; 5] = [3, 5, 7, 11, 0x6fff_fff6];
     let (at, size, count) = (word(header, 40)?, half(header, 58)?, half(header, 60)?.min(MAX_SECTIONS));
@@ -166,6 +198,7 @@ fn sections(read_at: ReadAt<'_>, header: &[u8; 64]) -> Option<Vec<Section>> {
             size: if kind == SHT_NOBITS { 0 } else { word(&entry, 32)? },
             compressed: flags & SHF_COMPRESSED != 0,
             is_about_code: flags & SHF_ALLOC == 0 || SYMBOLS.contains(&kind),
+            header: entry,
         });
     }
     Some(sections)
@@ -233,7 +266,7 @@ mod tests {
         fn a_broken_header_of_a_real_file_is_survived(at in 0_usize..64, with: u8) {
             // Only the first bytes: reading the whole of a test binary each time is slow.
             let mut bytes = vec![0; 8192];
-            std::io::Read::read_exact(&mut std::fs::File::open("/proc/self/exe").unwrap(), &mut bytes).unwrap();
+            Read::read_exact(&mut std::fs::File::open("/proc/self/exe").unwrap(), &mut bytes).unwrap();
             bytes[at] = with;
             let elf = Elf::of_bytes(&bytes);
             prop_assert!(elf.sections.len() <= usize::from(MAX_SECTIONS));

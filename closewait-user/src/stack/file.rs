@@ -59,7 +59,7 @@ impl HeldFile {
     }
 
     /// Opens a file of this machine's own, by a path of ours.
-    pub(super) fn of_path(path: &Path) -> Result<Self, Errno> {
+    pub fn of_path(path: &Path) -> Result<Self, Errno> {
         let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let (held, _) = Self::open(&fd)?;
         Ok(held)

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::elf::{Elf, Section};
+use super::elf::{Elf, HEADER, Section, unpacked};
 use super::file::HeldFile;
 
 /// Most bytes of one file that are copied. Without debug information libjvm has 2 MB
@@ -31,37 +31,87 @@ pub(super) struct SealedCopy {
 }
 
 impl SealedCopy {
-    /// Copies what is known of `file`, whose headers are `elf`. An error says why not.
-    pub(super) fn of(file: &HeldFile, elf: &Elf) -> Result<Self, String> {
-        let wanted: Vec<&Section> = elf.sections().filter(|section| section.is_about_code).collect();
-        let size = |sections: &[&Section]| sections.iter().fold(0_u64, |sum, s| sum.saturating_add(s.size));
-        let names: Vec<&Section> = wanted.iter().copied().filter(|section| !section.is_debug()).collect();
-        let without_debug = size(&wanted) > MAX_BYTES;
-        let sections = if without_debug { names } else { wanted };
-        let total = size(&sections);
+    /// Copies what is known of `file`, whose headers are `elf`. With `links`, also where more
+    /// of it is kept: the parser opens that, so it has to be a file of this machine's own. An
+    /// error says why there is no copy.
+    pub(super) fn of(file: &HeldFile, elf: &Elf, links: bool) -> Result<Self, String> {
+        let wanted = |section: &Section| section.is_about_code && (links || !section.is_link());
+        let size = |with: &dyn Fn(&Section) -> bool| {
+            elf.sections().filter(|section| with(section)).fold(0_u64, |sum, s| sum.saturating_add(s.size))
+        };
+        let mut without_debug = size(&wanted) > MAX_BYTES;
+        let wanted = |section: &Section| wanted(section) && !(without_debug && section.is_debug());
+        let total = size(&wanted);
         if total > MAX_BYTES {
             return Err(format!("its symbols are larger than {} MiB", MAX_BYTES >> 20));
         }
-        let copy = || -> std::io::Result<File> {
+        let copy = || -> std::io::Result<(File, u64, bool)> {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let copy = File::from(rustix::fs::memfd_create("closewait-symbols", flags)?);
             // Offsets stay as they are, so the whole length is there; what is not written takes no memory.
             copy.set_len(file.stamp.size)?;
-            for (offset, len) in elf.headers().chain(sections.iter().map(|s| (s.offset, s.size))) {
+            for (offset, len) in elf.headers() {
                 copy_range(file, &copy, offset, len)?;
             }
+            // What is unpacked, and the headers of sections, lie behind.
+            let mut end = aligned(file.stamp.size);
+            let (mut headers, mut room, mut broken) = (Vec::new(), MAX_BYTES - total, false);
+            for section in elf.sections() {
+                headers.extend_from_slice(&if !wanted(section) {
+                    [0; HEADER]
+                } else if section.compressed {
+                    // The parser would believe the size that it claims to have.
+                    let bytes = section_of(file, section).and_then(|bytes| unpacked(&bytes, room));
+                    broken |= bytes.is_none() && section.is_debug();
+                    let bytes = bytes.unwrap_or_default();
+                    copy.write_all_at(&bytes, end)?;
+                    let header = section.header_at(end, bytes.len() as u64);
+                    room -= bytes.len() as u64;
+                    end = aligned(end + bytes.len() as u64);
+                    header
+                } else {
+                    copy_range(file, &copy, section.offset, section.size)?;
+                    section.header_at(section.offset, section.size)
+                });
+            }
+            write_headers(&copy, headers, end)?;
             let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
             rustix::fs::fcntl_add_seals(&copy, seals)?;
-            Ok(copy)
+            Ok((copy, MAX_BYTES - room, broken))
         };
-        let file = copy().map_err(|err| format!("it cannot be copied: {err}"))?;
-        Ok(Self { file, size: total, without_debug })
+        let (file, size, broken) = copy().map_err(|err| format!("it cannot be copied: {err}"))?;
+        without_debug |= broken;
+        Ok(Self { file, size, without_debug })
     }
 
     /// A name by which this process can open it while `self` lives.
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
+}
+
+/// The next place where a table may lie.
+fn aligned(offset: u64) -> u64 {
+    offset.next_multiple_of(16)
+}
+
+/// The bytes of a section; `None` when they are not all there.
+fn section_of(file: &HeldFile, section: &Section) -> Option<Vec<u8>> {
+    let end = section.offset.checked_add(section.size)?;
+    let mut bytes = vec![0; usize::try_from(section.size).ok().filter(|_| end <= file.stamp.size)?];
+    file.read_at(&mut bytes, section.offset).then_some(bytes)
+}
+
+/// Writes the headers of sections and says in that of the file where they are: `e_shoff`,
+/// `e_shentsize` and `e_shnum` of elf(5).
+fn write_headers(copy: &File, mut headers: Vec<u8>, at: u64) -> std::io::Result<()> {
+    // None at all would mean that their number is in the first.
+    headers.resize(headers.len().max(HEADER), 0);
+    copy.write_all_at(&headers, at)?;
+    let half = |number: usize| u16::try_from(number).unwrap_or(1).to_ne_bytes();
+    copy.write_all_at(&at.to_ne_bytes(), 40)?;
+    copy.write_all_at(&half(HEADER), 58)?;
+    copy.write_all_at(&half(headers.len() / HEADER), 60)
 }
 
 /// Copies what there is of a range: a header may claim more than the file has.

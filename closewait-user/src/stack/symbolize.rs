@@ -164,8 +164,8 @@ impl Module {
         // installed they cost 30-80 ms and 11 MB: it is in every stack.
         let debug = !is_plumbing_module(name);
         let separate = build_id.as_deref().filter(|_| debug).and_then(|id| places.find(id));
-        let separate = separate.and_then(|file| SealedCopy::of(&file, &Elf::of(&file)).ok());
-        let (own, failure) = match SealedCopy::of(&file, &elf) {
+        let separate = separate.and_then(|file| SealedCopy::of(&file, &Elf::of(&file), true).ok());
+        let (own, failure) = match SealedCopy::of(&file, &elf, false) {
             Ok(copy) => (Some(copy), None),
             Err(why) => (None, Some(why)),
         };

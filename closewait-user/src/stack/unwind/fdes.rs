@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use gimli::{
-    BaseAddresses, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    NativeEndian, UnwindSection,
+    BaseAddresses, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice,
+    FrameDescriptionEntry, NativeEndian, Pointer, UnwindSection,
 };
 
 /// What the tables are read through.
@@ -82,7 +82,12 @@ impl Fdes {
             Self::Sorted { eh_frame_hdr, eh_frame } => {
                 let hdr = EhFrameHdr::new(eh_frame_hdr, NativeEndian).parse(bases, 8).ok()?;
                 let table = hdr.table()?;
-                let offset = table.pointer_to_offset(table.lookup(vaddr, bases).ok()?).ok()?;
+                let entry_of = table.lookup(vaddr, bases).ok()?;
+                // `pointer_to_offset` would panic where the entry lies before the section.
+                let (Pointer::Direct(at), Pointer::Direct(start)) = (entry_of, hdr.eh_frame_ptr()) else {
+                    return None;
+                };
+                let offset = EhFrameOffset(usize::try_from(at.checked_sub(start)?).ok()?);
                 let section = as_eh_frame(eh_frame);
                 let fde = entry(&section, bases, offset, vaddr)?;
                 Some(reader.entry(&section, &fde))

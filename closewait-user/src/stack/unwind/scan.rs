@@ -81,9 +81,16 @@ fn returns_to(process: &mut impl Modules, addr: u64) -> Option<bool> {
     Some(is_signal || function.is_some_and(|function| function.frames == JitFrames::Interpreted))
 }
 
+/// The bytes before `addr`; zeros for those before the mapping that it lies in.
 fn before(process: &mut impl Modules, addr: u64) -> Option<[u8; WINDOW]> {
+    const PAGE: u64 = 4096;
+    let from = addr.checked_sub(WINDOW as u64)?;
     let mut before = [0; WINDOW];
-    process.read(addr.checked_sub(WINDOW as u64)?, &mut before).then_some(before)
+    let missing = match usize::try_from(addr % PAGE) {
+        Ok(into) if into < WINDOW && process.code(from).is_none() => WINDOW - into,
+        _ => 0,
+    };
+    process.read(from + missing as u64, &mut before[missing..]).then_some(before)
 }
 
 /// How the code made at run time at `ip` keeps its frames.

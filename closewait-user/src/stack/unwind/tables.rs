@@ -4,7 +4,6 @@
 //! mapped share one copy. The tables are whatever users run: what they make this
 //! code do is bounded, and a panic in a parser costs the tables, not the tool.
 
-use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use super::fdes::Fdes;
 use super::registers::Registers;
 use super::row::Row;
 use crate::stack::capture::Capture;
-use crate::stack::elf::{Elf, Section};
+use crate::stack::elf::{Elf, Section, unpacked};
 
 /// Most bytes of one section of tables that are read. Measured: libc 0.2 MB,
 /// libjvm 4 MB, node 7 MB; the largest browsers have 30 MB.
@@ -99,12 +98,5 @@ fn contents(section: &Section, read: &impl Fn(u64, usize) -> Option<Bytes>) -> O
     if !section.compressed {
         return Some(bytes);
     }
-    // elf(5), `Elf64_Chdr`: type (1 = zlib), reserved, size, alignment: 24 bytes. Go packs its tables so.
-    if bytes.get(..4)? != 1_u32.to_ne_bytes() {
-        return None;
-    }
-    let mut unpacked = Vec::new();
-    let packed = flate2::bufread::ZlibDecoder::new(bytes.get(24..)?);
-    packed.take(MAX_BYTES).read_to_end(&mut unpacked).ok()?;
-    Some(unpacked.into())
+    unpacked(&bytes, MAX_BYTES).map(Bytes::from)
 }
