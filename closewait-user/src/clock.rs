@@ -67,12 +67,18 @@ impl Clock {
     }
 
     /// The monotonic time at which the machine had been up for `uptime`, with suspend counted
-    /// (CLOCK_BOOTTIME, as /proc gives start times). A suspend since then makes it too early.
+    /// (CLOCK_BOOTTIME, as /proc gives start times); up to a millisecond too early, so that
+    /// the same moment is the same value every time. A suspend since then makes it earlier.
     pub fn since_boot(uptime: Duration) -> MonoNs {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let sec = u64::try_from(now.tv_sec).unwrap_or(0);
-        let up = Duration::new(sec, u32::try_from(now.tv_nsec).unwrap_or(0));
-        Self::mono_now() - up.saturating_sub(uptime)
+        let suspended = || {
+            let before = Self::mono_now().0;
+            let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            let (sec, nsec) = (u64::try_from(up.tv_sec).unwrap_or(0), u64::try_from(up.tv_nsec).unwrap_or(0));
+            (sec * 1_000_000_000 + nsec).saturating_sub(before)
+        };
+        // Whoever is interrupted between the two clocks reads too much.
+        let suspended = suspended().min(suspended()).min(suspended());
+        MonoNs(0) + uptime - Duration::from_millis(suspended.div_ceil(1_000_000))
     }
 
     /// The two readings.

@@ -199,17 +199,38 @@ impl Judge {
         for pending in self.pending.iter().filter(|pending| matches!(pending.stage, Stage::Naming(_))) {
             pending.memory.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
         }
+        self.look_elsewhere(enricher);
+        let unfinished = enricher.looks_elsewhere();
         let named: Vec<_> = self
             .pending
             .extract_if(.., |pending| match pending.stage {
                 Stage::Looked(_) => false,
-                Stage::Naming(until) => now >= until || !pending.memory.is_being_named(stacks),
+                Stage::Naming(until) => {
+                    let waits = pending.memory.is_being_named(stacks)
+                        || (unfinished && pending.unheld_inode().is_some());
+                    now >= until || !waits
+                }
             })
             .collect();
         let mut cases: Vec<_> = named.into_iter().map(|pending| self.case(pending, stacks)).collect();
         self.outlook.weigh(&mut cases, now);
         judged.findings.extend(cases.into_iter().map(|(suspect, evidence)| self.verdict(suspect, evidence)));
         judged
+    }
+
+    /// Goes on with what was cut short: to look for references to those that nobody holds.
+    fn look_elsewhere(&mut self, enricher: &mut Enricher) {
+        let mut unheld =
+            self.pending.iter_mut().filter(|pending| pending.unheld_inode().is_some()).peekable();
+        if unheld.peek().is_none() || !enricher.looks_elsewhere() {
+            return;
+        }
+        enricher.look_elsewhere();
+        for pending in unheld {
+            if let Some(inode) = pending.unheld_inode() {
+                pending.evidence.elsewhere = enricher.elsewhere(inode);
+            }
+        }
     }
 
     /// A socket that may have been judged is gone.
@@ -341,6 +362,14 @@ impl Judge {
         let at = Clock::mono_now();
         let verdict = verdict(&suspect, &evidence, at, &self.policy);
         Finding::new(at, suspect, evidence, verdict)
+    }
+}
+
+impl Pending {
+    /// The inode of a socket that nobody was found to hold.
+    fn unheld_inode(&self) -> Option<u64> {
+        let inode = self.evidence.looks.last()?.socket.inode;
+        (inode != 0 && self.evidence.holders.known()?.is_empty()).then_some(inode)
     }
 }
 

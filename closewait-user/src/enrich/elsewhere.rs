@@ -4,9 +4,9 @@
 //!
 //! In: inode numbers. Out: [`Elsewhere`]s. A ring names its files; a unix socket tells
 //! only how many descriptors wait in it, and a thread only which number it is at, so
-//! those are candidates. One walk over all processes, which is cut short after
-//! [`WALK_MAX`] and not made again before [`KEPT`]: only sockets that nobody holds are
-//! worth it. It only reads /proc.
+//! those are candidates. One walk over all processes, in parts of [`WALK_MAX`], which is
+//! not made again before [`KEPT`]: only sockets that nobody holds are worth it. It only
+//! reads /proc.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,7 +25,7 @@ use crate::fact::Fact;
 use crate::item::Task;
 use crate::verdict::Elsewhere;
 
-/// A walk takes at most so long.
+/// A part of a walk takes at most so long.
 const WALK_MAX: Duration = Duration::from_millis(200);
 /// What a walk found is good for so long.
 const KEPT: Duration = Duration::from_secs(30);
@@ -35,6 +35,10 @@ const KEPT: Duration = Duration::from_secs(30);
 pub(super) struct References {
     at: MonoNs,
     asked: HashSet<u64>,
+    /// The processes still to be looked into, the next one last.
+    left: Vec<u32>,
+    /// Processes that could not be looked into.
+    refused: usize,
     /// Registered with a ring, by inode.
     rings: HashMap<u64, Vec<Elsewhere>>,
     /// In flight, or under a system call: which socket it is cannot be told.
@@ -53,9 +57,35 @@ impl References {
             return;
         }
         *self = Self { at: now, asked: inodes.clone(), ..Self::default() };
-        if let Err(e) = self.walk() {
-            self.incomplete = Some(format!("cannot list /proc: {e}"));
+        match procfs::open_dir(CWD, "/proc").and_then(numbers) {
+            Ok(pids) => self.left = pids.into_iter().rev().collect(),
+            Err(e) => return self.incomplete = Some(format!("cannot list /proc: {e}")),
         }
+        self.go_on();
+    }
+
+    /// Whether a part of the walk is left.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Walks the next part.
+    pub(super) fn go_on(&mut self) {
+        let began = Clock::mono_now();
+        while let Some(pid) = self.left.pop() {
+            match open_process(pid).and_then(|dir| self.process(&dir, pid)) {
+                Err(e) if !is_gone(&e) => self.refused += 1,
+                _ => {}
+            }
+            if Clock::mono_now().since(began) > WALK_MAX {
+                break;
+            }
+        }
+        self.incomplete = match (self.left.len(), self.refused) {
+            (0, 0) => self.untold.clone(),
+            (0, refused) => Some(format!("{refused} processes could not be looked into")),
+            (left, _) => Some(format!("{left} processes were not looked at in time")),
+        };
     }
 
     /// The references to one of them. None found is known only when all processes could
@@ -67,24 +97,6 @@ impl References {
             Some(reason) if found.is_empty() => Fact::unknown(reason),
             _ => Fact::Known(found),
         }
-    }
-
-    fn walk(&mut self) -> io::Result<()> {
-        let mut refused = 0_usize;
-        for pid in numbers(procfs::open_dir(CWD, "/proc")?)? {
-            if Clock::mono_now().since(self.at) > WALK_MAX {
-                self.incomplete =
-                    Some(format!("not all processes were looked at within {} ms", WALK_MAX.as_millis()));
-                return Ok(());
-            }
-            match open_process(pid).and_then(|dir| self.process(&dir, pid)) {
-                Err(e) if !is_gone(&e) => refused += 1,
-                _ => {}
-            }
-        }
-        let refused = (refused > 0).then(|| format!("{refused} processes could not be looked into"));
-        self.incomplete = refused.or_else(|| self.untold.take());
-        Ok(())
     }
 
     fn process(&mut self, dir: &OwnedFd, pid: u32) -> io::Result<()> {

@@ -234,6 +234,22 @@ impl Enricher {
         gathered
     }
 
+    /// Whether references to sockets that nobody holds are still looked for.
+    pub fn looks_elsewhere(&self) -> bool {
+        self.references.is_unfinished()
+    }
+
+    /// Looks for more of them.
+    pub fn look_elsewhere(&mut self) {
+        self.references.go_on();
+    }
+
+    /// Where else the socket with this inode is referred to, as far as was looked;
+    /// meaningful for one that `gather` found nobody to hold.
+    pub fn elsewhere(&self, inode: u64) -> Fact<Vec<Elsewhere>> {
+        self.references.of(inode)
+    }
+
     /// Who has a descriptor on the sockets with these inode numbers, which no table of
     /// sockets needs to show any more.
     pub fn holders(&mut self, inodes: &HashSet<u64>) -> HashMap<u64, Fact<Vec<Holder>>> {

@@ -297,7 +297,7 @@ pub struct Holder {
     pub cgroups: Vec<String>,
     /// Descriptors in use and the soft limit.
     pub nofile: Fact<Nofile>,
-    /// When it began, at the earliest: in steps of a kernel tick of user space (10 ms).
+    /// When it began, at the earliest: the kernel tells it in steps of 10 ms.
     #[serde(default = "not_recorded")]
     pub began: Fact<MonoNs>,
 }
