@@ -49,4 +49,5 @@ mod live {
     mod starts;
     mod suites;
     mod talk;
+    mod unknown;
 }

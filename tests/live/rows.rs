@@ -100,6 +100,10 @@ const fn ghost(verdicts: &'static [Says]) -> Answer {
     Answer { kind: Kind::Ghost, verdicts, known_wrong: None }
 }
 
+const fn not_run(why: &'static str) -> Answer {
+    Answer { kind: Kind::NotRun(why), verdicts: &[], known_wrong: None }
+}
+
 const fn end(how: &'static str) -> End {
     End { how, known_wrong: None }
 }
@@ -126,8 +130,7 @@ const IDLE_POOL_OR_NOT: Answer =
     stuck(&[says("IDLE_POOL", None), says("IDLE_POOL", HARMLESS), says("NOT_READING", None)]);
 
 const NOTHING: Answer = Answer { kind: Kind::Nothing, verdicts: &[], known_wrong: None };
-const LEAVES_NOTHING: Answer =
-    Answer { kind: Kind::NotRun("it is over before the tool starts"), verdicts: &[], known_wrong: None };
+const LEAVES_NOTHING: Answer = not_run("it is over before the tool starts");
 
 /// The same answer in every mode.
 const fn always(
@@ -255,6 +258,12 @@ pub(crate) const ROWS: &[Row] = &[
         stuck(&[REGISTERED, UNHELD]),
         stuck(&[if_readable(REGISTERED), if_readable(UNHELD), if_not(says("EOF_CONSUMED", None))]),
     ),
+    Row {
+        live: not_run("seen only by a trace of all namespaces: live::unknown"),
+        older: not_run("nobody can list the sockets of such a namespace"),
+        snapshot: not_run("nobody can list the sockets of such a namespace"),
+        ..always("UNKNOWN: its namespace is lost", "receiving", &["adrift"], NOTHING)
+    },
     unread("MPTCP", &["unread-data", "--mptcp"], "aborted"),
     haunts("ghost by RST", &["reset"], ghost(&[says("GHOST_RESET", LEAKS)])),
     haunts("ghost by shutdown()", &["shutdown"], ghost(&[says("GHOST_SHUTDOWN", LEAKS)])),

@@ -18,6 +18,8 @@
  *   child          accepted, then left to a child that does nothing with it
  *   greeted        a greeting is sent, then as child
  *   shared         EOF is read and ignored, and a child has a descriptor too
+ *   adrift         as unread-fin, in a new network namespace that is left then, and of
+ *                  which nothing but these sockets is left; says `inside netns=N`
  *   in-time        closed when EOF was read
  *   abort          closed with 7 bytes unread as soon as the FIN is there
  *   abort-linger   closed with a linger time of 0
@@ -25,6 +27,9 @@
  */
 #include "pair.h"
 
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 NAMED static void unread(int listener, size_t size, bool lingers)
@@ -218,6 +223,34 @@ static void shared(int listener)
 	say("also pid=%d", pid);
 }
 
+static void lift_loopback(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo))
+		die("lo");
+	close(fd);
+}
+
+static void adrift(int outside)
+{
+	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct stat inside;
+
+	close(outside);
+	if (own < 0 || unshare(CLONE_NEWNET) || stat("/proc/self/ns/net", &inside))
+		die("namespace");
+	say("inside netns=%lu", (unsigned long)inside.st_ino);
+	lift_loopback();
+	int listener = listen_on(opt.bind, 0, 128);
+	for (unsigned i = 0; i < opt.count; i++)
+		unread_fin(listener);
+	close(listener);
+	if (setns(own, CLONE_NEWNET))
+		die("setns");
+	close(own);
+}
+
 static void in_time(int listener)
 {
 	struct pair pair = accepted(listener);
@@ -271,6 +304,7 @@ int main(int argc, char **argv)
 		{"child", .one = child},
 		{"greeted", .one = greeted},
 		{"shared", .one = shared},
+		{"adrift", .all = adrift},
 		{"in-time", .one = in_time},
 		{"abort", .one = abort_unread},
 		{"abort-linger", .one = abort_linger},
