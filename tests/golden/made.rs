@@ -476,6 +476,7 @@ pub(crate) fn hostile() -> Vec<Report> {
         "c",
     ]);
     frames[1].symbol = None;
+    frames[1].build_id = Some("5d1c9a0f\u{1b}7b2e44d09f3b8c6a1e5f7d2043b9c8a6".into());
     frames[2].how = How::Scan;
     frames[3].symbol = None;
     frames[3].module = None;

@@ -15,7 +15,7 @@ use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
 use super::outlook;
 use super::place;
-use super::stack::fold;
+use super::stack::{build_ids, fold};
 use super::style::{Paint, Style, age, count, plural, shorten, wrap};
 use super::totals::endings;
 
@@ -300,6 +300,7 @@ fn labelled_stack(
             let mut body: Vec<_> = who.into_iter().collect();
             body.extend(fold(stack, style.columns() - BODY));
             put(lines, style, label, body);
+            noted(lines, style, build_ids(stack).as_deref());
         }
         stack => {
             let reason = stack.reason().unwrap_or("it is empty");

@@ -4,7 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::escape::escape;
-use crate::stack::fold::own_frames;
+use crate::stack::fold::{is_plumbing_module, own_frames};
 use crate::verdict::{Frame, How};
 
 use super::style::shorten;
@@ -33,6 +33,24 @@ pub(super) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The build ids of the program's own modules that have no names for frames of this stack: with
+/// one, and the offset, they can be named on another machine. Not escaped yet.
+pub(super) fn build_ids(frames: &[Frame]) -> Option<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for frame in own_frames(frames).iter().filter(|frame| frame.symbol.is_none()) {
+        if let (Some(module), Some(id)) = (&frame.module, &frame.build_id)
+            && !is_plumbing_module(module)
+        {
+            let module = module.rsplit('/').next().unwrap_or(module);
+            let id = format!("{module}, build id {id}");
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    (!ids.is_empty()).then(|| format!("without symbols: {}", ids.join("; ")))
 }
 
 fn more(frames: usize) -> String {
@@ -123,6 +141,24 @@ mod tests {
         assert_eq!(fold(&frames, 28), ["serve <- step x3", "<- app+0x1a2 <- … 1 more"]);
         assert_eq!(fold(&frames[..1], 80), ["accept4"]);
         assert_eq!(fold(&[], 80), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_stripped_module_is_told_with_its_build_id_once() {
+        let with = |symbol, module, id: &str| Frame { build_id: Some(id.into()), ..frame(symbol, module) };
+        let libc = "/lib/x86_64-linux-gnu/libc.so.6";
+        let frames = [
+            with("accept4", libc, "11"),
+            with("", "/usr/bin/app", "c0ffee"),
+            with("", "/usr/bin/app", "c0ffee"),
+            with("named", "/usr/lib/libnamed.so", "22"),
+            with("", "/usr/lib/libbare.so", "33"),
+            with("", libc, "11"),
+        ];
+        let want = "without symbols: app, build id c0ffee; libbare.so, build id 33";
+        assert_eq!(build_ids(&frames).as_deref(), Some(want));
+        assert_eq!(build_ids(&frames[..1]), None);
+        assert_eq!(build_ids(&[frame("", "/usr/bin/app")]), None, "it has none");
     }
 
     #[test]
