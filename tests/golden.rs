@@ -11,6 +11,8 @@ mod desk;
 mod flame;
 #[path = "golden/made.rs"]
 mod made;
+#[path = "golden/recordings.rs"]
+mod recordings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

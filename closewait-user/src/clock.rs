@@ -39,6 +39,9 @@ impl fmt::Debug for MonoNs {
     }
 }
 
+/// The last second of the year 9999, since 1970.
+const LAST_WALL: Duration = Duration::from_secs(253_402_300_799);
+
 /// Maps monotonic time to wall time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -94,10 +97,33 @@ impl Clock {
         }
     }
 
-    /// The wall time of a monotonic time, by this pair of readings.
+    /// The wall time of a monotonic time, by this pair of readings: from 1970 to 9999, all
+    /// that can be written. A machine without a battery begins in 1970, and what happened
+    /// before its clock was set would be earlier.
     pub fn wall(&self, at: MonoNs) -> SystemTime {
-        let back = self.mono.since(at);
-        let ahead = at.since(self.mono);
-        self.wall.checked_sub(back).and_then(|t| t.checked_add(ahead)).unwrap_or(SystemTime::UNIX_EPOCH)
+        let (back, ahead) = (self.mono.since(at), at.since(self.mono));
+        let last = SystemTime::UNIX_EPOCH + LAST_WALL;
+        let wall = self.wall.checked_sub(back).unwrap_or(SystemTime::UNIX_EPOCH);
+        wall.checked_add(ahead).unwrap_or(last).clamp(SystemTime::UNIX_EPOCH, last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_can_always_be_written() {
+        let day = Duration::from_hours(24);
+        for (wall, mono, at, want) in [
+            (day, 5, 4, "1970-01-01T23:59:59Z"),
+            (Duration::ZERO, 9, 4, "1970-01-01T00:00:00Z"),
+            (LAST_WALL, 4, 9, "9999-12-31T23:59:59Z"),
+            (Duration::from_secs(u64::MAX >> 2), 4, 9, "9999-12-31T23:59:59Z"),
+        ] {
+            let second = |seconds: u64| MonoNs(seconds * 1_000_000_000);
+            let clock = Clock::fixed(second(mono), SystemTime::UNIX_EPOCH + wall);
+            assert_eq!(humantime::format_rfc3339_seconds(clock.wall(second(at))).to_string(), want);
+        }
     }
 }

@@ -182,28 +182,29 @@ pub struct Gap {
 impl Gap {
     /// All records lost, of any kind, and the entries found missing.
     pub fn total(&self) -> u64 {
-        self.records() + self.missed
+        self.records().saturating_add(self.missed)
     }
 
     /// All records lost, of any kind.
     pub fn records(&self) -> u64 {
-        let full = self.enter + self.leave + self.destroy + self.path + self.opener;
-        full + self.recursion + self.malformed + self.unreadable
+        let full = [self.enter, self.leave, self.destroy, self.path, self.opener];
+        let others = [self.recursion, self.malformed, self.unreadable];
+        full.into_iter().chain(others).fold(0, u64::saturating_add)
     }
 
-    /// Widens this gap by another one.
+    /// Widens this gap by another one, which may come from a recording: counts saturate.
     pub fn add(&mut self, other: &Self) {
         self.from = self.from.min(other.from);
         self.to = self.to.max(other.to);
-        self.enter += other.enter;
-        self.leave += other.leave;
-        self.destroy += other.destroy;
-        self.path += other.path;
-        self.opener += other.opener;
-        self.recursion += other.recursion;
-        self.malformed += other.malformed;
-        self.unreadable += other.unreadable;
-        self.missed += other.missed;
+        self.enter = self.enter.saturating_add(other.enter);
+        self.leave = self.leave.saturating_add(other.leave);
+        self.destroy = self.destroy.saturating_add(other.destroy);
+        self.path = self.path.saturating_add(other.path);
+        self.opener = self.opener.saturating_add(other.opener);
+        self.recursion = self.recursion.saturating_add(other.recursion);
+        self.malformed = self.malformed.saturating_add(other.malformed);
+        self.unreadable = self.unreadable.saturating_add(other.unreadable);
+        self.missed = self.missed.saturating_add(other.missed);
     }
 }
 

@@ -19,3 +19,7 @@ pub use entry::{Entry, Header, Line, Looked};
 pub use frame::{Damage, NotReadable};
 pub use reader::{Reading, Recording};
 pub use writer::{Recorder, Settings, Written};
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile;

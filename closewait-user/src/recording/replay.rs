@@ -165,7 +165,7 @@ impl Replay {
             }
             Entry::Notice(notice) if wanted => self.reporter.report(Report::Notice(notice), &clock, now)?,
             Entry::Notice(_) => {}
-            Entry::Dropped(entries) => self.dropped += entries,
+            Entry::Dropped(entries) => self.dropped = self.dropped.saturating_add(entries),
             Entry::End(end) => {
                 (self.degraded, self.cost, self.stats) = (end.degraded, end.cost, Some(end.stats));
                 (self.header.began, self.now) = (end.began, end.at);

@@ -39,12 +39,13 @@ pub struct Totals {
 impl Totals {
     /// Sockets that were in CLOSE_WAIT at some time.
     pub fn entered(&self) -> u64 {
-        self.tracker.entered + self.tracker.found_by_snapshot + self.tracker.unmatched_leaves
+        let TrackerStats { entered, found_by_snapshot, unmatched_leaves, .. } = &self.tracker;
+        entered.saturating_add(*found_by_snapshot).saturating_add(*unmatched_leaves)
     }
 
     /// Sockets that left it, seen or inferred.
     pub fn left(&self) -> u64 {
-        self.tracker.left + self.tracker.healed
+        self.tracker.left.saturating_add(self.tracker.healed)
     }
 }
 

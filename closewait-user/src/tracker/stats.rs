@@ -82,7 +82,7 @@ impl Dwell {
 
     /// Times recorded.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().fold(0, u64::saturating_add)
     }
 }
 

@@ -158,7 +158,7 @@ fn dwell(dwell: &Dwell) -> String {
     for (share, percent) in [("half", 50), ("99%", 99), ("all", 100)] {
         let mut within = 0;
         let bucket = dwell.buckets().find(|(_, n)| {
-            within += n;
+            within = n.saturating_add(within);
             within.saturating_mul(100) >= total.saturating_mul(percent)
         });
         parts.push(match bucket {
