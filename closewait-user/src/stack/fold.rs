@@ -94,8 +94,16 @@ pub fn is_plumbing(frame: &Frame) -> bool {
     if frame.module.as_deref().is_some_and(is_plumbing_module) {
         return true;
     }
-    let Some(symbol) = frame.symbol.as_deref() else { return false };
+    let Some(symbol) = frame.symbol.as_deref().map(bare_method) else { return false };
     PLUMBING_NAMES.contains(&symbol) || PLUMBING_PREFIXES.iter().any(|prefix| symbol.starts_with(prefix))
+}
+
+/// A Java method as a JVM's perf map writes it, `int shop.Cart.add(int, java.lang.String)`, without
+/// its types: `shop.Cart.add`. Any other symbol as it is.
+pub fn bare_method(symbol: &str) -> &str {
+    let typed = symbol.split_once('(').filter(|_| symbol.ends_with(')'));
+    let method = typed.and_then(|(head, _)| head.split_once(' ')).map(|(_, method)| method);
+    method.filter(|name| name.contains('.') && !name.contains([' ', ':'])).unwrap_or(symbol)
 }
 
 /// The frames from the innermost that is not plumbing on; when all are, all of them,
@@ -129,7 +137,18 @@ mod tests {
     #[test]
     fn a_stack_begins_with_the_users_own_functions() {
         let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 10] = [
+            // Java, as the JVM's own perf map writes it.
+            (
+                &[
+                    &format!("accept@{libc}"),
+                    "int sun.nio.ch.Net.accept(java.io.FileDescriptor, java.io.FileDescriptor)",
+                    "Interpreter",
+                    "java.net.Socket java.net.ServerSocket.accept()",
+                    "void shop.Cart.takeAndForget(java.net.ServerSocket)",
+                ],
+                "void shop.Cart.takeAndForget(java.net.ServerSocket)",
+            ),
             // C: the wrapper in libc, the entry points around main.
             (
                 &[
@@ -189,6 +208,26 @@ mod tests {
             let frames: Vec<_> = symbols.iter().map(|text| frame(text)).collect();
             let first = own_frames(&frames).first().map(|frame| frame.symbol.as_deref().unwrap_or("?"));
             assert_eq!(first.unwrap_or_default(), want, "{symbols:?}");
+        }
+    }
+
+    #[test]
+    fn only_java_methods_lose_their_types() {
+        for (symbol, bare) in [
+            ("int shop.Cart.add(int, java.lang.String)", "shop.Cart.add"),
+            ("void shop.Cart.<init>()", "shop.Cart.<init>"),
+            ("pool::take(std::string const&)", "pool::take(std::string const&)"),
+            ("void ns::each<a, b.c>(int)", "void ns::each<a, b.c>(int)"),
+            ("main.(*Server).Serve", "main.(*Server).Serve"),
+            (
+                "serve_forever (/usr/lib/python3.12/socketserver.py)",
+                "serve_forever (/usr/lib/python3.12/socketserver.py)",
+            ),
+            ("accept", "accept"),
+            ("()", "()"),
+            ("", ""),
+        ] {
+            assert_eq!(bare_method(symbol), bare);
         }
     }
 

@@ -4,7 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::escape::escape;
-use crate::stack::fold::{is_plumbing_module, own_frames};
+use crate::stack::fold::{bare_method, is_plumbing_module, own_frames};
 use crate::verdict::{Frame, How};
 
 use super::style::shorten;
@@ -92,7 +92,8 @@ fn name(frame: &Frame, with_source: bool) -> String {
     name
 }
 
-/// A C++ symbol without its arguments: `pool::take(std::string const&)` is `pool::take`.
+/// A C++ symbol without its arguments: `pool::take(std::string const&)` is `pool::take`; a Java
+/// method without its types.
 fn bare(symbol: &str) -> &str {
     match symbol.find('(') {
         Some(at)
@@ -103,7 +104,7 @@ fn bare(symbol: &str) -> &str {
         {
             &symbol[..at]
         }
-        _ => symbol,
+        _ => bare_method(symbol),
     }
 }
 
@@ -185,10 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_dropped_from_cpp_symbols_only() {
+    fn arguments_are_dropped_from_cpp_and_java_symbols_only() {
         for (symbol, want) in [
             ("pool::take(std::string const&)", "pool::take"),
             ("pool::size() const", "pool::size"),
+            ("int shop.Cart.add(int, java.lang.String)", "shop.Cart.add"),
             ("main.(*Server).Serve", "main.(*Server).Serve"),
             ("net/http.(*conn).serve.func1", "net/http.(*conn).serve.func1"),
             ("<app::Pool as core::ops::Drop>::drop", "<app::Pool as core::ops::Drop>::drop"),
