@@ -1,6 +1,7 @@
 //! Ghosts: TCP is gone, a file descriptor is not. Why TCP ended names the code.
 
 use super::case::{Case, Finding, Time};
+use super::pool::{self, Kept};
 use super::{Code, Confidence};
 use std::time::Duration;
 
@@ -79,6 +80,38 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
         Fact::Unknown(reason) => {
             finding.leak = None;
             finding = finding.without(format!("holders: {reason}"), Confidence::Low);
+        }
+    }
+    of_idle_pool(case, finding)
+}
+
+/// What an idle pool keeps is no more of a leak when the rest of the connection is gone:
+/// a keepalive probe after the peer has forgotten its end is answered by a reset.
+fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
+    let lost_its_peer = matches!(finding.code, Code::GhostReset | Code::GhostTimeout);
+    let told_eof = matches!(case.evidence.eof_read, Fact::Known(Some(_)));
+    if !lost_its_peer || told_eof || finding.leak != Some(true) {
+        return finding;
+    }
+    let Some((pool, idle)) = pool::idle(case) else { return finding };
+    finding = finding.because(pool::habit(&idle));
+    match (pool::kept(case, pool), &case.evidence.eof_read) {
+        (Kept::Growing(why), _) => finding = finding.because(why),
+        (Kept::Bounded(why), Fact::Known(_)) => {
+            finding.leak = Some(false);
+            finding.next = format!(
+                "Nothing, while they do not become more: {} will notice at its next use.",
+                case.who()
+            );
+            finding = finding.because(why);
+        }
+        (Kept::Bounded(why), Fact::Unknown(reason)) => {
+            finding.leak = None;
+            finding = finding.because(why).without(format!("EOF evidence: {reason}"), Confidence::Medium);
+        }
+        (Kept::Unclear(missing), _) => {
+            finding.leak = None;
+            finding = finding.without(missing, Confidence::Medium);
         }
     }
     finding

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Pool;
-use super::case::Time;
+use super::case::{Case, Time};
+use super::{IdleBeforeFin, Pool, Role};
 use crate::fact::Fact;
 
 /// As many as the pool of an ordinary client keeps for one server.
@@ -17,18 +17,38 @@ const WATCHED: Duration = Duration::from_mins(1);
 /// and so long before more than [`FEW`] of which no habit of the peer is known are.
 const WATCHED_MANY: Duration = Duration::from_mins(10);
 
+/// So many sockets with the same idle time make a habit of the peer.
+const HABIT: u32 = 3;
+
+/// The pool of a client whose peer closes what is idle, and that habit.
+pub(super) fn idle<'a>(case: &Case<'a>) -> Option<(&'a Pool, IdleBeforeFin)> {
+    if case.evidence.role.known() != Some(&Role::Client) {
+        return None;
+    }
+    let pool = case.evidence.pool.known()?;
+    Some((pool, pool.idle_before_fin.filter(|idle| idle.sockets >= HABIT)?))
+}
+
+/// The sentence about the peer's habit.
+pub(super) fn habit(idle: &IdleBeforeFin) -> String {
+    format!("the peer closed {} of {} after {} idle", idle.sockets, idle.of, Time(idle.typical))
+}
+
 /// A verdict on a pool, with the sentence that says why.
 pub(super) enum Kept {
     /// Not growing.
     Bounded(String),
-    /// Growing.
+    /// Growing, or grown until nothing was left.
     Growing(String),
     /// Cannot be told, for want of this.
     Unclear(String),
 }
 
 /// Of sockets that are known to be a pool's.
-pub(super) fn kept(pool: &Pool) -> Kept {
+pub(super) fn kept(case: &Case, pool: &Pool) -> Kept {
+    if let Some(why) = used_up(case, pool) {
+        return Kept::Growing(why);
+    }
     let Some(growth) = &pool.growth else {
         return Kept::Unclear(format!(
             "births and closes over {} ({} stuck, watched for {})",
@@ -51,16 +71,27 @@ pub(super) fn kept(pool: &Pool) -> Kept {
     }
 }
 
+/// Stuck sockets that took a holder's last descriptor: they stopped becoming more because
+/// they cannot. No pool is allowed to do that.
+fn used_up(case: &Case, pool: &Pool) -> Option<String> {
+    case.holders().iter().find_map(|holder| {
+        let nofile = holder.nofile.known().filter(|nofile| nofile.used >= nofile.soft)?;
+        (u64::from(pool.stuck) * 2 >= nofile.soft).then(|| {
+            format!("{} of the {} descriptors that {holder} may have: none is left", pool.stuck, nofile.soft)
+        })
+    })
+}
+
 /// Of sockets that may be a pool's: a few that stay few look just like a session
 /// whose server has closed the connection, and do as little harm.
-pub(super) fn few_or_many(pool: &Fact<Pool>) -> Kept {
-    let pool = match pool {
+pub(super) fn few_or_many(case: &Case) -> Kept {
+    let pool = match &case.evidence.pool {
         Fact::Known(pool) => pool,
         Fact::Unknown(reason) => {
             return Kept::Unclear(format!("whether it is one of an idle pool: {reason}"));
         }
     };
-    match kept(pool) {
+    match kept(case, pool) {
         Kept::Bounded(why) if pool.stuck <= FEW => Kept::Bounded(why),
         Kept::Bounded(_) if pool.stuck > TOO_MANY => Kept::Unclear(format!(
             "why there are {}: more than a pool keeps, though they do not become more now",

@@ -11,9 +11,6 @@ use crate::tcp::State;
 /// Timeout"), but an answer that nobody has read.
 const GOODBYE: u32 = 4096;
 
-/// So many sockets with the same idle time make a habit of the peer.
-const POOL_CLUSTER: u32 = 3;
-
 /// The application was told EOF and did not close.
 pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let read = case.evidence.eof_read.known()?.as_ref()?;
@@ -56,11 +53,7 @@ pub(super) fn slow_reader(case: &Case) -> Option<Finding> {
 /// A client keeps connections that its server closed.
 pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
     let recv_q = unread(case)?;
-    if case.evidence.role.known() != Some(&Role::Client) {
-        return None;
-    }
-    let pool = case.evidence.pool.known()?;
-    let idle = pool.idle_before_fin.filter(|idle| idle.sockets >= POOL_CLUSTER)?;
+    let (pool, idle) = pool::idle(case)?;
     let remote = case.suspect.tuple.remote;
     let timeout = Time(idle.typical);
     let finding = Finding::new(
@@ -72,9 +65,9 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
         ),
     )
     .because("we connected, and nothing was read since the FIN")
-    .because(format!("the peer closed {} of {} after {timeout} idle", idle.sockets, idle.of));
+    .because(pool::habit(&idle));
     let mut finding = with_fingerprint(finding, recv_q);
-    match kept(pool) {
+    match kept(case, pool) {
         Kept::Bounded(why) => {
             finding.leak = Some(false);
             finding = finding.because(why);
@@ -115,7 +108,7 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
     // What a pool keeps looks just like this, and need not be a leak; but a pool
     // keeps no connection with an answer unread.
     if case.evidence.role.known() != Some(&Role::Server) && recv_q <= GOODBYE {
-        match pool::few_or_many(&case.evidence.pool) {
+        match pool::few_or_many(case) {
             Kept::Bounded(why) => {
                 finding.leak = Some(false);
                 finding.next = format!(

@@ -19,6 +19,9 @@ import time
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+# Whatever the caller left open would count against a limit.
+os.closerange(3, 65536)
+
 _children = []
 _dirs = []
 
@@ -59,6 +62,18 @@ def write(text, name="conf"):
     with open(path, "w") as file:
         file.write(text)
     return path
+
+
+def go(source):
+    """Compiles a file of this directory; the program."""
+    built = os.environ["CORPUS_BUILT"]
+    os.makedirs(built, exist_ok=True)
+    program = os.path.join(built, source.removesuffix(".go"))
+    # Another case may compile the same, or run it, just now.
+    new = f"{program}.{os.getpid()}"
+    subprocess.run(["go", "build", "-o", new, os.path.join(HERE, source)], check=True, stdout=sys.stderr)
+    os.rename(new, program)
+    return program
 
 
 def until(what, true, seconds=30):
@@ -153,8 +168,9 @@ def forever():
 
 
 def done(count=None, ghosts=0):
-    """The incident is there. Returns when the end is wanted; then everything goes."""
-    say("done", sockets=close_wait() if count is None else count, ghosts=ghosts)
+    """The incident is there: `count` sockets are stuck, which changes when there is no count.
+    Ends this program when that is wanted."""
+    say("done", ghosts=ghosts, **({} if count is None else {"sockets": count}))
     sys.stdin.read()
     _end()
     os._exit(0)

@@ -5,6 +5,7 @@ has it since version 8: when Redis's end is forgotten, a probe is answered by a 
 `fixed`: used more often than Redis waits.
 """
 
+import socket
 import sys
 import threading
 import time
@@ -18,7 +19,16 @@ conf = incident.write("port 6379\nbind 127.0.0.1\ntimeout 1\nsave ''\ndaemonize 
 incident.start("redis-server", conf)
 incident.listens(6379)
 
-pool = redis.ConnectionPool(host="127.0.0.1", port=6379, max_connections=7, socket_keepalive=form == "keepalive")
+if form == "keepalive":
+    # A minute, else, before the kernel forgets Redis's end.
+    with open("/proc/sys/net/ipv4/tcp_fin_timeout", "w") as file:
+        file.write("5")
+probes = {socket.TCP_KEEPIDLE: 3, socket.TCP_KEEPINTVL: 3} if form == "keepalive" else {}
+pool = redis.ConnectionPool(
+    host="127.0.0.1", port=6379, max_connections=7,
+    socket_keepalive=form == "keepalive",
+    socket_keepalive_options=probes,
+)
 client = redis.Redis(connection_pool=pool)
 together = threading.Barrier(7)
 

@@ -11,29 +11,13 @@ import time
 
 import requests
 
+import idle_server
 import incident
 
-IDLE_S = 1.0
 form = sys.argv[1]
 
 
-def serve(connection):
-    connection.settimeout(IDLE_S)
-    try:
-        while connection.recv(65536):
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    except TimeoutError:
-        pass
-    connection.close()
-
-
-def serve_for_ever():
-    port = incident.server(serve, port=8000)
-    assert port == 8000
-    incident.forever()
-
-
-incident.apart(serve_for_ever)
+incident.apart(idle_server.serve_for_ever, 8000, 1.0)
 incident.listens(8000)
 incident.holder()
 URL = "http://127.0.0.1:8000/"

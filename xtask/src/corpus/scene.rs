@@ -32,6 +32,8 @@ const THRESHOLD: Duration = Duration::from_secs(1);
 const TO_HAPPEN: Duration = Duration::from_secs(90);
 /// What is not right this long after it should be is a miss.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// After so long without a line all has been said for now.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks of `ss`; a socket seen in two that are far enough apart to be
 /// over the threshold, and looked at twice, has to be reported.
 const LOOK: Duration = Duration::from_millis(500);
@@ -113,13 +115,22 @@ fn watch(room: &Room, case: &Case, tool: &mut Program, mut truth: Truth) -> Resu
     let mut told = Told::default();
     let mut looks = Looks::new(&truth.stuck);
     let mut right_since = None;
+    let mut looked = Stopwatch::start();
     loop {
-        match tool.hear(Stopwatch::start(), LOOK) {
+        // Judged when it has nothing more to say: a thousand lines come at once.
+        match tool.hear(Stopwatch::start(), PAUSE) {
             Heard::Line(line) => {
                 told.take(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
+                if began.elapsed() < limit {
+                    continue;
+                }
             }
-            Heard::Nothing => truth.stuck = looks.long_stuck(room.close_wait()?, began.elapsed()),
+            Heard::Nothing => {}
             Heard::End => bail!("it ended early"),
+        }
+        if looked.elapsed() >= LOOK {
+            truth.stuck = looks.long_stuck(room.close_wait()?, began.elapsed());
+            looked = Stopwatch::start();
         }
         let elapsed = began.elapsed();
         if told.judge(&label.expect, &truth).mistakes.is_empty() {

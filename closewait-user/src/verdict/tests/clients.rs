@@ -106,3 +106,79 @@ fn an_answer_that_nobody_read_is_no_idle_connection() {
         assert_eq!(short(&with(recv_q)).2, leak, "{recv_q}");
     }
 }
+
+#[test]
+fn a_ghost_of_an_idle_pool_is_judged_as_the_pool() {
+    let closed = NOW - Duration::from_secs(20);
+    let by = |error, evidence: &Evidence| {
+        let suspect = Suspect { kind: SuspectKind::Ghost { closed, from: State::CloseWait }, ..suspect() };
+        let evidence = Evidence { sock_error: Fact::Known(error), ..evidence.clone() };
+        let verdict = verdict(&suspect, &evidence, NOW, &Policy::default());
+        (verdict.code, verdict.confidence, verdict.leak)
+    };
+    let idle = |growth| {
+        let habit = IdleBeforeFin { typical: Duration::from_mins(1), sockets: 7, of: 7 };
+        let evidence = client(Pool { idle_before_fin: Some(habit), ..pool(7, growth) });
+        Evidence { eof_read: Fact::Known(None), ..evidence }
+    };
+    let bounded = idle(Some(growth(0, 0, -1.0)));
+    let told = Fact::Known(Some(EofRead {
+        task: task("app", 7, 7),
+        at: NOW,
+        stack: Fact::unknown("test"),
+        stack_note: None,
+    }));
+    let (reset, timeout, destroyed) = (32, 110, 103);
+    let table = [
+        ("bounded", reset, bounded.clone(), (Code::GhostReset, High, Some(false))),
+        ("bounded, too", timeout, bounded.clone(), (Code::GhostTimeout, High, Some(false))),
+        ("destroyed by somebody", destroyed, bounded.clone(), (Code::GhostDestroyed, High, Some(true))),
+        ("growing", reset, idle(Some(growth(40, 3, 0.2))), (Code::GhostReset, High, Some(true))),
+        ("not watched for long", reset, idle(None), (Code::GhostReset, Medium, None)),
+        (
+            "reads were not watched",
+            reset,
+            Evidence { eof_read: Fact::unknown("no hook"), ..bounded.clone() },
+            (Code::GhostReset, Medium, None),
+        ),
+        (
+            "told EOF",
+            reset,
+            Evidence { eof_read: told, ..bounded.clone() },
+            (Code::GhostReset, High, Some(true)),
+        ),
+        ("no habit", reset, client(pool(7, growth(0, 0, -1.0))), (Code::GhostReset, High, Some(true))),
+        (
+            "a server's",
+            reset,
+            Evidence { role: Fact::Known(Role::Server), ..bounded },
+            (Code::GhostReset, High, Some(true)),
+        ),
+    ];
+    for (what, error, evidence, want) in table {
+        assert_eq!(by(error, &evidence), want, "{what}");
+    }
+}
+
+#[test]
+fn what_took_the_last_descriptor_is_no_pool() {
+    let with = |stuck, used, soft, idle_before_fin| {
+        let nofile = Fact::Known(Nofile { used, soft });
+        let still_there = pool(stuck, growth(0, 0, -1.0));
+        Evidence {
+            holders: Fact::Known(vec![Holder { nofile, ..holder(7, 5) }]),
+            ..client(Pool { idle_before_fin, ..still_there })
+        }
+    };
+    let idle = Some(IdleBeforeFin { typical: Duration::from_mins(1), sockets: 60, of: 60 });
+    let table = [
+        ("all used", with(60, 64, 64, None), (Code::NotReading, High, Some(true))),
+        ("all used, by idle ones", with(60, 64, 64, idle), (Code::IdlePool, High, Some(true))),
+        ("some left", with(60, 63, 64, idle), (Code::IdlePool, High, Some(false))),
+        ("used by others", with(31, 64, 64, idle), (Code::IdlePool, High, Some(false))),
+    ];
+    for (what, evidence, want) in table {
+        assert_eq!(short(&evidence), want, "{what}");
+    }
+    says(&judge(&with(60, 64, 64, None)).evidence, "60 of the 64 descriptors that app[7] fd 5 may have");
+}
