@@ -63,6 +63,9 @@ fn give_the_reports_of_the_live_run() {
     for (name, workload) in [
         ("server", Workload { leak: 11, close: 97, ..SERVER }),
         ("readers", Workload { server: &["--read", "once"], ..SERVER }),
+        ("no readers", Workload { server: &["--read", "none"], ..SERVER }),
+        ("some reading", Workload { server: &["--read", "some"], ..SERVER }),
+        ("peeking", Workload { server: &["--read", "peek"], ..SERVER }),
         ("client", CLIENT),
     ] {
         let net = Netns::new();
