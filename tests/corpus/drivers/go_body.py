@@ -10,6 +10,10 @@ import idle_server
 import incident
 
 form = sys.argv[1]
+# Go has keepalive on: a probe after the kernel has forgotten the server's end is answered
+# by a reset, and the socket would be gone.
+with open("/proc/sys/net/ipv4/tcp_fin_timeout", "w") as file:
+    file.write("120")
 incident.apart(idle_server.serve_for_ever, 8000, 1.0)
 incident.listens(8000)
 client = incident.start(incident.go("fetch.go"), form)
