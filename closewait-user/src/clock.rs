@@ -69,6 +69,15 @@ impl Clock {
         MonoNs(sec * 1_000_000_000 + nsec)
     }
 
+    /// CLOCK_MONOTONIC at the kernel's last tick, which is where the times that it keeps in
+    /// ticks count from. It lags behind by a tick, and by much more on a virtual machine that
+    /// was not given its CPUs: then such times are too short.
+    pub fn last_tick() -> MonoNs {
+        let tick = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let sec = u64::try_from(tick.tv_sec).unwrap_or(0);
+        MonoNs(sec * 1_000_000_000 + u64::try_from(tick.tv_nsec).unwrap_or(0))
+    }
+
     /// The monotonic time at which the machine had been up for `uptime`, with suspend counted
     /// (CLOCK_BOOTTIME, as /proc gives start times); up to a millisecond too early, so that
     /// the same moment is the same value every time. A suspend since then makes it earlier.

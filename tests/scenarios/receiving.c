@@ -129,16 +129,21 @@ static void pass_one_byte(int from, int to)
 static void make_pool(int listener, bool read)
 {
 	struct pair pairs[64];
+	uint64_t used[64];
 	if (opt.count > 64)
 		usage("--count", "above 64");
 	for (unsigned i = 0; i < opt.count; i++) {
 		pairs[i] = connected(listener);
 		pass_one_byte(pairs[i].near, pairs[i].far);
 		pass_one_byte(pairs[i].far, pairs[i].near);
+		used[i] = now();
 	}
-	/* Idle time is what this is about. */
+	/* Idle time is what this is about: the same for each, however slowly they were made. */
 	poll(NULL, 0, 1200);
+	uint64_t idle = now() - used[0];
 	for (unsigned i = 0; i < opt.count; i++) {
+		while (now() < used[i] + idle)
+			poll(NULL, 0, 1);
 		struct moment since = far_closes(&pairs[i]);
 		if (read)
 			read_to_eof(pairs[i].near);

@@ -74,7 +74,7 @@ pub enum Hole {
 /// The sockets that a dump found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Dump {
-    /// Just before the kernel was asked.
+    /// The kernel's last tick before it was asked.
     pub began: MonoNs,
     /// Just after its last answer.
     pub ended: MonoNs,
@@ -269,8 +269,9 @@ fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, Diag
 
 impl Dump {
     fn begin() -> Self {
-        let now = Clock::mono_now();
-        Self { began: now, ended: now, sockets: Vec::new(), holes: Vec::new() }
+        // What the dump tells of times counts from a tick, this one or a later one.
+        let began = Clock::last_tick();
+        Self { began, ended: Clock::mono_now(), sockets: Vec::new(), holes: Vec::new() }
     }
 }
 
