@@ -7,6 +7,7 @@
 
 mod net;
 mod spread;
+mod start;
 mod storm;
 mod tracer;
 
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Only these tracers: closewait-trace, no-stacks, record, tcpstates, bpftrace
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Quadruples of starts with and without the gate; 0 for none
+    #[arg(long, default_value_t = 20)]
+    starts: u32,
     /// Where the results go (JSON and Markdown)
     #[arg(long)]
     out: Option<PathBuf>,
@@ -53,6 +57,7 @@ struct Results {
     pairs: u32,
     stay: u32,
     rows: Vec<storm::Row>,
+    start: start::Start,
 }
 
 /// Measures and prints a table; writes it to files when asked to.
@@ -67,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let storm = storm::Storm { net: &net, program: scenarios.join("storm"), args };
     let tracers = tracer::all(built.get("closewait-trace")?, &args.only);
     let rows = storm.measure(&tracers)?;
+    let start = start::Start::measure(built.get("closewait-trace")?, args.starts)?;
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let results = Results {
         kernel: read("/proc/sys/kernel/osrelease"),
@@ -78,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         pairs: args.pairs,
         stay: args.stay,
         rows,
+        start,
     };
     let table = markdown(&results);
     println!("{table}");
@@ -101,5 +108,6 @@ fn markdown(results: &Results) -> String {
         text.push_str(&row.markdown());
         text.push('\n');
     }
+    text.push_str(&results.start.markdown());
     text
 }
