@@ -28,6 +28,7 @@ mod live {
     mod ages;
     mod cgroups;
     mod counts;
+    mod deep;
     mod doctor;
     mod doing;
     mod endings;

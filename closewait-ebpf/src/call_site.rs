@@ -9,6 +9,7 @@ use crate::tunables::CALLS;
 ///
 /// Global, so that the verifier looks at it once, and not for every word of a stack.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub(crate) extern "C" fn is_return_address(addr: u64) -> u64 {
     let mut before = 0_u64;
     // SAFETY: there is room for eight bytes; the helper checks the source, and leaves

@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "a program has no public interface")]
 #![allow(clippy::wildcard_imports)]
 
+mod call_path;
 mod call_site;
 mod capture;
 mod destroy;

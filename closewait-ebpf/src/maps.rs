@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use closewait_ebpf::{Remembered, counter};
 
-use crate::capture::{Scratch, Window};
+use crate::call_path::Scratch;
+use crate::capture::Window;
 use crate::tunables::FAMILY_ONLY;
 
 /// Records to userspace. Written by all programs, read by `source::ring`. Its size
@@ -48,7 +49,7 @@ pub(crate) static WORDS: LruHashMap<u64, i32> = LruHashMap::with_max_entries(819
 #[map]
 pub(crate) static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// The words of a user stack that are being hashed. Written and read by `capture`.
+/// The words of a user stack that are being hashed. Written and read by `call_path`.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 

@@ -8,7 +8,7 @@ use aya_ebpf::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_stackid,
     },
 };
-use closewait_ebpf::{ABSENT, COPIES_STACKS, NO_STACK, Task, about, counter, stacks_by};
+use closewait_ebpf::{ABSENT, NO_STACK, Task, about, counter, stacks_by};
 
 use crate::{
     capture,
@@ -23,7 +23,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn take(ctx: &impl EbpfContext, task: &Task) -> i32 {
     let id = match STACKS_BY.load() {
-        stacks_by::COPY if COPIES_STACKS => capture::copied_stack(),
+        stacks_by::COPY => capture::copied_stack(),
         stacks_by::FRAME_POINTERS => {
             let map = (&raw const STACKS).cast_mut().cast();
             // SAFETY: `ctx` is the program's own context and STACKS a stack map.

@@ -196,17 +196,11 @@ wire! {
     }
 }
 
-/// Most bytes of user stack that are copied: 16 KiB are 18 frames of 1 KiB.
+/// Bytes of user stack that are copied at least, where there are as many: 18 frames of 1 KiB.
 pub const STACK_LONG: usize = 16 << 10;
 
-/// The room that is enough for a stack that ends within it.
-pub const STACK_SHORT: usize = 4 << 10;
-
-/// Whether the programs can copy user stacks. Not for now: the verifier looks at the function
-/// that does also where it is never called, and before 6.12 the stack that it needs beside
-/// its callers' is 32 bytes too large (5.10 refuses the transitions, after a minute on an
-/// emulated machine).
-pub const COPIES_STACKS: bool = false;
+/// The room for a copy: so many bytes from anywhere in a page, and up to the next.
+pub const STACK_ROOM: usize = STACK_LONG + 4096;
 
 /// How user stacks are told.
 pub mod stacks_by {

@@ -74,7 +74,8 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 fp: record.fp,
                 lr: (record.lr != 0).then_some(record.lr),
             };
-            let truncated = len >= wire::STACK_LONG;
+            // More than that is there only if the last page of the room was.
+            let truncated = len > wire::STACK_LONG;
             Ok(Item::Path(Path {
                 at: MonoNs(record.at_ns),
                 task: task(&record.task),
@@ -323,15 +324,17 @@ mod tests {
                 b.extend((0..room).map(|at| u8::try_from(at % 251).unwrap()));
             })
         };
-        let Ok(Item::Path(path)) = decode(&copied(64, wire::STACK_SHORT)) else { panic!("a path") };
+        let Ok(Item::Path(path)) = decode(&copied(64, wire::STACK_ROOM)) else { panic!("a path") };
         assert_eq!((path.task.pid, path.stack, path.addrs.len()), (7, StackId(4711), 0));
         let copy = path.copy.unwrap();
         assert_eq!(copy.regs, Regs { ip: 0x55d0, sp: 0x7ffc_0000, fp: 3, lr: None });
         assert_eq!((copy.stack.len(), copy.stack[63], copy.truncated), (64, 63, false));
 
-        let full = u32::try_from(wire::STACK_LONG).unwrap();
-        let Ok(Item::Path(path)) = decode(&copied(full, wire::STACK_LONG)) else { panic!("a path") };
-        assert!(path.copy.unwrap().truncated, "the stack went on");
+        let long = u32::try_from(wire::STACK_LONG).unwrap();
+        for (len, goes_on) in [(long, false), (long + 1, true)] {
+            let Ok(Item::Path(path)) = decode(&copied(len, wire::STACK_ROOM)) else { panic!("a path") };
+            assert_eq!(path.copy.unwrap().truncated, goes_on, "{len}");
+        }
         assert!(matches!(decode(&copied(65, 64)), Err(DecodeError::Short(_))));
         assert!(matches!(decode(&copied(u32::MAX, 64)), Err(DecodeError::Short(_))));
     }

@@ -32,7 +32,7 @@ const CASES: &[(&[&str], Accepts)] = &[
     (&["fentry", "kprobe", "sys_exit_accept"], Accepts::Unknown),
     (&["io_uring"], Accepts::Known),
     (&["tcp_destroy_sock"], Accepts::Known),
-    (&["stack"], Accepts::Known),
+    (&["user_stack"], Accepts::Known),
     (&["user_stack", "stack"], Accepts::Known),
     (&["iter_task_file"], Accepts::Known),
     (&["raw_tp", "fentry", "kprobe", "io_uring", "tcp_destroy_sock"], Accepts::Known),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Compiles every scenario program: build.sh OUTDIR [CC_FLAG...]
-# x.c becomes OUTDIR/x, y.go becomes OUTDIR/go_y. Each replaces its predecessor
+# x.c becomes OUTDIR/x, y.go becomes OUTDIR/go_y, z.rs OUTDIR/rs_z. Each replaces its predecessor
 # in one step, so that test processes may build and run at the same time.
 # For a machine without a C library add -static; the Go programs always are.
 set -eu
@@ -12,13 +12,24 @@ cd "$(dirname "$0")"
 
 for source in *.c; do
 	program=$out/${source%.c}
-	# Frames and names stay as they are written, so that a walk by frame pointers finds them.
-	${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -fno-omit-frame-pointer \
-		-fno-optimize-sibling-calls -pthread "$@" -o "$program.$$" "$source"
+	# Frames and names stay as they are written, so that a walk by frame pointers finds
+	# them; but what is deep is for a walk without.
+	case $source in
+	deep_*) frames=-fomit-frame-pointer ;;
+	*) frames='-fno-omit-frame-pointer -fno-optimize-sibling-calls' ;;
+	esac
+	# shellcheck disable=SC2086
+	${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror $frames -pthread "$@" -o "$program.$$" "$source"
 	mv "$program.$$" "$program"
 done
 for source in *.go; do
 	program=$out/go_${source%.go}
 	GO111MODULE=off GOFLAGS= CGO_ENABLED=0 go build -o "$program.$$" "$source"
+	mv "$program.$$" "$program"
+done
+for source in *.rs; do
+	program=$out/rs_${source%.rs}
+	rustc --edition 2024 -C opt-level=3 -C lto -C panic=abort -C codegen-units=1 -g \
+		-C force-frame-pointers=no -o "$program.$$" "$source"
 	mv "$program.$$" "$program"
 done

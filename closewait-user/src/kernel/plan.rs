@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use closewait_ebpf::{ABSENT, COPIES_STACKS, Offsets};
+use closewait_ebpf::{ABSENT, Offsets};
 
 use super::offsets::{
     missing_for_copy, missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_transitions,
@@ -251,9 +251,6 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
 
 /// Why user stacks cannot be copied.
 fn no_copy(support: &Support, offsets: &Offsets) -> Option<String> {
-    if !COPIES_STACKS {
-        return Some("the programs of this version do not copy stacks".to_owned());
-    }
     let missing = missing_for_copy(offsets);
     if !missing.is_empty() {
         return Some(format!("the kernel's BTF has no {}", missing.join(", ")));
@@ -325,7 +322,7 @@ mod tests {
             (Purpose::UringOpener, vec![Hook::IoUring]),
             (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::Fentry, Hook::Kprobe]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
-            (Purpose::UserStack, vec![Hook::Stack]),
+            (Purpose::UserStack, vec![Hook::UserStack, Hook::Stack]),
             (Purpose::Holders, vec![Hook::IterTaskFile]),
         ];
         for (purpose, want) in table {
@@ -345,6 +342,23 @@ mod tests {
         let plan = plan(&support, &[Hook::Fentry]).unwrap();
         let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;
         assert_eq!(ruled_out[0], (Hook::Fentry, "switched off by --without".to_owned()));
+    }
+
+    #[test]
+    fn registers_come_from_the_helper_or_from_where_they_are_known_to_be() {
+        let absent_is = |missing: &[fn(&mut Offsets) -> &mut u16], task_pt_regs| {
+            let mut support = able();
+            let Fact::Known(offsets) = &mut support.offsets else { panic!("known above") };
+            for member in missing {
+                *member(offsets) = ABSENT;
+            }
+            support.task_pt_regs = task_pt_regs;
+            candidates(&support, &[], Purpose::UserStack)
+        };
+        assert_eq!(absent_is(&[], false), [Hook::UserStack, Hook::Stack]);
+        assert_eq!(absent_is(&[|o| &mut o.stack_regs], true), [Hook::UserStack, Hook::Stack]);
+        assert_eq!(absent_is(&[|o| &mut o.stack_regs], false), [Hook::Stack]);
+        assert_eq!(absent_is(&[|o| &mut o.mm_start_code], true), [Hook::Stack]);
     }
 
     #[test]
