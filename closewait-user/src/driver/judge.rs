@@ -9,17 +9,17 @@ use super::family::LastWord;
 use super::ghosts::Ghosts;
 use super::outlook::Outlook;
 use super::threads;
+use super::watched::Watched;
 use crate::clock::{Clock, MonoNs};
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::{Enricher, Found, Gathered};
 use crate::fact::Fact;
-use crate::item::{StackId, StackRef};
+use crate::item::{Gap, StackId, StackRef};
 use crate::kernel::load::Served;
-use crate::kernel::plan::Purpose;
 use crate::report::Finding;
 use crate::source::ring::RingSource;
 use crate::stack::{self, Stacks};
-use crate::tracker::{Since, SocketId, Suspect, SuspectKind, Tracker};
+use crate::tracker::{Since, SocketId, Suspect, Tracker};
 use crate::verdict::{EofRead, Evidence, Frame, OpenedVia, Opener, Policy, Role, verdict};
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
@@ -37,13 +37,6 @@ pub(super) struct Judge {
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
-}
-
-/// What is watched by programs; `Err` says why not.
-struct Watched {
-    accept: Result<(), String>,
-    eof: Result<(), String>,
-    error: Result<(), String>,
 }
 
 pub(super) struct Pending {
@@ -72,18 +65,15 @@ pub(super) struct Judged {
 
 impl Judge {
     /// A judge who knows what is watched; `served` is empty when nothing is.
-    pub(super) fn new(served: &[Served]) -> Self {
-        let watched = |purpose| match served.iter().find(|served| served.purpose == purpose) {
-            Some(served) => served.degraded().map_or(Ok(()), Err),
-            None => Err("tracing cannot run here".to_owned()),
-        };
-        let watched = Watched {
-            accept: watched(Purpose::AcceptOpener),
-            eof: watched(Purpose::EofRead),
-            error: watched(Purpose::Error),
-        };
+    pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
         let (pending, left) = (Vec::new(), Vec::new());
+        let watched = Watched::new(served, began);
         Self { pending, left, policy: Policy::default(), watched, outlook: Outlook::default() }
+    }
+
+    /// What programs saw was lost: nothing that they did not tell is known since.
+    pub(super) fn lost(&mut self, gap: &Gap) {
+        self.watched.lost(gap);
     }
 
     /// Whether no suspect waits for its verdict.
@@ -110,6 +100,7 @@ impl Judge {
         source: Option<&RingSource>,
     ) -> Vec<SocketId> {
         let mut gone = Vec::new();
+        let suspects = self.not_pending(suspects);
         if suspects.is_empty() {
             return gone;
         }
@@ -140,6 +131,13 @@ impl Judge {
         gone
     }
 
+    /// Those that do not wait for their verdict already.
+    fn not_pending(&self, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
+        let pending: HashSet<_> = self.pending.iter().map(|pending| pending.suspect.id).collect();
+        suspects.retain(|suspect| !pending.contains(&suspect.id));
+        suspects
+    }
+
     /// Takes the first look at suspects that do not wait for their verdict already;
     /// returns those that are gone.
     pub(super) fn take(
@@ -150,9 +148,7 @@ impl Judge {
         now: MonoNs,
     ) -> Vec<SocketId> {
         let mut gone = Vec::new();
-        let waiting: HashSet<_> = self.pending.iter().map(|pending| pending.suspect.id).collect();
-        let suspects: Vec<_> =
-            suspects.into_iter().filter(|suspect| !waiting.contains(&suspect.id)).collect();
+        let suspects = self.not_pending(suspects);
         if suspects.is_empty() {
             return gone;
         }
@@ -336,24 +332,15 @@ impl Judge {
             // It was open before its peer closed.
             suspect.not_before = suspect.not_before.max(Some(opening.at));
         }
+        evidence.eof_read = match memory.eof {
+            Some(eof) => Fact::Known(Some(eof_read(eof, stacks))),
+            None => self.watched.no_eof(&suspect, memory.opening.is_some()),
+        };
         evidence.opener = match memory.opening {
             Some(opening) => Fact::Known(opener(opening, stacks)),
             None => Fact::unknown(self.watched.no_opener(&suspect)),
         };
-        evidence.eof_read = match memory.eof {
-            Some(eof) => Fact::Known(Some(eof_read(eof, stacks))),
-            None => self.watched.no_eof(&suspect),
-        };
-        evidence.sock_error = match &self.watched.error {
-            _ if suspect.was_found_closed() => memory.error.map_or_else(
-                || Fact::unknown("to ask for it would take it from the application"),
-                Fact::Known,
-            ),
-            Ok(()) => Fact::Known(memory.error.unwrap_or(0)),
-            // The edge of a ghost to CLOSE carries it in any case.
-            Err(_) if suspect.kind != SuspectKind::Stuck => Fact::Known(memory.error.unwrap_or(0)),
-            Err(why) => Fact::Unknown(why.clone()),
-        };
+        evidence.sock_error = self.watched.error(&suspect, memory.error);
         add_role(&mut evidence);
         (suspect, evidence)
     }
@@ -384,35 +371,6 @@ impl Memory {
     /// Whether the name of one of its stacks is still to come.
     fn is_being_named(&self, stacks: &Stacks) -> bool {
         self.stacks().any(|(pid, stack)| stacks.is_pending(pid, stack))
-    }
-}
-
-impl Watched {
-    /// Why the open of a socket is not known.
-    fn no_opener(&self, suspect: &Suspect) -> String {
-        match (suspect.since, &self.accept) {
-            _ if suspect.missed => {
-                "the record of it was lost, or it was opened before this trace began".into()
-            }
-            (Since::NoLaterThan(_) | Since::Inferred(_), _) => {
-                "it was opened before this trace began, or the record of it was lost".into()
-            }
-            (Since::Seen(_), Ok(())) => "its open was not seen: older than this trace, or lost".into(),
-            (Since::Seen(_), Err(why)) => format!("its open was not seen: {why}"),
-        }
-    }
-
-    /// What it means that no read of EOF was seen.
-    fn no_eof(&self, suspect: &Suspect) -> Fact<Option<EofRead>> {
-        match (suspect.since, &self.eof) {
-            (_, Err(why)) => Fact::Unknown(why.clone()),
-            (Since::NoLaterThan(_) | Since::Inferred(_), Ok(())) if suspect.missed => Fact::Known(None),
-            (Since::NoLaterThan(_) | Since::Inferred(_), Ok(())) => {
-                Fact::unknown("it may have been read before this trace began")
-            }
-            (Since::Seen(_), Ok(())) if suspect.tainted => Fact::unknown("records were lost since"),
-            (Since::Seen(_), Ok(())) => Fact::Known(None),
-        }
     }
 }
 

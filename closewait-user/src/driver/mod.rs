@@ -10,6 +10,7 @@ mod outlook;
 mod release;
 mod tape;
 mod threads;
+mod watched;
 
 use std::io;
 use std::rc::Rc;
@@ -163,7 +164,7 @@ impl Driver {
             tracker.watched_from(began);
         }
         Self {
-            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served)),
+            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served), began),
             ghosts: Ghosts::default(),
             tape: Tape::new(parts.recorder),
             tracker,
@@ -414,6 +415,7 @@ impl Driver {
         self.tape.item(&Item::Gap(gap), now);
         self.unsure = true;
         self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
+        self.judge.lost(&gap);
         if gap.records() > 0 {
             self.next_reconcile = now;
         }
@@ -425,8 +427,10 @@ impl Driver {
     fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         self.next_reconcile = now + every;
-        let again = self.tracker.suspects().filter(|suspect| suspect.kind == SuspectKind::Stuck).collect();
-        let gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
+        let (again, ghosts): (Vec<_>, Vec<_>) =
+            self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
+        let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
+        gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
         for id in gone {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
