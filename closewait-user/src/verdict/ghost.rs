@@ -2,7 +2,7 @@
 
 use super::case::{Case, Finding, Time};
 use super::pool::{self, Kept};
-use super::{Code, Confidence};
+use super::{Code, Confidence, Role};
 use std::time::Duration;
 
 use crate::clock::MonoNs;
@@ -86,16 +86,23 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
 }
 
 /// What an idle pool keeps is no more of a leak when the rest of the connection is gone:
-/// a keepalive probe after the peer has forgotten its end is answered by a reset.
+/// a keepalive probe after the peer has forgotten its end is answered by a reset, and
+/// some servers reset what is idle.
 fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
     let lost_its_peer = matches!(finding.code, Code::GhostReset | Code::GhostTimeout);
     let told_eof = matches!(case.evidence.eof_read, Fact::Known(Some(_)));
-    if !lost_its_peer || told_eof || finding.leak != Some(true) {
+    let is_client = case.evidence.role.known() == Some(&Role::Client);
+    if !lost_its_peer || told_eof || !is_client || finding.leak != Some(true) {
         return finding;
     }
-    let Some((pool, idle)) = pool::idle(case) else { return finding };
-    finding = finding.because(pool::habit(&idle));
-    match (pool::kept(case, pool), &case.evidence.eof_read) {
+    let kept = match pool::idle(case) {
+        Some((pool, idle)) => {
+            finding = finding.because(pool::habit(&idle));
+            pool::kept(case, pool)
+        }
+        None => pool::few_or_many(case),
+    };
+    match (kept, &case.evidence.eof_read) {
         (Kept::Growing(why), _) => finding = finding.because(why),
         (Kept::Bounded(why), Fact::Known(_)) => {
             finding.leak = Some(false);

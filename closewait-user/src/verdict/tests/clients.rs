@@ -121,7 +121,12 @@ fn a_ghost_of_an_idle_pool_is_judged_as_the_pool() {
         let evidence = client(Pool { idle_before_fin: Some(habit), ..pool(7, growth) });
         Evidence { eof_read: Fact::Known(None), ..evidence }
     };
-    let bounded = idle(Some(growth(0, 0, -1.0)));
+    let still_there = Some(growth(0, 0, -1.0));
+    let bounded = idle(still_there);
+    let few = |stuck, growth: Option<Growth>| Evidence {
+        eof_read: Fact::Known(None),
+        ..client(pool(stuck, growth))
+    };
     let told = Fact::Known(Some(EofRead {
         task: task("app", 7, 7),
         at: NOW,
@@ -147,7 +152,16 @@ fn a_ghost_of_an_idle_pool_is_judged_as_the_pool() {
             Evidence { eof_read: told, ..bounded.clone() },
             (Code::GhostReset, High, Some(true)),
         ),
-        ("no habit", reset, client(pool(7, growth(0, 0, -1.0))), (Code::GhostReset, High, Some(true))),
+        ("few, no habit", reset, few(7, still_there), (Code::GhostReset, High, Some(false))),
+        ("many, no habit", reset, few(11, still_there), (Code::GhostReset, Medium, None)),
+        ("few, just found", reset, few(7, None), (Code::GhostReset, Medium, None)),
+        (
+            "few that become more",
+            reset,
+            few(7, Some(growth(3, 0, 0.1))),
+            (Code::GhostReset, High, Some(true)),
+        ),
+        ("few, reads not watched", reset, client(pool(7, still_there)), (Code::GhostReset, Medium, None)),
         (
             "a server's",
             reset,
