@@ -42,7 +42,8 @@ NAMED static void wait_for_fin(int fd)
 
 NAMED static void read_as_told(int fd)
 {
-	char buf[65536];
+	/* Not on the stack, of which the tool copies 16 KiB. */
+	static char buf[65536];
 	ssize_t n = 0;
 
 	if (!strcmp(opt.read, "none"))
