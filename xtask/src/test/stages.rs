@@ -29,12 +29,12 @@ pub(super) enum Done {
 /// In order: what the others need, and what fails quickly, comes first.
 pub(super) const STAGES: [Stage; 8] = [
     Stage { name: "format", budget_min: 1, run: format },
-    Stage { name: "BPF object from source", budget_min: 3, run: bpf_object },
-    Stage { name: "lints", budget_min: 4, run: lints },
-    Stage { name: "unit, property, golden, schema", budget_min: 6, run: unit },
-    Stage { name: "release build", budget_min: 5, run: release },
-    Stage { name: "live, this kernel", budget_min: 5, run: live },
-    Stage { name: "live, VM kernels", budget_min: 14, run: vms },
+    Stage { name: "BPF object from source", budget_min: 2, run: bpf_object },
+    Stage { name: "lints", budget_min: 3, run: lints },
+    Stage { name: "unit, property, golden, schema", budget_min: 5, run: unit },
+    Stage { name: "release build", budget_min: 4, run: release },
+    Stage { name: "live, this kernel", budget_min: 6, run: live },
+    Stage { name: "live, VM kernels", budget_min: 20, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
