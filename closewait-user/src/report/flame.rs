@@ -15,7 +15,6 @@ use super::ledger::{Cause, Ledger};
 use super::model::{Report, owner};
 use super::summary::Summary;
 use super::{Moment, Sink};
-use crate::clock::MonoNs;
 use crate::verdict::{Evidence, Frame, How};
 
 /// How stacks are written.
@@ -54,14 +53,6 @@ impl FlameSink {
 impl Sink for FlameSink {
     fn report(&mut self, _: &Report, _: Moment<'_>) -> io::Result<()> {
         Ok(())
-    }
-
-    fn tick(&mut self, _: Moment<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deadline(&self) -> Option<MonoNs> {
-        None
     }
 
     fn finish(&mut self, _: &Summary, at: Moment<'_>) -> io::Result<()> {

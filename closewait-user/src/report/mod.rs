@@ -55,10 +55,15 @@ pub trait Sink {
     fn report(&mut self, report: &Report, at: Moment<'_>) -> io::Result<()>;
 
     /// Time has passed: writes what was held back until now, if it is due.
-    fn tick(&mut self, at: Moment<'_>) -> io::Result<()>;
+    fn tick(&mut self, _: Moment<'_>) -> io::Result<()> {
+        Ok(())
+    }
 
-    /// When [`Sink::tick`] has something to do; `None` when nothing is held back.
-    fn deadline(&self) -> Option<MonoNs>;
+    /// When [`Sink::tick`] has something to do; `None` when nothing is held back, as in a
+    /// sink that never does.
+    fn deadline(&self) -> Option<MonoNs> {
+        None
+    }
 
     /// The end: writes everything that is left, and the summary.
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()>;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use crate::clock::MonoNs;
 use crate::report::{Finding, Moment, Notice, Release, Report, Sink, Summary};
 use crate::tracker::SocketId;
 
@@ -45,14 +44,6 @@ impl Sink for Collector {
             Report::Loss(_) | Report::FirstLook(_) => {}
         }
         Ok(())
-    }
-
-    fn tick(&mut self, _: Moment<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deadline(&self) -> Option<MonoNs> {
-        None
     }
 
     /// Drops those that went on under another id (they turned ghost).
