@@ -33,12 +33,10 @@ impl Age {
         let min = Duration::from_millis(line["age_ms"]["min"].as_u64()?);
         let max = line["age_ms"]["max"].as_u64().map(Duration::from_millis);
         let off = (max == Some(min)).then(|| beyond(min, least, most).saturating_sub(CUT));
+        let slack = if is_emulated() { LATE_TICKS } else { CUT };
         let is_right = match off {
             Some(off) => off <= exact_means(),
-            None => {
-                let slack = if is_emulated() { LATE_TICKS } else { CUT };
-                min <= most + slack && max.is_none_or(|max| max + slack >= least)
-            }
+            None => min <= most + slack && max.is_none_or(|max| max + slack >= least),
         };
         Some(Self { is_right, off })
     }
