@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Nanoseconds of CLOCK_MONOTONIC: since boot, not counting suspend.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
@@ -63,19 +65,14 @@ impl Clock {
 
     /// CLOCK_MONOTONIC, now.
     pub fn mono_now() -> MonoNs {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let sec = u64::try_from(now.tv_sec).unwrap_or(0);
-        let nsec = u64::try_from(now.tv_nsec).unwrap_or(0);
-        MonoNs(sec * 1_000_000_000 + nsec)
+        MonoNs(nanoseconds(ClockId::Monotonic))
     }
 
     /// CLOCK_MONOTONIC at the kernel's last tick, which is where the times that it keeps in
     /// ticks count from. It lags behind by a tick, and by much more on a virtual machine that
     /// was not given its CPUs: then such times are too short.
     pub fn last_tick() -> MonoNs {
-        let tick = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-        let sec = u64::try_from(tick.tv_sec).unwrap_or(0);
-        MonoNs(sec * 1_000_000_000 + u64::try_from(tick.tv_nsec).unwrap_or(0))
+        MonoNs(nanoseconds(ClockId::MonotonicCoarse))
     }
 
     /// The monotonic time at which the machine had been up for `uptime`, with suspend counted
@@ -83,10 +80,8 @@ impl Clock {
     /// the same moment is the same value every time. A suspend since then makes it earlier.
     pub fn since_boot(uptime: Duration) -> MonoNs {
         let suspended = || {
-            let before = Self::mono_now().0;
-            let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-            let (sec, nsec) = (u64::try_from(up.tv_sec).unwrap_or(0), u64::try_from(up.tv_nsec).unwrap_or(0));
-            (sec * 1_000_000_000 + nsec).saturating_sub(before)
+            let before = nanoseconds(ClockId::Monotonic);
+            nanoseconds(ClockId::Boottime).saturating_sub(before)
         };
         // Whoever is interrupted between the two clocks reads too much.
         let suspended = suspended().min(suspended()).min(suspended());
@@ -115,6 +110,11 @@ impl Clock {
         let wall = self.wall.checked_sub(back).unwrap_or(SystemTime::UNIX_EPOCH);
         wall.checked_add(ahead).unwrap_or(last).clamp(SystemTime::UNIX_EPOCH, last)
     }
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(test)]

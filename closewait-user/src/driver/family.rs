@@ -143,8 +143,8 @@ impl Kin {
     pub(super) fn at_exit(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
         let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = released.since;
         let mut suspect = suspect(released, SuspectKind::Stuck);
-        suspect.missed = released.id.generation == STRAY;
         let is_stray = released.id.generation == STRAY;
+        suspect.missed = is_stray;
         // What is known of a stray is only that it was not open before.
         let entered = if is_stray { released.not_before.unwrap_or_default() } else { entered };
         let stayed = released.at.since(entered);

@@ -15,8 +15,8 @@ use super::model::owner;
 
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
-/// owner's comm and exe (`ended` for a socket that ended with its process), verdict code, role, remote service, the opener's frames
-/// from the innermost; then, when the stack of a read of EOF is known, `EOF` and its frames.
+/// owner's comm and exe (`ended` for a socket that ended with its process), verdict code,
+/// role, remote service, the opener's frames from the innermost; then, when the stack of a read of EOF is known, `EOF` and its frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CauseId(pub u32);
 
@@ -89,12 +89,9 @@ const fn lasting(port: u16) -> u16 {
 
 /// A frame's name without what changes from run to run.
 fn stable_name(frame: &Frame) -> Cow<'_, str> {
-    match (&frame.symbol, &frame.module) {
+    match (&frame.symbol, frame.module_name()) {
         (Some(symbol), _) => without_counters(symbol),
-        // The file's name only: containers see the same file by several paths.
-        (None, Some(module)) => {
-            format!("{}+{:#x}", module.rsplit('/').next().unwrap_or(module), frame.offset).into()
-        }
+        (None, Some(module)) => format!("{module}+{:#x}", frame.offset).into(),
         (None, None) => "?".into(),
     }
 }

@@ -110,11 +110,9 @@ fn blamed(evidence: &Evidence) -> String {
 }
 
 fn name(frame: &Frame) -> String {
-    let mut name = match (&frame.symbol, &frame.module) {
+    let mut name = match (&frame.symbol, frame.module_name()) {
         (Some(symbol), _) => inert(symbol),
-        (None, Some(module)) => {
-            format!("{}+{:#x}", inert(module.rsplit('/').next().unwrap_or(module)), frame.offset)
-        }
+        (None, Some(module)) => format!("{}+{:#x}", inert(module), frame.offset),
         (None, None) => format!("{:#x}", frame.addr),
     };
     if frame.how == How::Scan {

@@ -350,6 +350,13 @@ pub struct Frame {
     pub how: How,
 }
 
+impl Frame {
+    /// The file name of the module: containers see the same file by several paths.
+    pub fn module_name(&self) -> Option<&str> {
+        self.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path))
+    }
+}
+
 /// How a frame was found.
 #[derive(
     Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema,

@@ -43,8 +43,7 @@ pub(super) fn build_ids(frames: &[Frame]) -> Option<String> {
         if let (Some(module), Some(id)) = (&frame.module, &frame.build_id)
             && !is_plumbing_module(module)
         {
-            let module = module.rsplit('/').next().unwrap_or(module);
-            let id = format!("{module}, build id {id}");
+            let id = format!("{}, build id {id}", frame.module_name().unwrap_or(module));
             if !ids.contains(&id) {
                 ids.push(id);
             }
@@ -74,8 +73,7 @@ fn names(frames: &[Frame]) -> Vec<String> {
 }
 
 fn name(frame: &Frame, with_source: bool) -> String {
-    let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
-    let mut name = match (&frame.symbol, module) {
+    let mut name = match (&frame.symbol, frame.module_name()) {
         (Some(symbol), _) => shorten(&escape(bare(symbol)), SYMBOL),
         (None, Some(module)) => shorten(&format!("{}+{:#x}", escape(module), frame.offset), SYMBOL),
         (None, None) => format!("{:#x}", frame.addr),
