@@ -141,7 +141,7 @@ fn a_leak_fails_and_none_passes() {
 }
 
 /// A verdict takes until half a second after the start of CLOSE_WAIT; a close before that
-/// must not hide that it came too late.
+/// must not hide that it came too late. (A slow machine that is judged before passes too.)
 #[test]
 fn what_is_closed_late_counts_before_its_verdict_too() {
     let net = Netns::new();
@@ -152,7 +152,7 @@ fn what_is_closed_late_counts_before_its_verdict_too() {
     let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
     Scenario::start(&net, "leaky_client", &["--port", port, "--first", "--close", "1"]).done();
     while !gate.hear().starts_with("done") {}
-    let late = Clock::mono_now() + Duration::from_millis(250);
+    let late = Clock::mono_now() + Duration::from_millis(400);
     until("it is late", || (Clock::mono_now() >= late).then_some(()));
     gate.stdin.as_mut().expect("piped").write_all(b"close\n").expect("it listens");
     gate.end().exits(1).said("1 socket leaked").said("EOF_IGNORED").said("accept_and_forget");

@@ -72,7 +72,8 @@ fn the_terminal_is_the_commands() {
     let script = "trap \"echo got\" INT; echo ready; until read line; do :; done; echo $line; \
                   read -r pid name state parent group session tty owner rest < /proc/$$/stat; \
                   test $group = $owner && echo foreground";
-    let line = format!("{} run -- sh -c '{script}'", binary().display());
+    // By `exec`: a shell in between would hear of Ctrl-C too, and some then end by it.
+    let line = format!("exec {} run -- sh -c '{script}'", binary().display());
     let mut command = net.command("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     let mut child =
