@@ -48,6 +48,7 @@ mod live {
     mod releases;
     mod standing;
     mod starts;
+    mod stepping_in;
     mod suites;
     mod talk;
     mod unknown;

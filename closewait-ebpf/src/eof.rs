@@ -4,6 +4,9 @@
 //!
 //! The cheapest hook sees every receive of the host, so the return value is tested
 //! before anything is read. Only the first such read of a socket takes a stack.
+//!
+//! Where programs may be preempted, another task's read on the same CPU is skipped
+//! meanwhile. When that has happened once, userspace attaches the same program again.
 
 use aya_ebpf::{
     EbpfContext,
@@ -31,7 +34,16 @@ fn eof_raw(ctx: RawTracePointContext) -> i32 {
     if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0))
+    received_nothing(&ctx, ctx.arg(0), true)
+}
+
+/// The same, for the reads that the first was skipped for.
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+fn eof_again_raw(ctx: RawTracePointContext) -> i32 {
+    if ctx.arg::<i32>(1) != 0 {
+        return 0;
+    }
+    received_nothing(&ctx, ctx.arg(0), false)
 }
 
 /// `tcp_cleanup_rbuf(sk, copied)`, with which a receive ends. It does not sleep; the
@@ -42,7 +54,7 @@ fn eof_fentry(ctx: FEntryContext) -> i32 {
     if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0))
+    received_nothing(&ctx, ctx.arg(0), true)
 }
 
 #[kprobe]
@@ -50,12 +62,13 @@ fn eof_kprobe(ctx: ProbeContext) -> i32 {
     if ctx.arg::<i32>(1) != Some(0) {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0).unwrap_or(0))
+    received_nothing(&ctx, ctx.arg(0).unwrap_or(0), true)
 }
 
-/// A receive on `sk`, of any family, returned 0.
+/// A receive on `sk`, of any family, returned 0. The one that `counts` comes first, if it
+/// comes at all: what it has remembered is done.
 #[inline(always)]
-fn received_nothing(ctx: &impl EbpfContext, sk: u64) -> i32 {
+fn received_nothing(ctx: &impl EbpfContext, sk: u64, counts: bool) -> i32 {
     // SAFETY: integers; of a socket that is not TCP these are other integers, and the
     // protocol is tested with them.
     let (state, copied_seq, rcv_nxt) = unsafe {
@@ -75,13 +88,14 @@ fn received_nothing(ctx: &impl EbpfContext, sk: u64) -> i32 {
     let Some(entry) = maps::remembered(sk) else {
         return 0;
     };
-    maps::count(counter::EOF_READS);
     // SAFETY: the entry lives at least until this program ends (RCU). Two threads that
     // read the same EOF at once may both take themselves for the first; either is true.
-    let first = unsafe {
-        (*entry).eof.reads += 1;
-        (*entry).eof.at_ns == 0
-    };
+    let first = unsafe { (*entry).eof.at_ns == 0 };
+    if counts || first {
+        maps::count(counter::EOF_READS);
+        // SAFETY: as above.
+        unsafe { (*entry).eof.reads += 1 };
+    }
     if !first {
         return 0;
     }

@@ -18,6 +18,7 @@ mod family;
 mod holders;
 mod maps;
 mod memory;
+mod nesting;
 mod openers;
 mod path;
 mod ring;

@@ -61,6 +61,12 @@ pub(crate) static COPYING: LruHashMap<u32, Window> = LruHashMap::with_max_entrie
 /// How many stacks were copied lately, of all processes. Written and read by `capture`.
 #[map]
 pub(crate) static COPYING_ALL: Array<Window> = Array::with_max_entries(1, 0);
+
+/// Whether the second transitions program runs on this CPU (0 or 1). Written by it, read
+/// by the first: see `nesting`.
+#[map]
+pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// With `run`: the processes of the command, by id; the value is when it began, 0 for
 /// the one that userspace has written to begin with. Written at fork, read by all
 /// programs, deleted when a process is freed. Its size is set by the loader.
@@ -71,9 +77,10 @@ pub(crate) static FAMILY: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 
 #[inline(always)]
 pub(crate) fn count(slot: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: the map hands out this CPU's own slot; a program of the same kind
-        // does not nest on a CPU, and a lost increment by another kind is not possible
-        // because each slot belongs to one program kind.
+        // SAFETY: the map hands out this CPU's own slot. A program of the same kind does not
+        // nest on a CPU. Where the first transitions program does the work of the second,
+        // on top of it, an increment of a few slots may be lost: the number is less then,
+        // and still grows.
         unsafe { *value += 1 };
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     family,
     maps::{self, SOCKETS},
     memory::read,
+    nesting::Run,
     transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
@@ -117,17 +118,17 @@ fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
     if only != 0 && only != netns(sk) {
         return 0;
     }
-    opened(ctx, sk, via, fd)
+    opened(ctx, sk, via, fd, Run::Usual)
 }
 
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
-pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32, run: Run) -> i32 {
     if family::is_outsider() {
         return 0;
     }
     let task = user_stack::task();
-    let stack_id = user_stack::take(ctx, &task);
+    let stack_id = run.stack(ctx, &task);
     let opened = Opened {
         // SAFETY: no precondition.
         at_ns: unsafe { bpf_ktime_get_ns() },

@@ -4,7 +4,8 @@
 //! program, a FIN handled in softirq on top of a `close()` that is being recorded
 //! would be skipped (0.6-2 % of entries were, measured). So the edge into CLOSE_WAIT
 //! has a program of its own that does as little as possible, and the edges made in
-//! process context, with task and stack, have another.
+//! process context, with task and stack, have another. What happens on top of that one
+//! is left to the first: see [`nesting`].
 
 use aya_ebpf::{
     EbpfContext,
@@ -23,6 +24,7 @@ use crate::{
     family,
     maps::{self, SOCKETS},
     memory::{read, read_to},
+    nesting::{self, Run},
     openers,
     ring::send,
     tunables::{ONLY_NETNS, offset},
@@ -69,9 +71,16 @@ fn classic(ctx: &TracePointContext) -> (u64, u8, u8) {
     }
 }
 
-/// Program one: the edge into CLOSE_WAIT.
+/// Program one: the edge into CLOSE_WAIT, and what happens on top of program two.
 #[inline(always)]
 fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
+    if nesting::is_skipped() {
+        maps::count(counter::NESTED);
+        let edge_use = edge_use(oldstate, newstate);
+        if !matches!(edge_use, EdgeUse::Ignore) {
+            return of_interest(ctx, sk, oldstate, newstate, edge_use, Run::OnTop);
+        }
+    }
     if newstate != CLOSE_WAIT || oldstate == CLOSE_WAIT {
         return 0;
     }
@@ -104,6 +113,21 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     if matches!(edge_use, EdgeUse::Ignore) {
         return 0;
     }
+    nesting::begin();
+    of_interest(ctx, sk, oldstate, newstate, edge_use, Run::Usual);
+    nesting::end();
+    0
+}
+
+#[inline(always)]
+fn of_interest(
+    ctx: &impl EbpfContext,
+    sk: u64,
+    oldstate: u8,
+    newstate: u8,
+    edge_use: EdgeUse,
+    run: Run,
+) -> i32 {
     let netns = netns(sk);
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
@@ -113,7 +137,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         return 0;
     }
     if matches!(edge_use, EdgeUse::Connect) {
-        return openers::opened(ctx, sk, via::CONNECT, -1);
+        return openers::opened(ctx, sk, via::CONNECT, -1, run);
     }
 
     // Its opening may have been missed: what a member ends is the command's, too.
@@ -129,7 +153,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     }
     let closes_with_file = newstate == CLOSE && has_socket;
     let task = user_stack::task();
-    let stack_id = if remember(sk, closes_with_file) { user_stack::take(ctx, &task) } else { NO_STACK };
+    let stack_id = if remember(sk, closes_with_file) { run.stack(ctx, &task) } else { NO_STACK };
     let inode = if closes_with_file { inode(socket) } else { 0 };
     // Whoever ends a connection sets it before the edge: 32 a reset, 110 a timeout, 103
     // SOCK_DESTROY. An application that aborts leaves it as it is (tcp_close, tcp_disconnect).
@@ -138,7 +162,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     // SAFETY: no precondition.
     family::ended(sk, unsafe { bpf_ktime_get_ns() });
-    let sent = send::<TaskEdge>(counter::LOST_LEAVE, |record| {
+    let sent = send::<TaskEdge>(run.slot(counter::LOST_LEAVE), |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
@@ -152,7 +176,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         }
     });
     if sent {
-        maps::count(counter::SENT_LEAVE);
+        maps::count(run.slot(counter::SENT_LEAVE));
     }
     debug!(ctx, "sk {:x} left {} for {} by pid {}", sk, oldstate, newstate, task.tgid);
     0

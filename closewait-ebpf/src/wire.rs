@@ -438,8 +438,14 @@ pub mod counter {
     pub const LOST_ENDED: u32 = 16;
     /// Processes that found the `FAMILY` map full.
     pub const LOST_MEMBER: u32 = 17;
+    /// Runs of the second transitions program that the kernel skipped, as the first has seen.
+    pub const NESTED: u32 = 18;
+    /// Of these, edges of interest that found the ring full.
+    pub const LOST_NESTED: u32 = 19;
+    /// Edges of interest that the first program has sent instead.
+    pub const SENT_NESTED: u32 = 20;
     /// Number of slots.
-    pub const COUNT: u32 = 18;
+    pub const COUNT: u32 = 21;
 }
 
 wire! {

@@ -404,6 +404,9 @@ impl Driver {
             return Ok(());
         }
         self.next_count = now + COUNT_EVERY;
+        if !last {
+            self.see_all_eof_reads(now, clock)?;
+        }
         let gap = self.source.as_mut().and_then(|source| source.gap(now));
         let missed = self.tracker.stats().missed - self.lost.missed;
         if gap.is_none() && missed == 0 {
@@ -420,6 +423,22 @@ impl Driver {
             self.next_reconcile = now;
         }
         self.report(Report::Loss(gap), clock, now)
+    }
+
+    /// Attaches a second program for reads of EOF where the first is not enough.
+    fn see_all_eof_reads(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
+        let (Some(loaded), Some(source)) = (&mut self.loaded, &mut self.source) else { return Ok(()) };
+        let Some(counters) = source.wants_eof_again() else { return Ok(()) };
+        match loaded.attach_eof_again(counters) {
+            Ok(()) => {
+                log::info!("reads of EOF were skipped by the kernel: a second program watches them too");
+                Ok(())
+            }
+            Err(why) => {
+                let text = format!("some reads of EOF are not seen: a second program for them: {why}");
+                self.lose(text, clock, now)
+            }
+        }
     }
 
     /// Compares the tracker with the kernel's tables, and has everything reported judged

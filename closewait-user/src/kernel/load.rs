@@ -11,7 +11,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter, stacks_by};
 
-use super::counters::Counters;
+use super::counters::{Counters, EOF, Program};
 use super::family::Family;
 use super::offsets::missing_for_family;
 use super::perf_tracepoint;
@@ -267,7 +267,12 @@ impl Loading<'_> {
                 self.classic("accept_syscall", &[&events.exit_accept, &events.exit_accept4])
             }
             (Purpose::UringOpener, Hook::IoUring) => self.classic("accept_uring", &[&events.uring_complete]),
-            (Purpose::EofRead, Hook::SockRecvLength) => self.raw("eof_raw", "sock_recv_length"),
+            (Purpose::EofRead, Hook::SockRecvLength) => {
+                self.raw(EOF[0], "sock_recv_length")?;
+                // To be attached when it is needed; loaded now, while all maps are here.
+                let again: &mut RawTracePoint = program(&mut self.ebpf, EOF[1])?;
+                again.load().map_err(|error| refusal(&error))
+            }
             (Purpose::EofRead, Hook::Fentry) => self.fentry("eof_fentry", "tcp_cleanup_rbuf"),
             (Purpose::EofRead, Hook::Kprobe) => self.kprobe("eof_kprobe", "tcp_cleanup_rbuf"),
             (Purpose::Error, Hook::SkErrorReport) => self.raw("error_raw", "inet_sk_error_report"),
@@ -286,17 +291,8 @@ impl Loading<'_> {
         self.raw("free_raw", "sched_process_free")
     }
 
-    fn program<'b, P>(&'b mut self, name: &str) -> Result<&'b mut P, String>
-    where
-        &'b mut P: TryFrom<&'b mut aya::programs::Program, Error = ProgramError>,
-    {
-        let program =
-            self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
-        program.try_into().map_err(|error: ProgramError| refusal(&error))
-    }
-
     fn raw(&mut self, name: &str, tracepoint: &str) -> Result<(), String> {
-        let program: &mut RawTracePoint = self.program(name)?;
+        let program: &mut RawTracePoint = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| refusal(&error))?;
         program.attach(tracepoint).map(drop).map_err(|error| refusal(&error))
     }
@@ -304,7 +300,7 @@ impl Loading<'_> {
     /// Attaches to every one of `events` that exists.
     fn classic(&mut self, name: &str, events: &[&Option<Event>]) -> Result<(), String> {
         let cpu = self.support.first_cpu;
-        let program: &mut TracePoint = self.program(name)?;
+        let program: &mut TracePoint = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| refusal(&error))?;
         let fd = program.fd().map_err(|error| refusal(&error))?;
         let attached: io::Result<Vec<_>> = events
@@ -318,7 +314,7 @@ impl Loading<'_> {
 
     fn fentry(&mut self, name: &str, function: &str) -> Result<(), String> {
         let btf = self.take_btf()?;
-        let program: &mut FEntry = self.program(name)?;
+        let program: &mut FEntry = program(&mut self.ebpf, name)?;
         let loaded = program.load(function, &btf).and_then(|()| program.attach().map(drop));
         self.btf = Some(btf);
         loaded.map_err(|error| refusal(&error))
@@ -326,7 +322,7 @@ impl Loading<'_> {
 
     fn iter_task_file(&mut self) -> Result<(), String> {
         let btf = self.take_btf()?;
-        let program: &mut Iter = self.program("iter_task_file")?;
+        let program: &mut Iter = program(&mut self.ebpf, "iter_task_file")?;
         let loaded = program.load("task_file", &btf);
         let task_files = loaded.and_then(|()| Ok(TaskFiles::new(program.fd()?.as_fd())));
         self.btf = Some(btf);
@@ -344,10 +340,19 @@ impl Loading<'_> {
     }
 
     fn kprobe(&mut self, name: &str, function: &str) -> Result<(), String> {
-        let program: &mut KProbe = self.program(name)?;
+        let program: &mut KProbe = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| refusal(&error))?;
         program.attach(function, 0).map(drop).map_err(|error| refusal(&error))
     }
+}
+
+/// A program of the object, of its type.
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    program.try_into().map_err(|error: ProgramError| refusal(&error))
 }
 
 impl Loaded {
@@ -370,9 +375,45 @@ impl Loaded {
 
     fn counters(&mut self) -> Result<Counters, CannotTrace> {
         let array: PerCpuArray<MapData, u64> = self.map("COUNTERS")?;
-        let programs = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        let descriptors = programs.filter_map(|fd| fd.as_fd().try_clone_to_owned().ok()).collect();
-        Ok(Counters::new(array, descriptors))
+        let attached = self.ebpf.programs().filter(|(name, _)| *name != EOF[1]);
+        let programs = attached.filter_map(|(name, program)| {
+            let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
+            Some(Program { name: name.to_owned(), fd })
+        });
+        Ok(Counters::new(array, programs.collect()))
+    }
+
+    /// Attaches the second program for EOF reads, which steps in where the first is skipped,
+    /// and has `counters` count it. Not from the start: every receive of the host pays for it.
+    pub fn attach_eof_again(&mut self, counters: &mut Counters) -> Result<(), String> {
+        let attached = self.eof_again();
+        match attached {
+            Ok(program) => {
+                counters.add_eof_again(program);
+                Ok(())
+            }
+            Err(why) => {
+                counters.refuse_eof_again();
+                Err(why)
+            }
+        }
+    }
+
+    /// Detaches the first program for EOF reads: tests see what the second does without it.
+    #[doc(hidden)]
+    pub fn detach_first_eof(&mut self) -> Result<(), String> {
+        let program: &mut RawTracePoint = program(&mut self.ebpf, EOF[0])?;
+        program.unload().map_err(|error| refusal(&error))
+    }
+
+    fn eof_again(&mut self) -> Result<Program, String> {
+        let name = EOF[1];
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+        let program: &mut RawTracePoint = program.try_into().map_err(|error| refusal(&error))?;
+        program.attach("sock_recv_length").map_err(|error| refusal(&error))?;
+        let fd = program.fd().map_err(|error| refusal(&error))?.as_fd().try_clone_to_owned();
+        Ok(Program { name: EOF[1].to_owned(), fd: fd.map_err(|error| error.to_string())? })
     }
 
     fn map<T>(&mut self, name: &str) -> Result<T, CannotTrace>
@@ -395,4 +436,4 @@ impl Loaded {
 }
 
 // The counter slots are an array in the object; a slot more here would read past it.
-const _: () = assert!(counter::COUNT > counter::COPY_PUT_OFF);
+const _: () = assert!(counter::COUNT > counter::SENT_NESTED);

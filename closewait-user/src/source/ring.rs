@@ -86,6 +86,11 @@ impl RingSource {
         Some(Gap { malformed, to: now, ..gap.unwrap_or_default() })
     }
 
+    /// The counters, where they ask for a second program for EOF reads.
+    pub fn wants_eof_again(&mut self) -> Option<&mut Counters> {
+        self.counters.wants_eof_again().then_some(&mut self.counters)
+    }
+
     /// The programs' counters since load.
     pub fn totals(&self) -> Totals {
         self.counters.totals()

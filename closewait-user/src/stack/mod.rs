@@ -46,6 +46,8 @@ pub fn kernel_reason(errno: i32) -> String {
     let errno = errno.unsigned_abs();
     let why = match errno {
         12 => "no free slot in the stack table",
+        // Ours: `copied_stack` and `nesting` in closewait-ebpf.
+        16 => "another program was taking one on that CPU",
         14 => "the task has no user stack, or it could not be read",
         17 => "stack table collision: another stack has its slot",
         _ => return format!("kernel gave no stack: errno -{errno}"),
@@ -63,6 +65,7 @@ mod tests {
         assert_eq!(kernel_reason(-17), collision);
         assert_eq!(kernel_reason(17), collision);
         assert!(kernel_reason(-14).contains("errno -14 (the task has no user stack"));
+        assert!(kernel_reason(-16).contains("errno -16 (another program was taking one"));
         assert!(kernel_reason(-12).contains("errno -12 (no free slot"));
         assert_eq!(kernel_reason(-1), "kernel gave no stack: errno -1");
         assert_eq!(kernel_reason(i32::MIN), "kernel gave no stack: errno -2147483648");
