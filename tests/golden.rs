@@ -11,6 +11,8 @@ mod desk;
 mod flame;
 #[path = "golden/made.rs"]
 mod made;
+#[path = "golden/manual.rs"]
+mod manual;
 #[path = "golden/recordings.rs"]
 mod recordings;
 

@@ -43,7 +43,7 @@ enum Chore {
     Ebpf(ebpf::Args),
     /// Run everything that CI runs
     Test(test::Args),
-    /// Write the files that are made from code: the JSON Schema
+    /// Write the files that are made from code: the JSON Schema, man pages, completions
     Generate,
     /// Measure what tracing costs, beside its peers, in one run
     Bench(bench::Args),

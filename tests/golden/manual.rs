@@ -1,0 +1,209 @@
+//! The man pages and the completions, from the definitions that `--help`, `explain` and
+//! the schema are made of. They are committed, compared here, and written by
+//! `cargo xtask generate`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+use closewait_trace::cli::Cli;
+use closewait_trace::report::schema::schema;
+use closewait_trace::verdict::{Code, explain};
+use serde_json::Value;
+
+use crate::desk::same_as_file;
+
+const NAME: &str = "closewait-trace";
+
+/// What is said of cost has been measured by `cargo xtask bench`, whose table the sentences
+/// name; figures belong to the machine they were measured on.
+const OVERHEAD: &[&str] = &[
+    "A healthy connection costs two small records, read by a timer at most ten times a second. Stacks are copied \
+     for the first few connections of each call path only. A receive that returns data costs one test.",
+    "On the return of a system call a program is attached only where the kernel refuses trampolines and kprobes \
+     (`closewait-trace doctor` says so: sys_exit_accept): it costs every system call of the host some nanoseconds.",
+    "The summary ends with what the tool itself has used. `cargo xtask bench` measures a connection storm with and \
+     without the tool, beside its peers.",
+];
+
+const CAVEATS: &[&str] = &[
+    "Of a socket that was opened before the trace began neither the opener nor its stack is known, nor whether EOF \
+     was read; its age is an interval unless the kernel's own times of it tell.",
+    "A stack is copied up to 16 KiB: one with larger buffers ends early, and says so.",
+    "Names in stripped programs cannot be shown: module, offset and build id are, so that they can be named elsewhere.",
+    "Why a ghost that is older than the trace closed is not known: its error may have been fetched by its program.",
+    "Whether an idle client pool grows is not known before it has been watched for a minute.",
+    "Reads of EOF by splice(2) and on MPTCP sockets are not seen.",
+    "Verdicts whose evidence has to change take two looks at least 400 ms apart.",
+];
+
+const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0", "Fine."),
+    ("1", "Stuck sockets were found, with --fail-on-stuck; with run, the command leaked."),
+    ("2", "Usage or runtime error."),
+    ("77", "Tracing was required (run, doctor, --require-trace) and cannot run here."),
+    ("other", "With run, that of the command; 128 and the number of the signal that killed it."),
+];
+
+const EXAMPLES: &[(&str, &str)] = &[
+    ("sudo closewait-trace", "What is stuck already, then what becomes stuck, until Ctrl-C."),
+    (
+        "sudo closewait-trace snapshot --threshold 1m",
+        "One look, without BPF, at what has been stuck for a minute.",
+    ),
+    ("sudo closewait-trace --pid 4711 --interval 10s", "One process; the whole screen every ten seconds."),
+    (
+        "sudo closewait-trace -o json -d 60s | jq 'select(.kind==\"stuck\")'",
+        "A minute, as one JSON object per line.",
+    ),
+    ("sudo closewait-trace run --junit leaks.xml -- make test", "Fail when a test suite leaks a socket."),
+    (
+        "sudo closewait-trace --record night.cwt --record-max 1G",
+        "Write down what happens, to be looked at later.",
+    ),
+    ("closewait-trace replay night.cwt --from 2h --threshold 5m", "The same reports from it, without root."),
+    (
+        "closewait-trace explain EOF_IGNORED",
+        "What a verdict means, its proof, the fix, and what does not help.",
+    ),
+];
+
+#[test]
+fn the_committed_man_pages_are_the_ones_the_code_writes() {
+    let command = command();
+    let page = page(&command);
+    same_as_file(&path("man", &format!("{NAME}.1")), &page);
+    // A word in one of the fixed paragraphs that is no option any more would mislead.
+    for option in ["--fail-on-stuck", "--require-trace", "--record-max", "--junit", "--from", "--interval"] {
+        assert!(page.contains(&option.replace('-', "\\-")), "{option}");
+    }
+    for sub in command.get_subcommands() {
+        let name = format!("{NAME}-{}", sub.get_name());
+        let mut text = Vec::new();
+        Man::new(sub.clone().display_name(&name)).title(&name).render(&mut text).unwrap();
+        same_as_file(&path("man", &format!("{name}.1")), &String::from_utf8(text).unwrap());
+    }
+}
+
+#[test]
+fn the_committed_completions_are_the_ones_the_code_writes() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command(), NAME, &mut text);
+        let file = clap_complete::Generator::file_name(&shell, NAME);
+        same_as_file(&path("completions", &file), &String::from_utf8(text).unwrap());
+    }
+}
+
+fn path(dir: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(dir).join(file)
+}
+
+/// The command line, without the identity of the BPF object in its version.
+fn command() -> Command {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut command = Cli::command().version(version).long_version(version).disable_help_subcommand(true);
+    command.build();
+    command
+}
+
+/// The main page: what clap makes of the options, and the sections that people look for.
+fn page(command: &Command) -> String {
+    let man = Man::new(command.clone());
+    let mut text = Vec::new();
+    man.render_title(&mut text).unwrap();
+    man.render_name_section(&mut text).unwrap();
+    man.render_synopsis_section(&mut text).unwrap();
+    man.render_description_section(&mut text).unwrap();
+    man.render_options_section(&mut text).unwrap();
+    man.render_subcommands_section(&mut text).unwrap();
+    let mut roff = Roff::new();
+    verdicts(&mut roff);
+    fields(&mut roff);
+    paragraphs(&mut roff, "OVERHEAD", OVERHEAD);
+    paragraphs(&mut roff, "CAVEATS", CAVEATS);
+    roff.control("SH", ["EXIT STATUS"]);
+    for &(code, meaning) in EXIT_STATUS {
+        entry(&mut roff, code, meaning);
+    }
+    roff.control("SH", ["EXAMPLES"]);
+    for &(line, meaning) in EXAMPLES {
+        entry(&mut roff, line, meaning);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold("ss"), roman("(8), "), bold("tcp"), roman("(7), "), bold("bpf"), roman("(2)")]);
+    roff.to_writer(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn entry(roff: &mut Roff, name: &str, meaning: &str) {
+    roff.control("TP", []).text([bold(name)]).text([roman(meaning)]);
+}
+
+fn paragraphs(roff: &mut Roff, title: &str, texts: &[&str]) {
+    roff.control("SH", [title]);
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(*text)]);
+    }
+}
+
+fn verdicts(roff: &mut Roff) {
+    roff.control("SH", ["VERDICTS"]);
+    roff.text([roman("Why a socket is stuck. "), bold("explain"), roman(" says the same at the terminal.")]);
+    for &code in Code::value_variants() {
+        let explanation = explain(code);
+        entry(roff, &code.to_string(), explanation.meaning);
+        for (name, text) in [
+            ("Proof: ", explanation.proof),
+            ("Fix: ", explanation.fix),
+            ("Does not help: ", explanation.no_help),
+        ] {
+            roff.control("IP", []).text([italic(name), roman(text)]);
+        }
+    }
+}
+
+/// The fields of every kind of JSON line, as the schema describes them.
+fn fields(roff: &mut Roff) {
+    let schema = schema();
+    roff.control("SH", ["FIELDS"]);
+    let about = schema["description"].as_str().unwrap().replace('\n', " ");
+    roff.text([roman(format!("With --output json. {about}"))]);
+    for kind in schema["oneOf"].as_array().unwrap() {
+        let name = kind["properties"]["kind"]["const"].as_str().unwrap();
+        roff.control("SS", [name]);
+        roff.text([roman(text(&kind["description"]))]);
+        if name == "ghost" {
+            roff.text([roman("Its fields are those of stuck.")]);
+            continue;
+        }
+        let known: &[&str] = if name == "released" { &stuck_fields(&schema) } else { &[] };
+        if !known.is_empty() {
+            roff.text([roman("The fields of stuck, and:")]);
+        }
+        for (field, value) in properties(&schema, kind) {
+            if !known.contains(&field.as_str()) {
+                entry(roff, field, &text(&value["description"]));
+            }
+        }
+    }
+}
+
+fn stuck_fields(schema: &Value) -> Vec<&str> {
+    schema["$defs"]["Stuck"]["properties"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn properties<'a>(schema: &'a Value, kind: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let name = kind["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+    schema["$defs"][name]["properties"].as_object().unwrap().iter()
+}
+
+/// One line of a description; a field whose name says it all has none.
+fn text(description: &Value) -> String {
+    description.as_str().unwrap_or("See the schema.").replace('\n', " ")
+}
