@@ -2,13 +2,16 @@
 //! besides who holds it, which [`Workload::is_reported_by`] checks. To add a way,
 //! add a test here, and an option or a program in tests/scenarios.
 
-use rustix::process::Signal;
+use std::time::Duration;
+
+use closewait_trace::clock::Clock;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::leaked::{Leaked, opener_is_missing, stack_is_missing};
 use super::netns::Netns;
 use super::scenario::Scenario;
-use super::tool::Tool;
+use super::tool::{Ended, THRESHOLD_MS, Tool};
 use super::waiting::{show, until};
 use super::workload::{SERVER, Side, Workload};
 
@@ -46,6 +49,38 @@ fn bytes_are_only_peeked_at() {
 #[test]
 fn one_read_takes_bytes_and_fin() {
     all_are(&three_leaks(&["--read", "once"]), "EOF_CONSUMED", 0);
+}
+
+/// Who holds a socket was not asked at the first look, when nobody could.
+#[test]
+fn one_is_accepted_between_two_looks() {
+    let net = Netns::new();
+    let server = Scenario::start(&net, "leaky_server", &["--leak", "3"]);
+    let port = server.port();
+    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let mut tool = Tool::trace(&net, &[]);
+    let client = Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "3"]);
+    client.done();
+    // The second look comes 400 ms after the first. On a slow machine this may be before
+    // both or after: the end is the same.
+    let between = Clock::mono_now() + Duration::from_millis(THRESHOLD_MS + 250);
+    until("the first look was taken", || (Clock::mono_now() >= between).then_some(()));
+    kill_process(pid, Signal::CONT).expect("it runs");
+    let leaks = server.done();
+    let held = |ended: &Ended| {
+        leaks.iter().all(|(&port, kept)| {
+            let of_port = ended.of_kind("stuck").filter(|line| line["socket"]["remote"]["port"] == port);
+            of_port.last().is_some_and(|line| {
+                line["holders"][0]["pid"] == kept.pid && line["holders"][0]["fd"] == kept.fd
+            })
+        })
+    };
+    assert!(tool.prints(held), "their holders are told");
+    let ended = tool.signal(Signal::INT);
+    for line in ended.of_kind("stuck") {
+        assert_ne!(line["verdict"]["code"], "UNHELD", "{line}");
+    }
 }
 
 #[test]

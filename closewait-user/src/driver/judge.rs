@@ -190,8 +190,14 @@ impl Judge {
     }
 
     /// Takes the second look where it is due, and gives the verdicts whose stacks are named.
-    pub(super) fn due(&mut self, enricher: &mut Enricher, stacks: &Stacks, now: MonoNs) -> Judged {
-        let mut judged = Judged { findings: Vec::new(), gone: self.look_again(enricher, now) };
+    pub(super) fn due(
+        &mut self,
+        enricher: &mut Enricher,
+        stacks: &Stacks,
+        source: Option<&RingSource>,
+        now: MonoNs,
+    ) -> Judged {
+        let mut judged = Judged { findings: Vec::new(), gone: self.look_again(enricher, source, now) };
         for pending in self.pending.iter().filter(|pending| matches!(pending.stage, Stage::Naming(_))) {
             pending.memory.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
         }
@@ -236,7 +242,12 @@ impl Judge {
 
     /// The last chance of those that still wait: takes the second looks that are
     /// due within the time between two looks, and waits a little for stacks.
-    pub(super) async fn finish(&mut self, enricher: &mut Enricher, stacks: &Stacks) -> Judged {
+    pub(super) async fn finish(
+        &mut self,
+        enricher: &mut Enricher,
+        stacks: &Stacks,
+        source: Option<&RingSource>,
+    ) -> Judged {
         let mut all = Judged::default();
         let until = Clock::mono_now() + self.policy.two_looks + LAST_STACK_WAIT;
         while !self.is_idle() {
@@ -246,7 +257,7 @@ impl Judge {
                     pending.stage = Stage::Naming(now);
                 }
             }
-            let judged = self.due(enricher, stacks, now);
+            let judged = self.due(enricher, stacks, source, now);
             all.findings.extend(judged.findings);
             all.gone.extend(judged.gone);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -291,14 +302,20 @@ impl Judge {
         self.verdict(suspect, evidence)
     }
 
-    /// Takes the second look at those that are due; returns those that are gone.
-    fn look_again(&mut self, enricher: &mut Enricher, now: MonoNs) -> Vec<SocketId> {
+    /// Takes the second look at those that are due; returns those that are gone. One that
+    /// was accepted meanwhile is looked at from the start: who holds it was not asked.
+    fn look_again(
+        &mut self,
+        enricher: &mut Enricher,
+        source: Option<&RingSource>,
+        now: MonoNs,
+    ) -> Vec<SocketId> {
         let two_looks = self.policy.two_looks;
         let mut due: Vec<_> = self
             .pending
             .extract_if(.., |pending| matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks))
             .collect();
-        let mut gone = Vec::new();
+        let (mut gone, mut accepted) = (Vec::new(), Vec::new());
         self.left.clear();
         if due.is_empty() {
             return gone;
@@ -311,6 +328,10 @@ impl Judge {
         for (id, look) in looks {
             let Some(mut pending) = by_id.remove(&id) else { continue };
             match look {
+                Ok(Some(look)) if pending.was_not_accepted() && look.socket.inode != 0 => {
+                    accepted.push(pending.suspect);
+                    continue;
+                }
                 Ok(Some(look)) => pending.evidence.looks.push(look),
                 Ok(None) => {
                     gone.push(pending.suspect.id);
@@ -322,6 +343,7 @@ impl Judge {
             pending.stage = Stage::Naming(until);
             self.pending.push(pending);
         }
+        gone.extend(self.take(accepted, enricher, source, now));
         gone
     }
 
@@ -353,6 +375,11 @@ impl Judge {
 }
 
 impl Pending {
+    /// Whether it was still in its listener's queue when it was looked at.
+    fn was_not_accepted(&self) -> bool {
+        self.evidence.looks.last().is_some_and(|look| look.socket.inode == 0)
+    }
+
     /// The inode of a socket that nobody was found to hold.
     fn unheld_inode(&self) -> Option<u64> {
         let inode = self.evidence.looks.last()?.socket.inode;

@@ -272,9 +272,10 @@ impl Driver {
             self.judge.waiting().for_each(|(id, evidence)| kin.keep(id, evidence));
         }
         let mut judged = if last {
-            self.judge.finish(&mut self.enricher, &self.stacks).await
+            self.judge.finish(&mut self.enricher, &self.stacks, self.source.as_ref()).await
         } else {
-            self.judge.due(&mut self.enricher, &self.stacks, Clock::mono_now())
+            let source = self.source.as_ref();
+            self.judge.due(&mut self.enricher, &self.stacks, source, Clock::mono_now())
         };
         judged.gone.extend(gone);
         if last || self.kin.is_some() {
