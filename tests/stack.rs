@@ -12,6 +12,8 @@ mod costs;
 mod deep;
 #[path = "stack/edges.rs"]
 mod edges;
+#[path = "stack/go_table.rs"]
+mod go_table;
 #[path = "stack/hostile.rs"]
 mod hostile;
 #[path = "stack/java_map.rs"]

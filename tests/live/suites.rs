@@ -104,18 +104,21 @@ fn of_python() {
     .is_judged();
 }
 
-/// With `-o` the runner leaves the names in the program it makes.
+/// With `-o` the runner leaves the symbols in the program it makes. Without, the names are
+/// those that the program needs itself.
 #[test]
 fn of_go() {
     let dir = tempfile::tempdir().expect("a directory");
     let program = dir.path().join("suite.test");
-    Suite {
-        command: &["go", "test", "-count=1", "-o", text(&program), "."],
-        dir: &sources().join("go"),
-        gate: &[],
-        guilty: "suite.fetchQuote",
+    for options in [&["-o", text(&program)][..], &[]] {
+        Suite {
+            command: &[&["go", "test", "-count=1"], options, &["."]].concat(),
+            dir: &sources().join("go"),
+            gate: &[],
+            guilty: "suite.fetchQuote (suite_test.go:",
+        }
+        .is_judged();
     }
-    .is_judged();
 }
 
 #[test]

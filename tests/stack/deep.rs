@@ -199,8 +199,10 @@ fn go_in_a_goroutine() {
     check("Go", &stack, &six, &[], 6);
     let names: Vec<_> = stack.frames.iter().filter_map(|frame| frame.symbol.as_deref()).collect();
     assert!(names.last().unwrap().starts_with("runtime.goexit"), "{names:?}");
-    // Without tables and names: the same addresses, since the code is the same.
+    // Without unwind tables and symbols: the same addresses, since the code is the same, and
+    // the names that the program needs itself.
     let stripped = stack_of("-s -w");
+    check("Go, stripped", &stripped, &six, &[], 6);
     let addrs = |stack: &Stack| {
         let frames = stack.frames.iter().filter(|frame| !frame.inlined);
         frames.map(|frame| frame.addr).collect::<Vec<_>>()

@@ -144,6 +144,13 @@ impl Elf {
         segment.vaddr.checked_add(offset - segment.offset)
     }
 
+    /// Where in the file lies what is loaded at a virtual address.
+    pub(super) fn file_offset(&self, vaddr: u64) -> Option<u64> {
+        let inside = |s: &&Segment| vaddr.checked_sub(s.vaddr).is_some_and(|into| into < s.size);
+        let segment = self.segments.iter().find(inside)?;
+        segment.offset.checked_add(vaddr - segment.vaddr)
+    }
+
     /// The build id in hex, which a symbol server can be asked for.
     pub(super) fn build_id(&self, file: &HeldFile) -> Option<String> {
         const NT_GNU_BUILD_ID: u32 = 3;
@@ -161,6 +168,11 @@ impl Elf {
     /// Where the headers of the file and of its segments are: offset and length of each.
     pub(super) fn headers(&self) -> impl Iterator<Item = (u64, u64)> {
         self.headers.iter().copied()
+    }
+
+    /// Whether it has debug information.
+    pub(super) fn has_debug(&self) -> bool {
+        [".debug_info", ".zdebug_info"].iter().any(|name| self.section(name).is_some())
     }
 
     /// All sections, in the order of their headers.
@@ -219,11 +231,11 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 

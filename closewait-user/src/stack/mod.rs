@@ -11,6 +11,7 @@ mod elf;
 pub mod file;
 pub mod finalizer;
 pub mod fold;
+mod go;
 pub mod hint;
 pub mod jit;
 mod lru;

@@ -15,6 +15,7 @@ use super::Stack;
 use super::elf::Elf;
 use super::file::{FileId, HeldFile};
 use super::fold::is_plumbing_module;
+use super::go;
 use super::hint::hint;
 use super::lru::Lru;
 use super::places::{Place, Placed};
@@ -49,6 +50,8 @@ struct Module {
     /// is kept apart.
     own: Option<SealedCopy>,
     separate: Option<SealedCopy>,
+    /// The table of functions that a Go program has beside its symbols.
+    go: Option<go::Functions>,
     /// Why there is no copy.
     failure: Option<String>,
     /// `None` once it has panicked: the file is broken in a way the parser did not foresee.
@@ -172,6 +175,7 @@ impl Module {
         Self {
             symbolizer: Some(Symbolizer::builder().enable_auto_reload(false).build()),
             debug,
+            go: go::Functions::of(go::Source { elf: &elf, file: &file }),
             elf,
             build_id,
             separate,
@@ -213,6 +217,13 @@ impl Module {
         {
             return frames;
         }
+        // Without debug information it knows more than symbols do: lines, and what was inlined.
+        if let (Some(functions), Some(vaddr)) = (&self.go, vaddr.filter(|_| !self.elf.has_debug())) {
+            let found = functions.at(go::Source { elf: &self.elf, file: &self.file }, vaddr);
+            if !found.is_empty() {
+                return found.into_iter().map(|function| of_go(bare, function)).collect();
+            }
+        }
         let Some(copy) = &self.own else { return Vec::new() };
         let input = Input::FileOffset(offset);
         match look(copy, self.debug && !copy.without_debug, input) {
@@ -224,6 +235,11 @@ impl Module {
             other => other.unwrap_or_default(),
         }
     }
+}
+
+fn of_go(bare: &Frame, function: go::Function) -> Frame {
+    let go::Function { name, file, line, inlined, offset } = function;
+    Frame { symbol: Some(name), offset, file, line, inlined, ..bare.clone() }
 }
 
 /// One frame for the function and one for each call inlined at this place, innermost first.
