@@ -5,11 +5,13 @@
 //! Talk goes to stderr; stdout is for what a caller may want to read.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to the terminal")]
 
+mod aarch64;
 mod bench;
 mod build;
 mod command;
 mod corpus;
 mod counts;
+mod debian;
 mod demo;
 mod ebpf;
 mod generate;
@@ -41,6 +43,8 @@ enum Chore {
     Demo,
     /// Build the BPF object from source, check the committed one, or replace it
     Ebpf(ebpf::Args),
+    /// Compile the tool for aarch64, without linking or running it
+    Aarch64,
     /// Run everything that CI runs
     Test(test::Args),
     /// Write the files that are made from code: the JSON Schema, man pages, completions
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Setup(args) => setup::run(&args),
         Chore::Run(args) => run::run(&args),
         Chore::Demo => demo::run(),
+        Chore::Aarch64 => aarch64::check(),
         Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),

@@ -20,6 +20,7 @@ use clap::{Subcommand, ValueEnum};
 use provenance::Provenance;
 use std::{fs, path::PathBuf};
 use toolchain::Toolchain;
+pub(crate) use toolchain::has_core;
 
 /// File name of the object, in `target/bpf` and in `prebuilt`.
 pub(crate) const OBJECT: &str = "closewait.bpf.o";

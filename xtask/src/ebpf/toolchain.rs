@@ -133,7 +133,8 @@ pub(super) fn distribution() -> Result<(PathBuf, PathBuf)> {
     Ok((rustc, sysroot.into()))
 }
 
-fn has_core(libdir: &Path) -> bool {
+/// Whether a directory of libraries has a compiled `core`.
+pub(crate) fn has_core(libdir: &Path) -> bool {
     let Ok(entries) = libdir.read_dir() else { return false };
     entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
 }

@@ -5,7 +5,7 @@
 
 mod needs;
 
-use crate::{command, privilege};
+use crate::{aarch64, command, privilege};
 use anyhow::{Context, Result, bail};
 use needs::{Need, Remedy};
 use std::{
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Remedy::Package => {}
             Remedy::Rustup(args) => rustup(args)?,
             Remedy::BpfLinker => bpf_linker()?,
+            Remedy::Aarch64 => aarch64::install()?,
         }
     }
 

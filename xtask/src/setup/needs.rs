@@ -1,6 +1,6 @@
 //! What the chores need of a machine: one row each, as values.
 
-use crate::{command, ebpf};
+use crate::{aarch64, command, ebpf};
 use std::path::Path;
 
 /// The version that the committed BPF object was linked with.
@@ -24,6 +24,7 @@ pub(super) enum Remedy {
     Package,
     Rustup(&'static [&'static str]),
     BpfLinker,
+    Aarch64,
 }
 
 /// A need met by a package that brings the programs.
@@ -88,6 +89,13 @@ pub(super) fn all() -> Vec<Need> {
             present: || command::find("bpf-linker").is_some(),
             debian: &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "libxml2-dev"],
             remedy: Remedy::BpfLinker,
+        },
+        Need {
+            what: "a standard library for aarch64",
+            why: "`cargo xtask aarch64` compiles the tool for that machine too",
+            present: aarch64::has_library,
+            debian: &["rustc-web"],
+            remedy: Remedy::Aarch64,
         },
         program!("golang-go", "compiles the scenario programs", "go"),
         program!("g++", "compiles a program whose stack the tests unwind", "g++"),

@@ -3,11 +3,11 @@
 //! Everything fetched lies under target/vm by checksum: a second run asks the
 //! mirror whether there is something newer and downloads nothing.
 
-use super::{
-    matrix::Kernel,
-    suite::{Package, Suite},
+use super::matrix::Kernel;
+use crate::{
+    command,
+    debian::{self, Package, Suite},
 };
-use crate::command;
 use anyhow::{Context, Result, bail};
 use std::{
     cmp::Ordering,
@@ -33,7 +33,7 @@ pub(crate) struct Unpacked {
 pub(crate) fn fetch(kernel: &Kernel, cache: &Path) -> Result<Unpacked> {
     let mut reasons = Vec::new();
     for name in &kernel.suites {
-        let found = Suite::open(name, cache).and_then(|suite| {
+        let found = Suite::open(name, "amd64", cache).and_then(|suite| {
             let packages = newest(&suite, &kernel.packages)?;
             Ok((suite, packages))
         });
@@ -67,20 +67,7 @@ fn newest(suite: &Suite, patterns: &[String]) -> Result<Vec<Package>> {
 fn unpack(suite: &Suite, packages: &[Package], cache: &Path) -> Result<Unpacked> {
     let Some(first) = packages.first() else { bail!("no package is named") };
     let dir = cache.join("kernels").join(&first.sha256);
-    if !dir.is_dir() {
-        let unfinished = dir.with_extension("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        fs::create_dir_all(&unfinished)?;
-        for package in packages {
-            let file = suite.download(package)?;
-            command::output(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&unfinished))?;
-            fs::remove_file(file)?;
-        }
-        settle(&unfinished)?;
-        fs::rename(&unfinished, &dir)?;
-    }
+    debian::unpack(suite, packages, &dir, settle)?;
     let modules = only_entry(&dir.join("lib/modules"))?;
     let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // The image lies in /boot, from 7.2 on beside the modules.

@@ -10,9 +10,7 @@ mod cpio;
 mod initramfs;
 mod kernel;
 mod matrix;
-mod mirror;
 mod payload;
-mod suite;
 
 use crate::{counts::Passed, stopwatch::Stopwatch, workspace};
 use anyhow::{Context, Result, bail};

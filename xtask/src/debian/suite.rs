@@ -16,6 +16,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub(crate) struct Suite {
     dir: PathBuf,
+    architecture: &'static str,
 }
 
 /// A package of a suite.
@@ -27,24 +28,24 @@ pub(crate) struct Package {
 }
 
 impl Suite {
-    /// Fetches the list of packages of `name`; `cache` is ours. When the mirror
+    /// Fetches the list of packages of `name` for `architecture`; `cache` is ours. When the mirror
     /// cannot be reached an older list is used, and that is said.
     ///
     /// # Errors
     /// When the list can be had neither from the mirror nor from an earlier run.
-    pub(crate) fn open(name: &str, cache: &Path) -> Result<Self> {
-        let suite = Self { dir: cache.join("apt").join(name) };
+    pub(crate) fn open(name: &str, architecture: &'static str, cache: &Path) -> Result<Self> {
+        let suite = Self { dir: cache.join("apt").join(name), architecture };
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(suite.dir.join(dir))?;
         }
-        let source =
-            format!("deb [arch=amd64 signed-by={KEYRING}] {} {name} main\n", mirror::mirror_of(name)?);
+        let mirror = mirror::mirror_of(name)?;
+        let source = format!("deb [arch={architecture} signed-by={KEYRING}] {mirror} {name} main\n");
         fs::write(suite.dir.join("sources.list"), source)?;
         // --error-on=any: apt counts a list it could not fetch as a warning.
         let updated =
             retried(|| command::output(suite.apt("apt-get").args(["update", "-qq", "--error-on=any"])));
         if let Err(error) = updated {
-            if suite.names("linux-").is_ok_and(|names| names.is_empty()) {
+            if suite.names("lib").is_ok_and(|names| names.is_empty()) {
                 return Err(error.context(format!("cannot fetch the package list of {name}")));
             }
             eprintln!(
@@ -63,7 +64,7 @@ impl Suite {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// What the list says of the package `name`.
+    /// What the list says of the package `name`, which may be `NAME=VERSION`.
     ///
     /// # Errors
     /// When it is not in the list (apt also knows names that others only mention).
@@ -101,7 +102,7 @@ impl Suite {
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
             format!("Dir::State::Lists={dir}/lists"),
             format!("Dir::Cache={dir}/cache"),
-            "APT::Architecture=amd64".to_owned(),
+            format!("APT::Architecture={}", self.architecture),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),

@@ -1,4 +1,4 @@
-//! Where this system gets its own packages from: the mirror to ask for kernels.
+//! Where this system gets its own packages from: the mirror to ask for more.
 //!
 //! In: apt's sources files. Out: the mirror of a suite. No host is written down
 //! here, so that a site's own mirror is used; a system that is not Debian names
@@ -24,13 +24,17 @@ pub(crate) fn mirror_of(suite: &str) -> Result<String> {
         let mirror = mirror.trim_end_matches('/');
         return Ok(if security { format!("{mirror}-security") } else { mirror.to_owned() });
     }
+    codename().and_then(|codename| pick(&sources(), &codename, security)).with_context(|| {
+        format!("apt's sources here name no Debian mirror for {suite}: set CLOSEWAIT_DEBIAN_MIRROR to one")
+    })
+}
+
+/// What this release of Debian is called; `None` on another system.
+pub(crate) fn codename() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let field =
         |name: &str| release.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_matches('"')));
-    let codename = field("VERSION_CODENAME=").filter(|_| field("ID=") == Some("debian"));
-    codename.and_then(|codename| pick(&sources(), codename, security)).with_context(|| {
-        format!("apt's sources here name no Debian mirror for {suite}: set CLOSEWAIT_DEBIAN_MIRROR to one")
-    })
+    field("VERSION_CODENAME=").filter(|_| field("ID=") == Some("debian")).map(str::to_owned)
 }
 
 /// The mirror of our own release, or of its security updates.
