@@ -206,6 +206,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
         cloexec: Fact::Known(true),
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
+        execed: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("not read"),
     }

@@ -18,17 +18,46 @@ pub fn run(code: Option<&str>) -> Result<Exit, Failure> {
     for (index, code) in codes.into_iter().enumerate() {
         let gap = if index > 0 { "\n" } else { "" };
         let explanation = explain(code);
-        let written = writeln!(
-            out,
-            "{gap}{code}\n  meaning        {}\n  proof          {}\n  fix            {}\n  does not help  {}",
-            explanation.meaning, explanation.proof, explanation.fix, explanation.no_help
-        );
-        match written {
+        let mut text = format!("{gap}{code}\n");
+        for (what, said) in [
+            ("meaning", explanation.meaning),
+            ("proof", explanation.proof),
+            ("fix", explanation.fix),
+            ("does not help", explanation.no_help),
+        ] {
+            paragraph(&mut text, what, said);
+        }
+        match out.write_all(text.as_bytes()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?,
         }
     }
     Ok(Exit::Fine)
+}
+
+/// Under this many columns.
+const WIDTH: usize = 100;
+/// Where what is said begins.
+const MARGIN: usize = 17;
+
+/// Words in lines, beside what they are about.
+fn paragraph(text: &mut String, what: &str, said: &str) {
+    text.push_str("  ");
+    text.push_str(what);
+    let mut column = what.len() + 2;
+    let mut next = MARGIN;
+    for word in said.split(' ') {
+        let width = word.chars().count();
+        if next > MARGIN && next + width >= WIDTH {
+            text.push('\n');
+            (column, next) = (0, MARGIN);
+        }
+        text.extend(std::iter::repeat_n(' ', next - column));
+        text.push_str(word);
+        column = next + width;
+        next = column + 1;
+    }
+    text.push('\n');
 }
 
 /// The code called `word`, in any case.
@@ -41,4 +70,20 @@ fn parse(word: &str) -> Result<Code, Failure> {
             let all: Vec<_> = Code::value_variants().iter().map(ToString::to_string).collect();
             Failure::new(format!("there is no verdict {word:?}")).hint(format!("one of {}", all.join(", ")))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_wide_as_a_terminal() {
+        let mut text = String::new();
+        paragraph(&mut text, "fix", ["four"; 40].join(" ").as_str());
+        paragraph(&mut text, "does not help", "Guessing.");
+        assert!(text.lines().all(|line| line.len() < WIDTH), "{text}");
+        assert!(text.starts_with("  fix            four "), "{text}");
+        assert!(text.ends_with("\n  does not help  Guessing.\n"), "{text}");
+        assert_eq!(text.matches("four").count(), 40, "{text}");
+    }
 }

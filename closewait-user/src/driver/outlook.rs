@@ -135,6 +135,7 @@ mod tests {
             cloexec: Fact::unknown("test"),
             cgroups: Vec::new(),
             began: Fact::unknown("test"),
+            execed: Fact::unknown("test"),
             container: None,
             nofile: Fact::unknown("test"),
         };

@@ -51,6 +51,7 @@ impl Process {
             cgroups: cgroup::memberships(&cgroup),
             nofile: fact(nofile),
             began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),
+            execed: fact(ask(dir, pid, "stat", has_execed)),
         }))
     }
 
@@ -135,12 +136,23 @@ fn joined(cmdline: &str) -> String {
 }
 
 /// The 22nd field of /proc/PID/stat is when the process began, since boot: counted in 1/100 s
-/// on every architecture that this tool runs on (`USER_HZ`), rounded down. The name, which may
-/// hold anything, is in brackets.
+/// on every architecture that this tool runs on (`USER_HZ`), rounded down.
 fn start_ticks(stat: &str) -> Option<Duration> {
-    let after_name = stat.rsplit_once(')')?.1;
-    let ticks: u64 = after_name.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(Duration::from_millis(ticks.checked_mul(10)?))
+    Some(Duration::from_millis(field(stat, 22)?.checked_mul(10)?))
+}
+
+/// The 9th are the flags of the main thread; one says that it was forked and has not
+/// executed anything since.
+fn has_execed(stat: &str) -> Option<bool> {
+    Some(field(stat, 9)? & PF_FORKNOEXEC == 0)
+}
+
+/// include/linux/sched.h: the same on all kernels.
+const PF_FORKNOEXEC: u64 = 0x40;
+
+/// A numbered field of /proc/PID/stat behind the name, which is in brackets and may hold anything.
+fn field(stat: &str, number: usize) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 /// `Uid:` of /proc/PID/status is real, effective, saved, filesystem.
@@ -186,6 +198,8 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 106 0 0 0 0 0 0 0 20 0 1 0 4711 2916352 234";
         assert_eq!(start_ticks(stat), Some(Duration::from_millis(47_110)));
         assert_eq!(start_ticks("7 (a) S 1"), None);
+        assert_eq!(has_execed(stat), Some(true));
+        assert_eq!(has_execed(&stat.replace("4194560", "4194624")), Some(false));
         assert_eq!(joined("nginx: worker\0\0\0"), "nginx: worker");
         assert_eq!(joined("a\0-b\0c d\0"), "a -b c d");
     }

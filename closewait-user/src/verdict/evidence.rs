@@ -300,6 +300,9 @@ pub struct Holder {
     /// When it began, at the earliest: the kernel tells it in steps of 10 ms.
     #[serde(default = "not_recorded")]
     pub began: Fact<MonoNs>,
+    /// Whether it has executed a program since it was forked.
+    #[serde(default = "not_recorded")]
+    pub execed: Fact<bool>,
 }
 
 fn not_recorded<T>() -> Fact<T> {

@@ -1,13 +1,9 @@
 //! Rules about who has the socket: a listener's queue, nobody, or the wrong process.
 
-use std::time::Duration;
-
 use super::case::{Case, Finding, Rank, name};
+use super::usage::{Use, used};
 use super::{Code, Confidence, Elsewhere, Holder, OpenedVia, Role};
 use crate::fact::Fact;
-
-/// The kernel keeps times of a socket in ticks of at most this.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Still in a listener's accept queue.
 pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
@@ -143,6 +139,7 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
 
     match used(case) {
         Use::Unused(why) => finding = finding.because(why),
+        Use::Unaware(why) => finding = finding.because(why).at_most(Confidence::Medium),
         Use::Used(by) => {
             finding.rank = Rank::Also;
             finding = finding.because(format!("{by} reads or writes it"));
@@ -174,45 +171,4 @@ fn may_hold(case: &Case, holder: &Holder) -> bool {
         Fact::Known(listening) if !listening.is_empty() => listening.contains(&holder.pid),
         _ => true,
     }
-}
-
-enum Use {
-    Unused(String),
-    Used(String),
-    Unknown(String),
-}
-
-/// Whether a holder has read or written the socket. The kernel does not tell by whom it
-/// was; but what never happened, or had happened before a holder began, it did not do.
-fn used(case: &Case) -> Use {
-    if let Fact::Known(Some(read)) = &case.evidence.eof_read {
-        let held = case.holders().iter().any(|holder| holder.pid == read.task.pid);
-        let reader = name(&read.task);
-        return if held {
-            Use::Used(reader)
-        } else {
-            Use::Unused(format!("{reader} read the EOF and is no holder any more"))
-        };
-    }
-    let look = case.looks.last();
-    let told = look.and_then(|look| {
-        let tcp = look.socket.tcp?;
-        Some((look, tcp.bytes_received?, tcp.bytes_sent?, tcp.last_data_sent_ms?))
-    });
-    let Some((look, received, sent, sent_ms)) = told else {
-        return Use::Unknown("this source tells nothing of bytes".into());
-    };
-    // Both count the FIN (tcp_rcv_nxt_update).
-    if received != u64::from(look.socket.recv_q) {
-        return Use::Unknown("somebody has read it, and the kernel does not tell who".into());
-    }
-    if sent == 0 && look.socket.send_q == 0 {
-        return Use::Unused("nobody ever read or wrote it".into());
-    }
-    let last_sent = look.at - Duration::from_millis(sent_ms.into()) + TICK;
-    let began_later = |holder: &Holder| holder.began.known().is_some_and(|began| *began >= last_sent);
-    if look.socket.send_q == 0 && case.holders().iter().all(began_later) {
-        return Use::Unused(format!("nobody ever read it, and nothing was sent since {} began", case.who()));
-    }
-    Use::Unknown("somebody has written to it, and the kernel does not tell who".into())
 }

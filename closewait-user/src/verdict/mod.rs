@@ -19,6 +19,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod usage;
 
 pub use evidence::*;
 pub use explain::{Explanation, explain};

@@ -75,6 +75,7 @@ fn holder(pid: u32, fd: u32) -> Holder {
         cloexec: Fact::Known(false),
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
+        execed: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("test"),
     }

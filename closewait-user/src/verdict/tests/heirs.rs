@@ -127,3 +127,110 @@ fn a_heir_that_began_after_the_last_use_has_not_used_it() {
         }
     }
 }
+
+/// A program that was started with the descriptor left open, while the server had read
+/// a request: nobody told it.
+fn daemon() -> Holder {
+    Holder {
+        cmdline: Fact::Known("/usr/sbin/reportd --since 15 -p55".into()),
+        began: Fact::Known(MonoNs(1)),
+        execed: Fact::Known(true),
+        ..holder(9, 5)
+    }
+}
+
+#[test]
+fn a_program_that_was_told_nothing_is_a_heir() {
+    let sees = |name: &str, fd| {
+        let on = Some(Target::File { fd, link: None });
+        let doing = Doing::Call { name: name.into(), on };
+        let thread = Thread { tid: 9, comm: "reportd".into(), doing, wchan: None, progress: None };
+        Fact::Known(std::sync::Arc::new(Threads { pid: 9, total: 1, seen: vec![thread] }))
+    };
+    let by = |holder| Evidence { holders: Fact::Known(vec![holder]), ..child() };
+    let opened_as = |fd| {
+        let Fact::Known(opener) = opener(7, OpenedVia::Accept) else { unreachable!() };
+        Fact::Known(Opener { fd: Some(fd), ..opener })
+    };
+    let by_systemd = opener(1, OpenedVia::Accept);
+    let late = MonoNs(1) + Duration::from_millis(21);
+    let opened_late =
+        Fact::Known(Opener { at: late, ..opener(7, OpenedVia::Accept).known().unwrap().clone() });
+    let table = vec![
+        ("the daemon", by(daemon()), true),
+        ("at the number it had", Evidence { opener: opened_as(5), ..by(daemon()) }, true),
+        ("moved to another number", Evidence { opener: opened_as(6), ..by(daemon()) }, false),
+        ("asleep on something else", Evidence { threads: sees("read", 4), ..by(daemon()) }, true),
+        ("reading it", Evidence { threads: sees("read", 5), ..by(daemon()) }, false),
+        (
+            "told by an argument",
+            by(Holder { cmdline: Fact::Known("worker --fd=5".into()), ..daemon() }),
+            false,
+        ),
+        ("arguments unknown", by(Holder { cmdline: Fact::unknown("test"), ..daemon() }), false),
+        ("a copy of the server", by(Holder { execed: Fact::Known(false), ..daemon() }), false),
+        ("close-on-exec", by(Holder { cloexec: Fact::Known(true), ..daemon() }), false),
+        ("standard input", by(Holder { fd: 0, ..daemon() }), false),
+        ("socket activation", Evidence { opener: by_systemd, ..by(daemon()) }, false),
+        ("older than the connection", Evidence { opener: opened_late, ..by(daemon()) }, false),
+        (
+            "beside one that may know",
+            Evidence { holders: Fact::Known(vec![daemon(), holder(10, 5)]), ..child() },
+            false,
+        ),
+    ];
+    for (case, evidence, is_heir) in table {
+        let want = if is_heir { Code::Inherited } else { Code::NotReading };
+        let verdict = judge(&evidence);
+        assert_eq!((verdict.code, verdict.leak), (want, Some(true)), "{case}");
+        if is_heir {
+            assert_eq!(verdict.confidence, Medium, "{case}");
+            says(&verdict.evidence, "neither its arguments nor its threads refer to it");
+        }
+    }
+}
+
+/// Of a connection that is older than the trace only that is known when data last came.
+#[test]
+fn asked_afterwards_a_heir_must_have_begun_after_the_last_data() {
+    let heard = NOW - Duration::from_secs(30);
+    let older = |began| Evidence {
+        opener: Fact::unknown("older than the trace"),
+        listener_holders: Fact::Known(vec![7]),
+        holders: Fact::Known(vec![Holder { began: Fact::Known(began), ..daemon() }]),
+        ..child()
+    };
+    assert_eq!(what(&older(heard)).0, Code::Inherited);
+    assert_eq!(what(&older(heard - Duration::from_millis(30))), (Code::NotReading, Some(true), true));
+}
+
+/// A server answers, forks a job for something else, and closes: the job has a copy.
+#[test]
+fn a_job_that_was_forked_after_the_answer_is_a_heir() {
+    let sent = NOW - Duration::from_secs(30);
+    let by = |after_ms| {
+        let began = Fact::Known(sent + Duration::from_millis(after_ms));
+        Fact::Known(vec![Holder { began, execed: Fact::Known(false), ..holder(9, 5) }])
+    };
+    let asked_at = |ms| still(|s| tcp(s).last_data_recv_ms = Some(ms));
+    let table = [
+        ("forked later", by(10), asked_at(30_001), true),
+        ("times are in ticks", by(9), asked_at(30_001), false),
+        ("asked again", by(10), asked_at(29_999), false),
+        ("a greeting, perhaps", by(10), asked_at(30_000), false),
+        (
+            "not all of it is sent",
+            by(10),
+            still(|s| (tcp(s).last_data_recv_ms, s.send_q) = (Some(30_001), 9)),
+            false,
+        ),
+    ];
+    for (case, holders, looks, is_heir) in table {
+        let verdict = judge(&Evidence { looks, holders, ..child() });
+        assert_eq!(verdict.code == Code::Inherited, is_heir, "{case}: {verdict:?}");
+        if is_heir {
+            assert_eq!((verdict.leak, verdict.confidence), (Some(true), Medium), "{case}");
+            says(&verdict.evidence, "answered before app[9] fd 5 began");
+        }
+    }
+}
