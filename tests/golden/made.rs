@@ -76,9 +76,12 @@ fn evidence(case: &Case) -> Evidence {
             Timer::Keepalive => Keepalive {
                 on: true,
                 ends_in: Some(Duration::from_mins(131)),
+                first_probe: None,
                 note: "unless the peer answers its probes".into(),
             },
-            _ => Keepalive { on: false, ends_in: None, note: "never ends by itself".into() },
+            _ => {
+                Keepalive { on: false, ends_in: None, first_probe: None, note: "never ends by itself".into() }
+            }
         }),
         local_peer: Fact::Known(case.peer.clone()),
         growth: case.growth.map_or_else(|| Fact::unknown("not watched for a minute yet"), Fact::Known),

@@ -7,7 +7,7 @@ use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::{Place, Watch};
 use crate::report::{Age, owner};
-use crate::tracker::{SocketId, Suspect};
+use crate::tracker::{SocketId, Suspect, since_fin};
 use crate::verdict::{Evidence, Role};
 
 /// See the module.
@@ -78,7 +78,9 @@ fn idle_before_fin(suspect: &Suspect, evidence: &Evidence) -> Option<Duration> {
     let (sent, received) = (tcp.last_data_sent_ms?, tcp.last_data_recv_ms?);
     // What is unread besides the FIN came with it: the peer's goodbye, not an activity.
     let ms = if look.socket.recv_q > 1 { sent } else { sent.min(received) };
-    age.is_exact().then(|| Duration::from_millis(ms.into()).saturating_sub(age.min))
+    let first_probe = || evidence.keepalive.known()?.first_probe;
+    let age = if age.is_exact() { age.min } else { since_fin(&look.socket, first_probe()?)? };
+    Some(Duration::from_millis(ms.into()).saturating_sub(age))
 }
 
 #[cfg(test)]
@@ -87,7 +89,7 @@ mod tests {
     use crate::item::{DiagSocket, Netns, TcpInfo, Timer};
     use crate::tcp::{Endpoint, State, Tuple};
     use crate::tracker::{Since, SuspectKind};
-    use crate::verdict::{Holder, Look};
+    use crate::verdict::{Holder, Keepalive, Look};
 
     const NOW: MonoNs = MonoNs(500_000_000_000);
 
@@ -162,6 +164,22 @@ mod tests {
             let idle = idle_before_fin(&suspect, &evidence).map(|idle| idle.as_millis());
             assert_eq!(idle, want, "{what}");
         }
+        // Older than the trace, and with keepalive: no probe can have been answered yet.
+        let (suspect, mut evidence) = case(1, Since::NoLaterThan(NOW), 1, (80_000, 80_000));
+        let socket = &mut evidence.looks[0].socket;
+        socket.timer = Timer::Keepalive;
+        if let Some(tcp) = &mut socket.tcp {
+            (tcp.last_ack_recv_ms, tcp.rto_us) = (Some(20_000), Some(204_000));
+            (tcp.bytes_acked, tcp.snd_wnd) = (Some(1), Some(65_536));
+        }
+        let idle = |first_probe| {
+            let keepalive = Keepalive { on: true, ends_in: None, first_probe, note: "test".into() };
+            let evidence = Evidence { keepalive: Fact::Known(keepalive), ..evidence.clone() };
+            idle_before_fin(&suspect, &evidence)
+        };
+        assert_eq!(idle(Some(Duration::from_hours(2))), Some(Duration::from_mins(1)));
+        assert_eq!(idle(Some(Duration::from_secs(80))), None);
+        assert_eq!(idle(None), None);
         let (suspect, evidence) = case(1, seen, 1, (1, 1));
         assert_eq!(idle_before_fin(&suspect, &Evidence { looks: vec![], ..evidence }), None);
     }

@@ -81,7 +81,7 @@ pub(super) fn keepalive(
     // One timer serves several purposes, and SO_KEEPALIVE keeps it running whenever
     // nothing else needs it (inet_csk_reset_keepalive_timer).
     let seen = match socket.timer {
-        Timer::Off => return Fact::Known(Keepalive { on: false, ends_in: None, note: NEVER.into() }),
+        Timer::Off => return Fact::Known(off()),
         Timer::Keepalive => Some(true),
         _ => None,
     };
@@ -99,20 +99,23 @@ pub(super) fn keepalive(
         (None, ..) => return Fact::unknown("another timer hides it, and its options were not read"),
     };
     if !on {
-        return Fact::Known(Keepalive { on, ends_in: None, note: NEVER.into() });
+        return Fact::Known(off());
     }
+    let first_probe = whose.is_empty().then_some(options.idle);
     if let Some(Some(LocalPeer { has_file: true, .. })) = peer {
         let note = "the peer is still there and answers its probes: it never ends by itself".into();
-        return Fact::Known(Keepalive { on, ends_in: None, note });
+        return Fact::Known(Keepalive { on, ends_in: None, first_probe, note });
     }
     let heard = socket.tcp.and_then(|tcp| Some(tcp.last_ack_recv_ms?.min(tcp.last_data_recv_ms?)));
     let probes = socket.tcp.and_then(|tcp| tcp.probes).unwrap_or(0);
     let ends_in = heard.map(|ms| options.left(Duration::from_millis(ms.into()), probes));
     let note = format!("unless the peer answers its probes{whose}");
-    Fact::Known(Keepalive { on, ends_in, note })
+    Fact::Known(Keepalive { on, ends_in, first_probe, note })
 }
 
-const NEVER: &str = "never ends by itself";
+fn off() -> Keepalive {
+    Keepalive { on: false, ends_in: None, first_probe: None, note: "never ends by itself".into() }
+}
 
 /// SO_KEEPALIVE and its times of the socket behind a holder's descriptor.
 fn options(holder: &Holder, inode: u64) -> Result<(bool, Options), String> {

@@ -77,11 +77,27 @@ fn age_at_most(ms: u32, now: MonoNs) -> Duration {
     Duration::from_millis(u64::from(ms) + laps * WRAP_MS)
 }
 
+/// How long ago the FIN came, of a socket whose first keepalive probe goes out after
+/// `first_probe` of silence; `None` when that cannot be told. A socket in [`Bounds::of`]
+/// has kept its options to itself.
+pub fn since_fin(socket: &DiagSocket, first_probe: Duration) -> Option<Duration> {
+    let tcp = socket.tcp?;
+    let data = Duration::from_millis(tcp.last_data_recv_ms?.into());
+    let ack = Duration::from_millis(tcp.last_ack_recv_ms?.into());
+    // Data is the youngest sign of life that is certain, so no probe went out before.
+    let unprobed = data < first_probe && matches!(socket.timer, Timer::Off | Timer::Keepalive);
+    (unprobed && nothing_asked(socket, &tcp)).then_some(ack)
+}
+
 /// Whether the last ACK was that of the FIN: nothing has since made the peer send one.
 /// (A FIN that came twice, because our ACK of it was lost, is not excluded.)
 fn nothing_heard_since_fin(socket: &DiagSocket, tcp: &TcpInfo) -> bool {
-    // Answers to probes, or to what is not acknowledged yet.
-    let pending = socket.timer != Timer::Off || socket.send_q > 0;
+    socket.timer == Timer::Off && nothing_asked(socket, tcp)
+}
+
+/// Whether nothing but probes can have made the peer send an ACK since its FIN.
+fn nothing_asked(socket: &DiagSocket, tcp: &TcpInfo) -> bool {
+    let pending = socket.send_q > 0;
     // An answer to data comes within the retransmission timeout; else it is sent again.
     let answered = match (tcp.last_data_sent_ms, tcp.last_ack_recv_ms, tcp.rto_us) {
         (Some(sent), Some(ack), Some(rto)) => sent.saturating_sub(ack) <= (rto / 1000).max(DELAYED_ACK_MS),
@@ -164,6 +180,23 @@ mod tests {
             of(|s, t| (t.last_data_recv_ms, s.timer) = (Some(5004), Timer::Keepalive)),
             Since::Inferred(ago(5002))
         );
+    }
+
+    #[test]
+    fn before_its_first_probe_a_socket_with_keepalive_is_as_good() {
+        let since = |change: fn(&mut DiagSocket)| {
+            let mut socket = socket(5000, 60_000, 60_000);
+            socket.timer = Timer::Keepalive;
+            change(&mut socket);
+            since_fin(&socket, Duration::from_secs(61)).map(|ago| ago.as_millis())
+        };
+        assert_eq!(since(|_| {}), Some(5000));
+        assert_eq!(since(|s| s.timer = Timer::Off), Some(5000));
+        assert_eq!(since(|s| s.timer = Timer::Persist), None);
+        assert_eq!(since(|s| s.send_q = 1), None);
+        assert_eq!(since(|s| s.tcp = None), None);
+        let probed = socket(5000, 61_000, 61_000);
+        assert_eq!(since_fin(&probed, Duration::from_secs(61)), None, "a probe may have been answered");
     }
 
     #[test]

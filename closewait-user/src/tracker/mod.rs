@@ -46,7 +46,7 @@ use crate::clock::MonoNs;
 use crate::item::{By, Item, Netns, SkAddr};
 use crate::tcp::{State, Tuple};
 
-pub use bounds::INFERRED_WITHIN;
+pub use bounds::{INFERRED_WITHIN, since_fin};
 use deadlines::Wheel;
 use entry::{Life, PackedTuple};
 use slab::{DUE, HANDED, Slab};

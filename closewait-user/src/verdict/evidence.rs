@@ -199,6 +199,9 @@ pub struct Keepalive {
     pub on: bool,
     /// At most so long, if the peer stays silent; `None`: never, or not known.
     pub ends_in: Option<Duration>,
+    /// The silence before its first probe, by its own options; `None` when they were not read.
+    #[serde(default)]
+    pub first_probe: Option<Duration>,
     /// What that rests on: a clause.
     pub note: String,
 }

@@ -9,8 +9,9 @@ use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::tcp::State;
 
-/// A socket found closed is not called a leak before it has been so for this long.
-const WATCHED: Duration = Duration::from_secs(1);
+/// A socket found closed is not called a leak before it has been so for this long: what polls
+/// for events, as Java does and Tomcat once a second, gives a descriptor back at its next turn.
+const WATCHED: Duration = Duration::from_secs(2);
 
 /// The verdict on a ghost that closed at `closed`, from `from`.
 pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {

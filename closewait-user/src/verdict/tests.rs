@@ -481,3 +481,19 @@ fn nothing_provisional_is_ever_called_a_leak_and_one_look_never_proves_change() 
         }
     }
 }
+
+/// Java's selectors and their like give a descriptor back at their next turn, which may be
+/// a second later.
+#[test]
+fn a_ghost_that_was_found_just_now_may_be_about_to_be_closed() {
+    for (ms, leak) in [(0, None), (1999, None), (2000, Some(true))] {
+        let closed = NOW - Duration::from_millis(ms);
+        let suspect = Suspect { kind: SuspectKind::Ghost { closed, from: State::Close }, ..suspect() };
+        let evidence = Evidence {
+            holders: Fact::Known(vec![holder(7, 5)]),
+            sock_error: Fact::Known(0),
+            ..Evidence::unknown()
+        };
+        assert_eq!(verdict(&suspect, &evidence, NOW, &Policy::default()).leak, leak, "{ms} ms");
+    }
+}
