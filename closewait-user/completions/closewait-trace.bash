@@ -181,7 +181,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__doctor)
-            opts="-v -h --verbose --without --btf --help"
+            opts="-v -h --self-test --verbose --without --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -190,6 +190,7 @@ user_stack\t'User stacks copied, to be unwound by their tables'
 stack\t'User stacks by the kernel\'s walk of frame pointers'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l btf -d 'Read kernel type information from here' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l self-test -d 'Leak a socket in a network namespace of its own, and see whether it is found'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s v -l verbose -d 'Say more on stderr'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand explain" -s h -l help -d 'Print help'

@@ -319,7 +319,14 @@ pub struct KernelArgs {
 
 /// Options of `doctor`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Exit status: 0 fine; 1 the self-test did not find its leak; 2 usage or runtime error;\n\
+    77 tracing cannot run here."
+)]
 pub struct DoctorArgs {
+    /// Leak a socket in a network namespace of its own, and see whether it is found
+    #[arg(long)]
+    pub self_test: bool,
     /// Say more on stderr
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,

@@ -1,6 +1,9 @@
 //! `doctor`: what this kernel offers, what will be used for each purpose, and what
 //! is lost. It loads and attaches everything for a moment, because a kernel's
-//! refusal cannot be predicted.
+//! refusal cannot be predicted. With `--self-test` the tool is also run on a leak made for it.
+
+mod leak;
+mod self_test;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,7 +16,7 @@ use crate::kernel::load::{self, Loaded, Settings};
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
 
-/// Prints the findings; 77 when tracing cannot run.
+/// Prints the findings; 77 when tracing cannot run, and 1 when the self-test fails.
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let btf = args.kernel.btf.as_deref().unwrap_or_else(|| Path::new(BTF_PATH));
     let support = Support::probe(btf);
@@ -24,7 +27,13 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write to stdout: {error}")))
         }
-        _ => Ok(if loaded.is_ok() { Exit::Fine } else { Exit::CannotTrace }),
+        _ if loaded.is_err() => Ok(Exit::CannotTrace),
+        _ if args.self_test => {
+            // The test attaches programs of its own.
+            drop(loaded);
+            self_test::run(&args.kernel, &mut out)
+        }
+        _ => Ok(Exit::Fine),
     }
 }
 
