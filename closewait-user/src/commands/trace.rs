@@ -88,13 +88,16 @@ pub(super) fn attach(args: &Attach<'_>, filter: &Filter) -> Result<(Loaded, Ring
     let btf = args.kernel.btf.as_deref().unwrap_or_else(|| Path::new(BTF_PATH));
     let support = Support::probe(btf);
     let plan = plan::plan(&support, &args.kernel.without)?;
+    let defaults = Settings::default();
     let settings = Settings {
         stacks: args.stacks,
+        // A quarter of them is enough for one command, and of the time that making room takes.
+        sockets: if args.family { defaults.sockets / 4 } else { defaults.sockets },
         only_netns: filter.only_netns(),
         family: args.family,
         // Debug, the level that the programs speak at.
         log_level: if args.verbose >= 2 { 4 } else { 0 },
-        ..Settings::default()
+        ..defaults
     };
     let mut loaded = load::load(&support, &plan, &settings)?;
     let maps = loaded.maps()?;

@@ -1,6 +1,6 @@
 //! A reader of kernel BTF for the few questions asked here: where is a member of a
-//! struct, and how large is it. In: the bytes of
-//! `/sys/kernel/btf/vmlinux`. Out: byte offsets. It never panics on any bytes.
+//! struct, how large is it, and which number has a function. In: the bytes of
+//! `/sys/kernel/btf/vmlinux`. Out: byte offsets, numbers. It never panics on any bytes.
 //!
 //! Format: Documentation/bpf/btf.rst. One pass notes where each type starts and
 //! which of the wanted names it is; members are then read on demand, so that the
@@ -26,6 +26,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 
 /// Anonymous members nest this deep at most; the kernel's nest 3 deep.
@@ -37,11 +38,16 @@ pub struct Btf<'a> {
     strings: &'a [u8],
     starts: Vec<u32>,
     structs: HashMap<&'static str, u32>,
+    functions: HashMap<&'static str, u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Reads `bytes` and finds `structs` by name.
-    pub fn parse(bytes: &'a [u8], structs: &[&'static str]) -> Result<Self, BtfError> {
+    /// Reads `bytes` and finds `structs` and `functions` by name.
+    pub fn parse(
+        bytes: &'a [u8],
+        structs: &[&'static str],
+        functions: &[&'static str],
+    ) -> Result<Self, BtfError> {
         let word = |at: usize| read_u32(bytes, at).ok_or(BtfError::Truncated("the header"));
         if bytes.get(..2) != Some(&[0x9f, 0xeb]) {
             return Err(BtfError::NotBtf);
@@ -54,12 +60,13 @@ impl<'a> Btf<'a> {
         };
         let types = section(word(8)?, word(12)?, "the type section")?;
         let strings = section(word(16)?, word(20)?, "the string section")?;
-        let mut btf = Self { types, strings, starts: vec![u32::MAX], structs: HashMap::new() };
-        btf.index(structs)?;
+        let (starts, none) = (vec![u32::MAX], HashMap::new());
+        let mut btf = Self { types, strings, starts, structs: none.clone(), functions: none };
+        btf.index(structs, functions)?;
         Ok(btf)
     }
 
-    fn index(&mut self, structs: &[&'static str]) -> Result<(), BtfError> {
+    fn index(&mut self, structs: &[&'static str], functions: &[&'static str]) -> Result<(), BtfError> {
         let mut at = 0;
         while at < self.types.len() {
             let id = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
@@ -68,11 +75,14 @@ impl<'a> Btf<'a> {
             };
             self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
             let kind = kind_of(info);
-            if kind == KIND_STRUCT {
-                for &want in structs {
-                    if name_is(self.strings, name, want) {
-                        self.structs.entry(want).or_insert(id);
-                    }
+            let (wanted, found) = match kind {
+                KIND_STRUCT => (structs, &mut self.structs),
+                KIND_FUNC => (functions, &mut self.functions),
+                _ => (&[][..], &mut self.structs),
+            };
+            for &want in wanted {
+                if name_is(self.strings, name, want) {
+                    found.entry(want).or_insert(id);
                 }
             }
             at += 12 + tail_len(kind, info).ok_or(BtfError::UnknownKind(kind))?;
@@ -92,6 +102,11 @@ impl<'a> Btf<'a> {
             id = self.resolve(member_type);
         }
         (bits % 8 == 0).then(|| u16::try_from(bits / 8).ok()).flatten()
+    }
+
+    /// The number of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name).copied()
     }
 
     /// Bytes of a struct.
@@ -265,7 +280,7 @@ mod tests {
     #[test]
     fn members_are_found_directly_and_inside_anonymous_ones_and_bit_fields_are_refused() {
         let bytes = sample();
-        let btf = Btf::parse(&bytes, &["outer"]).unwrap();
+        let btf = Btf::parse(&bytes, &["outer"], &["f"]).unwrap();
         assert_eq!(btf.offset(&["outer", "a"]), Some(0));
         assert_eq!(btf.offset(&["outer", "flat"]), Some(4));
         assert_eq!(btf.offset(&["outer", "in", "y"]), Some(8));
@@ -273,17 +288,18 @@ mod tests {
         assert_eq!(btf.offset(&["outer", "nothing"]), None);
         assert_eq!(btf.offset(&["absent", "a"]), None);
         assert_eq!((btf.size("outer"), btf.size("absent")), (Some(16), None));
+        assert_eq!((btf.function("f"), btf.function("outer")), (Some(6), None));
     }
 
     #[test]
     fn cut_anywhere_it_says_so_or_answers_but_never_panics() {
         let bytes = sample();
         for len in 0..bytes.len() {
-            if let Ok(btf) = Btf::parse(&bytes[..len], &["outer"]) {
+            if let Ok(btf) = Btf::parse(&bytes[..len], &["outer"], &["f"]) {
                 let _ = btf.offset(&["outer", "in", "y"]);
             }
         }
-        assert_eq!(Btf::parse(b"\x7fELF", &[]).err(), Some(BtfError::NotBtf));
+        assert_eq!(Btf::parse(b"\x7fELF", &[], &[]).err(), Some(BtfError::NotBtf));
     }
 
     proptest::proptest! {
@@ -292,7 +308,7 @@ mod tests {
             let mut bytes = sample();
             let len = bytes.len();
             bytes[at % len] = value;
-            if let Ok(btf) = Btf::parse(&bytes, &["outer"]) {
+            if let Ok(btf) = Btf::parse(&bytes, &["outer"], &["f"]) {
                 let _ = btf.offset(&["outer", "in", "y"]);
             }
         }

@@ -3,16 +3,18 @@
 //! detaches everything: nothing is pinned.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
 use aya::programs::{FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf};
 use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter, stacks_by};
 
 use super::counters::{Counters, EOF, Program};
+use super::detach::Slow;
 use super::family::Family;
+use super::loader;
 use super::offsets::missing_for_family;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
@@ -65,8 +67,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CLOSEWAIT_BPF_OBJEC
 pub struct Loaded {
     /// Holds the programs and their links.
     ebpf: Ebpf,
-    /// Holds the classic tracepoints' attachments.
-    _events: Vec<OwnedFd>,
+    /// Holds the attachments that the kernel takes its time to let go of.
+    _slow: Slow,
     /// Lists descriptors, when that is served.
     pub task_files: Option<TaskFiles>,
     /// How each purpose is served.
@@ -140,7 +142,7 @@ fn load_with(
         .then(|| EbpfLogger::init(&mut ebpf))
         .transpose()
         .map_err(|error| Refused::Maps(broken(format!("the BPF log cannot be opened: {error}"))))?;
-    let mut loading = Loading { support, ebpf, events: Vec::new(), task_files: None, btf: None };
+    let mut loading = Loading { support, ebpf, slow: Slow::default(), task_files: None, btf: None };
     let mut served = Vec::new();
     for choice in &plan.choices {
         if choice.purpose == Purpose::UserStack {
@@ -181,8 +183,8 @@ fn load_with(
             })
         })?;
     }
-    let Loading { ebpf, events, task_files, .. } = loading;
-    Ok(Loaded { ebpf, _events: events, task_files, served, logger })
+    let Loading { ebpf, slow, task_files, .. } = loading;
+    Ok(Loaded { ebpf, _slow: slow, task_files, served, logger })
 }
 
 /// `security_sock_graft` sees io_uring accepts too.
@@ -209,11 +211,8 @@ fn open(
     let has_task_pt_regs = u8::from(support.task_pt_regs);
     let only_netns = settings.only_netns.map_or(0, |netns| netns.0);
     let family = u8::from(settings.family);
-    let mut loader = EbpfLoader::new();
+    let mut loader = loader::without_types();
     loader
-        // The object has no relocations against the kernel's types: parsing them would
-        // cost more than everything else at start.
-        .btf(None)
         .override_global("OFFSETS", &wire, true)
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("STACKS_BY", &stacks_by, true)
@@ -242,7 +241,7 @@ fn open(
 struct Loading<'a> {
     support: &'a Support,
     ebpf: Ebpf,
-    events: Vec<OwnedFd>,
+    slow: Slow,
     task_files: Option<TaskFiles>,
     btf: Option<Btf>,
 }
@@ -308,16 +307,21 @@ impl Loading<'_> {
             .filter_map(|event| event.as_ref())
             .map(|event| perf_tracepoint::attach(fd.as_fd(), event.id, cpu))
             .collect();
-        self.events.extend(attached.map_err(|error| format!("perf_event_open: {error}"))?);
+        let attached = attached.map_err(|error| format!("perf_event_open: {error}"))?;
+        for event in attached {
+            self.slow.hold(event);
+        }
         Ok(())
     }
 
     fn fentry(&mut self, name: &str, function: &str) -> Result<(), String> {
         let btf = self.take_btf()?;
         let program: &mut FEntry = program(&mut self.ebpf, name)?;
-        let loaded = program.load(function, &btf).and_then(|()| program.attach().map(drop));
+        let attached = program.load(function, &btf).and_then(|()| program.attach());
+        let attached = attached.and_then(|id| program.take_link(id));
         self.btf = Some(btf);
-        loaded.map_err(|error| refusal(&error))
+        self.slow.hold(attached.map_err(|error| refusal(&error))?);
+        Ok(())
     }
 
     fn iter_task_file(&mut self) -> Result<(), String> {
@@ -331,18 +335,20 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// The kernel's types as the library wants them; to be put back.
+    /// What is attached to by number, as the library wants it; to be put back.
     fn take_btf(&mut self) -> Result<Btf, String> {
         match self.btf.take() {
             Some(btf) => Ok(btf),
-            None => Btf::from_sys_fs().map_err(|error| format!("BTF: {error}")),
+            None => self.support.functions.as_btf(),
         }
     }
 
     fn kprobe(&mut self, name: &str, function: &str) -> Result<(), String> {
         let program: &mut KProbe = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| refusal(&error))?;
-        program.attach(function, 0).map(drop).map_err(|error| refusal(&error))
+        let attached = program.attach(function, 0).and_then(|id| program.take_link(id));
+        self.slow.hold(attached.map_err(|error| refusal(&error))?);
+        Ok(())
     }
 }
 

@@ -4,8 +4,11 @@
 
 pub mod btf;
 pub mod counters;
+mod detach;
 pub mod family;
+pub mod functions;
 pub mod load;
+mod loader;
 pub mod offsets;
 mod perf_tracepoint;
 pub mod plan;

@@ -3,7 +3,7 @@
 
 use closewait_ebpf::{ABSENT, Offsets};
 
-use super::btf::{Btf, BtfError};
+use super::btf::Btf;
 use super::regs;
 use super::tracefs::Event;
 
@@ -24,7 +24,7 @@ pub struct Events {
 }
 
 /// Structs asked of BTF.
-const STRUCTS: &[&str] = &[
+pub const STRUCTS: &[&str] = &[
     "sock_common",
     "sock",
     "inet_sock",
@@ -44,13 +44,12 @@ const STRUCTS: &[&str] = &[
 ];
 
 /// The offsets of this kernel; a member it lacks is [`ABSENT`].
-pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
-    let btf = Btf::parse(btf, STRUCTS)?;
+pub fn offsets(btf: &Btf, events: &Events) -> Offsets {
     let at = |path: &[&'static str]| btf.offset(path).unwrap_or(ABSENT);
     let field = |event: &Option<Event>, name| event.as_ref().and_then(|e| e.offset(name)).unwrap_or(ABSENT);
     // Both accept events have one layout: `ret` follows the syscall number.
     let accept = if events.exit_accept4.is_some() { &events.exit_accept4 } else { &events.exit_accept };
-    Ok(Offsets {
+    Offsets {
         skc_daddr: at(&["sock_common", "skc_daddr"]),
         skc_rcv_saddr: at(&["sock_common", "skc_rcv_saddr"]),
         skc_dport: at(&["sock_common", "skc_dport"]),
@@ -97,14 +96,14 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         pid_numbers: at(&["pid", "numbers"]),
         task_mm: at(&["task_struct", "mm"]),
         task_stack: at(&["task_struct", "stack"]),
-        mm_start_code: start_code(&btf),
-        regs_ip: regs::IP.offset(&btf),
-        regs_sp: regs::SP.offset(&btf),
-        regs_fp: regs::FP.offset(&btf),
-        regs_lr: regs::LR.map_or(ABSENT, |lr| lr.offset(&btf)),
-        regs_buf: regs::BUF.offset(&btf),
-        regs_buf_len: regs::BUF_LEN.offset(&btf),
-        stack_regs: regs::on_stack(&btf),
+        mm_start_code: start_code(btf),
+        regs_ip: regs::IP.offset(btf),
+        regs_sp: regs::SP.offset(btf),
+        regs_fp: regs::FP.offset(btf),
+        regs_lr: regs::LR.map_or(ABSENT, |lr| lr.offset(btf)),
+        regs_buf: regs::BUF.offset(btf),
+        regs_buf_len: regs::BUF_LEN.offset(btf),
+        stack_regs: regs::on_stack(btf),
         tp_skaddr: field(&events.set_state, "skaddr"),
         tp_oldstate: field(&events.set_state, "oldstate"),
         tp_newstate: field(&events.set_state, "newstate"),
@@ -112,7 +111,7 @@ pub fn offsets(btf: &[u8], events: &Events) -> Result<Offsets, BtfError> {
         tp_accept_ret: field(accept, "ret"),
         tp_uring_req: field(&events.uring_complete, "req"),
         tp_uring_res: field(&events.uring_complete, "res"),
-    })
+    }
 }
 
 /// Where the bounds of a program's code are; the programs read both with one call.
@@ -221,7 +220,7 @@ mod tests {
         let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
             panic!("/sys/kernel/btf/vmlinux: this test needs a kernel with BTF");
         };
-        let offsets = offsets(&btf, &Events::default()).unwrap();
+        let offsets = offsets(&Btf::parse(&btf, STRUCTS, &[]).unwrap(), &Events::default());
         assert_eq!(missing_for_transitions(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_fd_walk(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());

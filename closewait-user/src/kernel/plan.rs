@@ -278,6 +278,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::functions::Functions;
     use crate::kernel::offsets::Events;
     use crate::kernel::support::Capabilities;
     use crate::kernel::tracefs::{Event, Place};
@@ -293,6 +294,7 @@ mod tests {
             release: "test".into(),
             capabilities: Fact::Known(Capabilities::from_status("CapEff:\t000001ffffffffff").unwrap()),
             lockdown: Fact::Known("none".into()),
+            functions: Functions::default(),
             offsets: Fact::Known(offsets),
             tracefs: Fact::Known(Place::Mounted("/sys/kernel/tracing")),
             events: Events {

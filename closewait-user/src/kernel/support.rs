@@ -9,7 +9,9 @@ use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use closewait_ebpf::Offsets;
 
-use super::offsets::{Events, offsets};
+use super::btf::Btf;
+use super::functions::{FUNCTIONS, Functions};
+use super::offsets::{Events, STRUCTS, offsets};
 use super::tracefs::{Event, Place, Tracefs};
 use crate::fact::Fact;
 
@@ -34,6 +36,8 @@ pub struct Support {
     pub lockdown: Fact<String>,
     /// Offsets from BTF and tracepoint formats.
     pub offsets: Fact<Offsets>,
+    /// What can be attached to by number.
+    pub functions: Functions,
     /// Where tracefs is.
     pub tracefs: Fact<Place>,
     /// The tracepoints of interest.
@@ -86,18 +90,16 @@ impl Support {
             Ok(tracefs) => (Fact::Known(tracefs.place), events(&tracefs)),
             Err(error) => (Fact::unknown(format!("tracefs cannot be opened: {error}")), Events::default()),
         };
-        let offsets = match fs::read(btf) {
-            Ok(bytes) => match offsets(&bytes, &events) {
-                Ok(offsets) => Fact::Known(offsets),
-                Err(error) => Fact::unknown(format!("{}: {error}", btf.display())),
-            },
-            Err(error) => Fact::unknown(format!("{}: {error}", btf.display())),
+        let (offsets, functions) = match types(btf, &events) {
+            Ok((offsets, functions)) => (Fact::Known(offsets), functions),
+            Err(why) => (Fact::unknown(format!("{}: {why}", btf.display())), Functions::default()),
         };
         Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             capabilities: capabilities(),
             lockdown: lockdown(),
             offsets,
+            functions,
             tracefs,
             events,
             kprobes: Path::new("/sys/bus/event_source/devices/kprobe/type").exists(),
@@ -105,6 +107,13 @@ impl Support {
             first_cpu: first_cpu(),
         }
     }
+}
+
+/// What is wanted of the kernel's types, which are read this once.
+fn types(path: &Path, events: &Events) -> Result<(Offsets, Functions), String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let btf = Btf::parse(&bytes, STRUCTS, FUNCTIONS).map_err(|error| error.to_string())?;
+    Ok((offsets(&btf, events), Functions::of(&btf)))
 }
 
 fn events(tracefs: &Tracefs) -> Events {

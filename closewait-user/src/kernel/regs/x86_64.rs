@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn the_registers_are_where_the_system_call_entry_pushes_them() {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
-        let btf = Btf::parse(&bytes, &["pt_regs"]).unwrap();
+        let btf = Btf::parse(&bytes, &["pt_regs"], &[]).unwrap();
         // arch/x86/entry/calling.h, PUSH_REGS.
         let offsets = [IP, SP, FP, BUF, BUF_LEN].map(|register| register.offset(&btf));
         assert_eq!(offsets, [128, 152, 32, 104, 96]);
