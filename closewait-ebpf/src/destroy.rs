@@ -33,7 +33,7 @@ fn destroyed(sk: u64) -> i32 {
     if closed_with_file {
         // SAFETY: no precondition.
         let at_ns = unsafe { bpf_ktime_get_ns() };
-        family::ended(sk, at_ns);
+        family::ended(sk, at_ns, true);
         send::<Destroy>(counter::LOST_DESTROY, |record| {
             // SAFETY: room for a Destroy; every member is written.
             unsafe {

@@ -7,10 +7,13 @@
 //! (de_thread copies it), so that a reused id does not make a stranger a member.
 //!
 //! What a socket leaves behind when its process ends cannot be looked up afterwards: it
-//! is sent with the end ([`ended`]).
+//! is sent with the end ([`ended`]). So it is when a socket was closed late: a gate must
+//! not depend on having looked in time.
 
 use aya_ebpf::{
-    helpers::generated::bpf_get_current_task, macros::raw_tracepoint, programs::RawTracePointContext,
+    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
 use closewait_ebpf::{Ended, Remembered, about, counter, kind};
 
@@ -22,6 +25,10 @@ use crate::{
     tunables::{FAMILY_ONLY, offset},
     user_stack,
 };
+
+/// A close within so many units of [`short`] of the peer's FIN is no news: the least
+/// that a gate can be told to count is 1 ms, and most of what is healthy is faster.
+const LATE: u32 = 1;
 
 /// `sched_process_fork(parent, child)`, before the child runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -89,19 +96,37 @@ pub(crate) fn entered(sk: u64) {
     }
     if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: the entry lives at least until this program ends (RCU).
-        unsafe { (*entry).entered_seq = written(sk) };
+        unsafe {
+            (*entry).entered_seq = written(sk);
+            // If it is 0 by chance, a record more is sent.
+            (*entry).entered = short(bpf_ktime_get_ns());
+        }
     }
 }
 
-/// A socket ends at `at_ns`. If its process ends with it, sends what is remembered of it
-/// and what was queued on it; the record of the end itself follows.
+/// A time in units of about a millisecond.
 #[inline(always)]
-pub(crate) fn ended(sk: u64, at_ns: u64) {
-    if FAMILY_ONLY.load() == 0 {
+const fn short(at_ns: u64) -> u32 {
+    (at_ns >> 20) as u32
+}
+
+/// A socket ends at `at_ns`. If its process ends with it, or closed it late
+/// (`by_application`: it was the application's doing, not the network's), sends what is
+/// remembered of it and what was queued on it; the record of the end itself follows.
+#[inline(always)]
+pub(crate) fn ended(sk: u64, at_ns: u64, by_application: bool) {
+    if FAMILY_ONLY.load() == 0 || is_outsider() {
         return;
     }
-    if user_stack::exiting() & about::EXITING == 0 || is_outsider() {
-        return;
+    let about = user_stack::exiting() & about::EXITING;
+    let known = SOCKETS.get_ptr(sk);
+    if about == 0 {
+        // SAFETY: the entry lives at least until this program ends (RCU).
+        let entered = known.map_or(0, |known| unsafe { (*known).entered });
+        let at_once = entered != 0 && short(at_ns).wrapping_sub(entered) < LATE;
+        if !by_application || at_once {
+            return;
+        }
     }
     // SAFETY: integers.
     let (write_seq, snd_una, rcv_nxt, copied_seq) = unsafe {
@@ -115,7 +140,6 @@ pub(crate) fn ended(sk: u64, at_ns: u64) {
     let task = user_stack::task();
     // SAFETY: an integer.
     let inode = inode(unsafe { read(sk + u64::from(offset!(sk_socket))) });
-    let known = SOCKETS.get_ptr(sk);
     send::<Ended>(counter::LOST_ENDED, |record| {
         // SAFETY: room for an Ended; every member is written. The entry lives at least
         // until this program ends (RCU).
@@ -127,7 +151,7 @@ pub(crate) fn ended(sk: u64, at_ns: u64) {
             (*record).unsent = write_seq.wrapping_sub(snd_una);
             (*record).written = 0;
             (*record).inode = inode;
-            (*record).reserved = 0;
+            (*record).about = u32::from(about);
             (*record).task = task;
             if let Some(known) = known {
                 (*record).written = write_seq.wrapping_sub((*known).entered_seq);

@@ -161,7 +161,7 @@ fn of_interest(
     let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     // SAFETY: no precondition.
-    family::ended(sk, unsafe { bpf_ktime_get_ns() });
+    family::ended(sk, unsafe { bpf_ktime_get_ns() }, oldstate == CLOSE_WAIT && error == 0);
     let sent = send::<TaskEdge>(run.slot(counter::LOST_LEAVE), |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {

@@ -262,14 +262,15 @@ wire! {
         pub error: u32,
         /// With `run`: `write_seq` when it entered CLOSE_WAIT, or was accepted after that.
         pub entered_seq: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// With `run`: when it entered CLOSE_WAIT, in units of 2^20 ns (about a
+        /// millisecond), which wrap; 0 when that was not seen.
+        pub entered: u32,
     }
 }
 
 wire! {
-    /// With `run`: a socket of the command ends with its process, of which nothing can
-    /// be asked any more.
+    /// With `run`: a socket of the command ends, of which nothing can be asked any more:
+    /// with its process, or by a close that came late.
     pub struct Ended {
         /// [`kind::ENDED`].
         pub kind: u32,
@@ -285,9 +286,9 @@ wire! {
         pub written: u32,
         /// Inode number of its file; 0 when it never had one, or has none any more.
         pub inode: u32,
-        /// Zero.
-        pub reserved: u32,
-        /// The task that ends.
+        /// [`about::EXITING`] when its process ends with it.
+        pub about: u32,
+        /// The task that ends, or closes it.
         pub task: Task,
         /// What is remembered of the socket.
         pub remembered: Remembered,
@@ -310,7 +311,7 @@ impl Remembered {
         flags: 0,
         error: 0,
         entered_seq: 0,
-        reserved: 0,
+        entered: 0,
     };
 }
 

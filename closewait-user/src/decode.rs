@@ -92,6 +92,7 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 at: MonoNs(record.at_ns),
                 sk: SkAddr(record.skaddr),
                 by: task(&record.task),
+                exiting: record.about & u32::from(wire::about::EXITING) != 0,
                 inode: record.inode.into(),
                 unread: record.unread,
                 unsent: record.unsent,

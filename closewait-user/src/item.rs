@@ -101,15 +101,18 @@ pub struct By {
     pub error: Option<u32>,
 }
 
-/// A socket at the end of its process, of which nothing can be asked any more.
+/// A socket that ends with its process, or by a close that came late: nothing can be
+/// asked of it any more.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ended {
     /// When.
     pub at: MonoNs,
     /// The socket's address.
     pub sk: SkAddr,
-    /// The task that ends.
+    /// The task that ends, or closed it.
     pub by: Task,
+    /// Whether its process ends.
+    pub exiting: bool,
     /// Inode number of its file; 0 when nobody accepted it, or TCP had ended before.
     pub inode: u64,
     /// Received and not read, the FIN counting one.

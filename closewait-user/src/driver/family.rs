@@ -1,6 +1,6 @@
 //! With `run`: only sockets of the command's processes count, and those that end with
-//! their process get a last verdict, from what the kernel side sent with the end and
-//! what was known before.
+//! their process, or are closed late, get a last verdict, from what the kernel side sent
+//! with the end and what was known before.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -27,9 +27,11 @@ pub(super) struct Kin {
     /// A socket that had been in CLOSE_WAIT, or a ghost, for less when its process
     /// ended does not count.
     least: Duration,
+    /// One that was closed sooner than this is no news.
+    late: Duration,
     /// The end that the next record is about.
     announced: Option<Box<Ended>>,
-    /// Lives that ended with their process.
+    /// Lives that ended with their process, or by a close that may have come late.
     ended: HashMap<SocketId, Box<Ended>>,
     /// What was found out about sockets that have not ended.
     known: HashMap<SocketId, Evidence>,
@@ -47,10 +49,11 @@ pub(super) struct LastWord {
 }
 
 impl Kin {
-    pub(super) fn new(family: Rc<Family>, least: Duration) -> Self {
+    pub(super) fn new(family: Rc<Family>, least: Duration, late: Duration) -> Self {
         Self {
             family,
             least,
+            late,
             announced: None,
             ended: HashMap::new(),
             strays: 0,
@@ -67,6 +70,7 @@ impl Kin {
     /// A record about the socket at `sk` had these outcomes.
     pub(super) fn join(&mut self, sk: SkAddr, outcomes: &[Outcome]) {
         let ended = self.announced.take().filter(|ended| ended.sk == sk);
+        let exits = ended.as_ref().is_some_and(|ended| ended.exiting);
         for outcome in outcomes {
             match (outcome, &ended) {
                 (
@@ -76,7 +80,7 @@ impl Kin {
                     self.ended.insert(*id, ended.clone());
                 }
                 // One whose process ends with unread data goes this way too, and is no ghost.
-                (Outcome::ClosedWithFile { ghost, from, .. }, None) => {
+                (Outcome::ClosedWithFile { ghost, from, .. }, _) if !exits => {
                     self.ghosts.insert(*ghost, *from);
                 }
                 _ => {}
@@ -88,7 +92,7 @@ impl Kin {
     /// its entry was missed; a gate that kept silent about it would let a leak pass.
     pub(super) fn join_edge(&mut self, edge: &Transition, outcomes: &[Outcome]) -> Option<Released> {
         let known = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Released(_)));
-        let stray = self.announced.take_if(|ended| ended.sk == edge.sk && !known);
+        let stray = self.announced.take_if(|ended| ended.sk == edge.sk && ended.exiting && !known);
         self.join(edge.sk, outcomes);
         let ended = stray.filter(|_| edge.from == State::CloseWait)?;
         self.strays += 1;
@@ -110,7 +114,12 @@ impl Kin {
 
     /// Whether this life ended with its process.
     pub(super) fn has_ended(&self, id: SocketId) -> bool {
-        self.ended.contains_key(&id)
+        self.ended.get(&id).is_some_and(|ended| ended.exiting)
+    }
+
+    /// Whether this life ended by a close, which may have come late.
+    pub(super) fn was_closed(&self, id: SocketId) -> bool {
+        self.ended.get(&id).is_some_and(|ended| !ended.exiting)
     }
 
     /// A socket that is over: nothing more is kept of it.
@@ -138,9 +147,9 @@ impl Kin {
         self.known.entry(id).or_insert_with(|| evidence.clone());
     }
 
-    /// The last word about a life in CLOSE_WAIT that ended with its process, if it
-    /// counts; `gathered` is what its judge has found out so far.
-    pub(super) fn at_exit(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
+    /// The last word about a life in CLOSE_WAIT that ended with its process or was closed,
+    /// if it can count; `gathered` is what its judge has found out so far.
+    pub(super) fn at_end(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
         let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = released.since;
         let mut suspect = suspect(released, SuspectKind::Stuck);
         let is_stray = released.id.generation == STRAY;
@@ -148,23 +157,29 @@ impl Kin {
         // What is known of a stray is only that it was not open before.
         let entered = if is_stray { released.not_before.unwrap_or_default() } else { entered };
         let stayed = released.at.since(entered);
-        let ended = self.ended.get(&released.id).filter(|_| stayed >= self.least)?.clone();
+        let ended = self.counting(released.id, stayed)?;
         let mut evidence = self.evidence(released.id, gathered, &ended);
         let inode = evidence.looks.last().map_or(ended.inode, |look| look.socket.inode);
         let socket = last_look(released.tuple, inode, &ended, evidence.looks.last());
         evidence.looks.push(Look { at: ended.at, socket });
-        Some(last_word(suspect, evidence, &ended))
+        Some(last_word(suspect, evidence, &ended, stayed))
+    }
+
+    /// How a life ended that stayed so long, if that can count.
+    fn counting(&self, id: SocketId, stayed: Duration) -> Option<Box<Ended>> {
+        let least = |ended: &Ended| if ended.exiting { self.least } else { self.late };
+        self.ended.get(&id).filter(|ended| stayed >= least(ended)).cloned()
     }
 
     /// The same of a ghost, which is since its CLOSE.
-    pub(super) fn ghost_at_exit(&mut self, ghost: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
+    pub(super) fn ghost_at_end(&mut self, ghost: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
         let Since::Seen(closed) = ghost.since else { return None };
         let from = *self.ghosts.get(&ghost.id)?;
         let stayed = ghost.at.since(closed);
-        let ended = self.ended.get(&ghost.id).filter(|_| stayed >= self.least)?.clone();
+        let ended = self.counting(ghost.id, stayed)?;
         let suspect = suspect(ghost, SuspectKind::Ghost { closed, from });
         let evidence = self.evidence(ghost.id, gathered, &ended);
-        Some(last_word(suspect, evidence, &ended))
+        Some(last_word(suspect, evidence, &ended, stayed))
     }
 
     /// What is known of a socket that ended so.
@@ -173,7 +188,8 @@ impl Kin {
         let fits = |evidence: &Evidence| {
             ended.inode == 0 || evidence.looks.iter().all(|look| look.socket.inode == ended.inode)
         };
-        let why = || format!("its process has ended: {}[{}]", ended.by.comm, ended.by.pid);
+        let how = if ended.exiting { "its process has ended:" } else { "it has been closed by" };
+        let why = || format!("{how} {}[{}]", ended.by.comm, ended.by.pid);
         let before = gathered.or_else(|| self.known.remove(&id)).filter(fits);
         let mut evidence = before.unwrap_or_else(|| {
             let mut evidence = Evidence::unknown();
@@ -205,7 +221,7 @@ fn suspect(life: &Released, kind: SuspectKind) -> Suspect {
     }
 }
 
-fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended) -> LastWord {
+fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended, stayed: Duration) -> LastWord {
     let memory = decode::memory(&ended.remembered, &suspect.tuple).unwrap_or_default();
     let seen = matches!(suspect.since, Since::Seen(_)) && memory.opening.is_some();
     let written = if seen {
@@ -213,7 +229,8 @@ fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended) -> LastWor
     } else {
         Fact::unknown("how far it had written when the FIN came was not seen")
     };
-    evidence.ended = Some(ProcessEnd { task: ended.by.clone(), written });
+    let closed_after = (!ended.exiting).then_some(stayed);
+    evidence.ended = Some(ProcessEnd { task: ended.by.clone(), closed_after, written });
     LastWord { suspect, evidence, memory }
 }
 

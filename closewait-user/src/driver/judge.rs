@@ -272,11 +272,19 @@ impl Judge {
 
     /// What was found out about one that needs no verdict any more.
     pub(super) fn withdraw(&mut self, id: SocketId) -> Option<Evidence> {
-        let at = self.pending.iter().position(|pending| pending.suspect.id == id)?;
-        Some(self.pending.swap_remove(at).evidence)
+        Some(self.take_back(id)?.evidence)
     }
 
-    /// The verdict on a socket whose process has ended, when its stacks are named.
+    /// One that waits for its verdict, or was found gone at the last look.
+    fn take_back(&mut self, id: SocketId) -> Option<Pending> {
+        let of = |all: &[Pending]| all.iter().position(|pending| pending.suspect.id == id);
+        match of(&self.pending) {
+            Some(at) => Some(self.pending.swap_remove(at)),
+            None => Some(self.left.swap_remove(of(&self.left)?)),
+        }
+    }
+
+    /// The verdict on a socket that has ended, when its stacks are named.
     pub(super) async fn last_word(&self, word: LastWord, stacks: &Stacks) -> Finding {
         let LastWord { suspect, evidence, memory } = word;
         let stage = Stage::Naming(Clock::mono_now());
@@ -285,11 +293,7 @@ impl Judge {
 
     /// The verdict on a socket that was closed while it waited for one.
     pub(super) async fn closed(&mut self, id: SocketId, stacks: &Stacks) -> Option<Finding> {
-        let of = |all: &[Pending]| all.iter().position(|pending| pending.suspect.id == id);
-        let pending = match of(&self.pending) {
-            Some(at) => self.pending.swap_remove(at),
-            None => self.left.swap_remove(of(&self.left)?),
-        };
+        let pending = self.take_back(id)?;
         Some(self.verdict_now(pending, stacks).await)
     }
 

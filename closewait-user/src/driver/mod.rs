@@ -189,7 +189,7 @@ impl Driver {
             looked: None,
             first_look_done: false,
             outcomes: Vec::new(),
-            kin: parts.only.map(|only| Kin::new(only.family, only.least)),
+            kin: parts.only.map(|only| Kin::new(only.family, only.least, parts.threshold)),
             unsure: false,
         }
     }
@@ -536,7 +536,7 @@ impl Driver {
                         continue;
                     }
                     _ => {
-                        self.closed(released.id, clock, now).await?;
+                        self.closed(&released, clock, now).await?;
                         (released, None)
                     }
                 },
@@ -555,13 +555,14 @@ impl Driver {
                         by: None,
                         was_suspect,
                     };
-                    if self.has_ended(ghost) {
+                    if self.kin.as_ref().is_some_and(|kin| kin.has_ended(ghost) || kin.was_closed(ghost)) {
                         self.ghost_last_word(&life, clock, now).await?;
                     }
                     let Some(known) = self.ghosts.end(ghost) else { continue };
                     if let Some(before) = known.before {
                         // Its file was closed soon after, and it never was a ghost: what
                         // matters is the edge to CLOSE.
+                        self.closed(&before, clock, now).await?;
                         (before, None)
                     } else {
                         (life, Some(release::ghost_ending(seen, exiting)))
@@ -584,11 +585,14 @@ impl Driver {
         Ok(())
     }
 
-    /// Reports a socket of the family that was closed while it waited for its verdict: how
-    /// long it was stuck and who closed it may count.
-    async fn closed(&mut self, id: SocketId, clock: &Clock, now: MonoNs) -> io::Result<()> {
+    /// Reports a socket of the family that was closed: how long it was stuck and who closed
+    /// it may count, whether it was looked at in time or not.
+    async fn closed(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let Some(kin) = &mut self.kin else { return Ok(()) };
-        match self.judge.closed(id, &self.stacks).await {
+        if kin.was_closed(life.id) {
+            return self.last_word(life, clock, now).await;
+        }
+        match self.judge.closed(life.id, &self.stacks).await {
             Some(finding) if kin.wants(&finding) => {
                 self.reporter.report(Report::Stuck(Box::new(finding)), clock, now)
             }
@@ -600,10 +604,10 @@ impl Driver {
         self.kin.as_ref().is_some_and(|kin| kin.has_ended(id))
     }
 
-    /// Reports a socket that ended with its process, if it counts.
+    /// Reports a socket that ended with its process or was closed late, if it counts.
     async fn last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let Some(kin) = &mut self.kin else { return Ok(()) };
-        let word = kin.at_exit(life, self.judge.withdraw(life.id));
+        let word = kin.at_end(life, self.judge.withdraw(life.id));
         let Some(word) = word else { return Ok(()) };
         let finding = self.judge.last_word(word, &self.stacks).await;
         // The last word is news, even if it is the same verdict.
@@ -614,7 +618,7 @@ impl Driver {
     /// The same of a ghost.
     async fn ghost_last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let Some(kin) = &mut self.kin else { return Ok(()) };
-        let word = kin.ghost_at_exit(life, self.judge.withdraw(life.id));
+        let word = kin.ghost_at_end(life, self.judge.withdraw(life.id));
         let Some(word) = word else { return Ok(()) };
         let finding = self.judge.last_word(word, &self.stacks).await;
         if let Some(before) = self.ghosts.confirm(life.id) {

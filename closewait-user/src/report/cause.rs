@@ -15,7 +15,8 @@ use super::model::owner;
 
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
-/// owner's comm and exe (`ended` for a socket that ended with its process), verdict code,
+/// owner's comm and exe (`ended` for a socket of a command that ended with its process or
+/// was closed late), verdict code,
 /// role, remote service, the opener's frames from the innermost; then, when the stack of a read of EOF is known, `EOF` and its frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CauseId(pub u32);
@@ -36,7 +37,7 @@ impl CauseId {
     pub fn of(suspect: &Suspect, evidence: &Evidence, code: Code) -> Self {
         let mut hash = Fnv::new();
         match owner(evidence) {
-            // Whether its holder could be looked up before its process ended is chance; and
+            // Whether its holder could be looked up before it ended is chance; and
             // where ends are looked at, all processes are one command's.
             _ if evidence.ended.is_some() => hash.part("ended"),
             Fact::Known(holder) => {

@@ -9,7 +9,7 @@ use crate::item::{DiagSocket, Task};
 use crate::tracker::Suspect;
 
 use super::looks::Looks;
-use super::{Code, Confidence, Evidence, Holder, Policy};
+use super::{Code, Confidence, Evidence, Holder, Policy, ProcessEnd};
 
 /// What rules are given.
 pub(super) struct Case<'a> {
@@ -42,7 +42,9 @@ impl<'a> Case<'a> {
     /// Names the holders: `java[21773] fd 17 and 2 more`.
     pub(super) fn who(&self) -> String {
         match self.holders() {
-            [] => "the process that holds it".into(),
+            [] => {
+                self.evidence.ended.as_ref().map_or("the process that holds it".into(), |end| name(&end.task))
+            }
             [only] => only.to_string(),
             [first, more @ ..] => format!("{first} and {} more", more.len()),
         }
@@ -117,7 +119,10 @@ impl Finding {
     /// between which none did. (That they did move, earlier rules have ruled out.)
     pub(super) fn if_still(self, case: &Case) -> Self {
         if let Some(end) = &case.evidence.ended {
-            return self.because(format!("{} ended and had not closed it", name(&end.task)));
+            return self.because(match end.closed_after {
+                None => format!("{} ended and had not closed it", name(&end.task)),
+                Some(_) => closed_by(end),
+            });
         }
         let (span, socket) = match &case.looks {
             Looks::None(why) | Looks::One(_, why) => return self.until(why.clone()),
@@ -171,6 +176,12 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}] fd {}", self.comm, self.pid, self.fd)
     }
+}
+
+/// Who closed it, and how late.
+pub(super) fn closed_by(end: &ProcessEnd) -> String {
+    let after = end.closed_after.map(|after| format!(" {} after its peer", Time(after)));
+    format!("{} closed it{}", name(&end.task), after.unwrap_or_default())
 }
 
 /// Names a task: `java[21773]`, with the thread where it is not the main one.

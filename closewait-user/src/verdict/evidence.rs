@@ -52,7 +52,7 @@ pub struct Evidence {
     pub ports: Fact<PortUse>,
     /// Whether the kernel would end it by itself.
     pub keepalive: Fact<Keepalive>,
-    /// Its process ended, and it with it.
+    /// Its process ended, and it with it; or it was closed, too late.
     pub ended: Option<ProcessEnd>,
     /// `sk_err` as last reported by the kernel, an errno; 0 for none.
     pub sock_error: Fact<u32>,
@@ -94,11 +94,14 @@ impl Default for Evidence {
     }
 }
 
-/// A process that ended with a socket that it had not closed.
+/// A process that ended with a socket that it had not closed, or closed it late.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ProcessEnd {
-    /// The task that ended.
+    /// The task that ended, or closed it.
     pub task: Task,
+    /// How long after the peer it closed the socket, at least; `None` when the process ended.
+    #[serde(default)]
+    pub closed_after: Option<Duration>,
     /// Bytes written to the socket after the peer's FIN.
     pub written: Fact<u32>,
 }

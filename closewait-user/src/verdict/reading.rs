@@ -18,10 +18,13 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let finding = Finding::new(
         Code::EofIgnored,
         Some(true),
-        format!(
-            "Call close() where {reader} got 0 from its read (see the EOF stack); {} has it.",
-            case.who()
-        ),
+        match case.holders() {
+            [] => format!("Call close() where {reader} got 0 from its read (see the EOF stack)."),
+            _ => format!(
+                "Call close() where {reader} got 0 from its read (see the EOF stack); {} has it.",
+                case.who()
+            ),
+        },
     )
     .because(format!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
     let mut finding = finding.if_still(case);
@@ -102,7 +105,7 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
         finding = finding.because(format!("Recv-Q {}", queue(recv_q)));
     }
     finding = with_fingerprint(finding, recv_q);
-    if let Fact::Unknown(reason) = &case.evidence.holders {
+    if let (Fact::Unknown(reason), None) = (&case.evidence.holders, &case.evidence.ended) {
         finding = finding.without(format!("holders: {reason}"), Confidence::Medium);
     }
     // What a pool keeps looks just like this, and need not be a leak; but a pool

@@ -60,7 +60,10 @@ pub(super) fn sending(case: &Case) -> Option<Finding> {
         return (written > 0).then(|| {
             finding
                 .because(format!("{written} bytes were written to it after the peer's FIN"))
-                .because(format!("{} ended", super::case::name(&end.task)))
+                .because(match end.closed_after {
+                    None => format!("{} ended", super::case::name(&end.task)),
+                    Some(_) => super::case::closed_by(end),
+                })
                 .at_most(Confidence::Medium)
         });
     }

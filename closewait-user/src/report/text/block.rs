@@ -43,7 +43,11 @@ pub(super) fn confidence_word(confidence: Confidence) -> &'static str {
 pub(super) fn owner_key(finding: &Finding) -> (String, Option<String>, Option<String>) {
     match finding.owner() {
         Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
-        Fact::Unknown(reason) => (reason, opener_name(&finding.evidence), None),
+        Fact::Unknown(reason) => match &finding.evidence.ended {
+            // Of all that have ended the one with this name.
+            Some(end) => (end.task.comm.clone(), Some(format!("{}", end.closed_after.is_some())), None),
+            None => (reason, opener_name(&finding.evidence), None),
+        },
     }
 }
 
@@ -52,6 +56,16 @@ pub(super) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     let finding = causes[0].exemplar;
     let holder = match finding.owner() {
         Fact::Known(holder) => holder,
+        // It has no holder any more, and who was the last is known.
+        Fact::Unknown(_) if let Some(end) = &finding.evidence.ended => {
+            let who = name(&end.task.comm, end.task.pid);
+            let opened = opener_name(&finding.evidence).filter(|opener| *opener != who);
+            let opened = opened.map_or(String::new(), |opener| format!("; opened by {opener}"));
+            let rest =
+                format!("  {}{opened}", if end.closed_after.is_some() { "closed it" } else { "has ended" });
+            let left = style.columns().saturating_sub(who.width());
+            return format!("{}{}", style.paint(Paint::Owner, &who), shorten(&rest, left));
+        }
         Fact::Unknown(reason) => {
             // Nobody holds it: that is known, too.
             let nobody =
@@ -149,7 +163,9 @@ pub(super) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
         sockets.push_str(&format!(" ({} before)", count(before)));
     }
     let oldest = cause.oldest.map(|(latest, earliest)| {
-        let age_now = Age::between(latest, earliest, now);
+        // What has ended grows no older.
+        let at = if finding.evidence.ended.is_some() { finding.at } else { now };
+        let age_now = Age::between(latest, earliest, at);
         let word = if stuck > 1 { "oldest" } else { "for" };
         let note = if age_now.max.is_none() { " (older than this trace)" } else { "" };
         format!("{word} {}{note}", age(age_now))
