@@ -1,6 +1,7 @@
 //! The matrix: every row of `rows`, in three modes. The tool is there before the
 //! situation; or the situation was there before the tool; or the tool takes one look.
-//! What came out is printed as a table, one line for each row and mode.
+//! What came out is printed as a table, one line for each row and mode. A recording of
+//! the run gives the same reports again.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use super::age::are_older_than;
 use super::judged::{Features, Judged, table};
 use super::netns::Netns;
+use super::recordings::gives_the_reports_of;
 use super::rows::{Answer, Kind, ROWS, Row, WIRE_ROWS};
 use super::situation::Situation;
 use super::tool::{Ended, THRESHOLD_MS, Tool, binary, json_of};
@@ -82,7 +84,10 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
     let features = Features::probe();
     let (run, not_run): (Vec<_>, Vec<_>) =
         rows.iter().partition(|row| !matches!(mode.answer(row).kind, Kind::NotRun(_)));
-    let mut tool = (mode == Mode::Live).then(|| Tool::trace(net, &[]));
+    let dir = tempfile::tempdir().expect("a directory");
+    let recording = dir.path().join("recording");
+    let recorded = ["--record", recording.to_str().expect("text")];
+    let mut tool = (mode == Mode::Live).then(|| Tool::trace(net, &recorded));
     let mut situations = Situation::make(&run, net, wire.as_ref());
     agree_with_ss(&situations, net);
 
@@ -95,7 +100,7 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
         until("all are old enough", old_enough);
         Tool::spawn(Command::new(binary()).arg("snapshot").args(json_of(net))).end()
     } else {
-        let mut tool = tool.take().unwrap_or_else(|| Tool::trace(net, &[]));
+        let mut tool = tool.take().unwrap_or_else(|| Tool::trace(net, &recorded));
         let all_told = tool.prints(|ended| {
             situations.iter().all(|situation| is_reported(situation, mode, ended, &features))
         });
@@ -124,6 +129,9 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
     let text = table(&title, &lines);
     show(&text);
     nothing_else_is_reported(&situations, &ended);
+    if mode != Mode::Snapshot {
+        gives_the_reports_of(&ended, &recording, &title);
+    }
     let wrong: Vec<_> = lines.iter().filter_map(|line| line.failure.as_deref()).collect();
     assert!(wrong.is_empty(), "{}\n{text}\n{}", wrong.join("\n"), ended.everything());
 }

@@ -44,6 +44,13 @@ fn are_the_same(again: &[Value], before: &[Value], name: &str) {
     }
 }
 
+/// The recording of a run gives its reports.
+pub(crate) fn gives_the_reports_of(ended: &Ended, file: &Path, name: &str) {
+    let again = replayed(file, &[]);
+    are_the_same(&without_cost(&again), &without_cost(&ended.reports), name);
+    show(&format!("{name}: {} reports, the same from the recording", again.len()));
+}
+
 /// Runs a workload to its end, every socket closed late, and compares.
 fn recorded(net: &Netns, file: &Path, workload: Workload, options: &[&str]) -> Ended {
     let path = file.to_str().expect("a path");
@@ -71,8 +78,7 @@ fn give_the_reports_of_the_live_run() {
         let net = Netns::new();
         let file = dir.path().join(name);
         let ended = recorded(&net, &file, workload, &[]);
-        let again = replayed(&file, &[]);
-        are_the_same(&without_cost(&again), &without_cost(&ended.reports), name);
+        gives_the_reports_of(&ended, &file, name);
         let mode =
             std::fs::metadata(&file).map(|file| std::os::unix::fs::PermissionsExt::mode(&file.permissions()));
         assert_eq!(mode.expect("a file") & 0o777, 0o600);
