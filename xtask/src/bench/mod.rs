@@ -6,6 +6,7 @@
 //! alternate (A B B A), and a control (A A A A) says what the machine adds.
 
 mod net;
+mod sizes;
 mod spread;
 mod start;
 mod storm;
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Quadruples of starts with and without the gate; 0 for none
     #[arg(long, default_value_t = 20)]
     starts: u32,
+    /// The BPF object that the tool is to embed, instead of the committed one
+    #[arg(long)]
+    object: Option<PathBuf>,
     /// Where the results go (JSON and Markdown)
     #[arg(long)]
     out: Option<PathBuf>,
@@ -58,6 +62,7 @@ struct Results {
     stay: u32,
     rows: Vec<storm::Row>,
     start: start::Start,
+    sizes: Option<sizes::Sizes>,
 }
 
 /// Measures and prints a table; writes it to files when asked to.
@@ -65,13 +70,19 @@ struct Results {
 /// # Errors
 /// When something cannot be built or started. A peer that is not installed is a row that says so.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let built = Executables::build(&["build", "--release", "--bin", "closewait-trace"], None)?;
+    let object = args.object.as_deref();
+    let built = Executables::build(&["build", "--release", "--bin", "closewait-trace"], object)?;
     let scenarios = workspace::target_dir().join("scenarios");
     build::scenarios(&scenarios)?;
     let net = net::Net::new()?;
     let storm = storm::Storm { net: &net, program: scenarios.join("storm"), args };
     let tracers = tracer::all(built.get("closewait-trace")?, &args.only);
-    let rows = storm.measure(&tracers)?;
+    let rows = storm.measure(&tracers);
+    let _ = fs::remove_file(tracer::recording());
+    let rows = rows?;
+    let records = tracers.iter().any(|tracer| tracer.name == "record");
+    let ours = built.get("closewait-trace")?;
+    let sizes = records.then(|| sizes::Sizes::measure(ours, &net, &storm)).transpose()?;
     let start = start::Start::measure(built.get("closewait-trace")?, args.starts)?;
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let results = Results {
@@ -85,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stay: args.stay,
         rows,
         start,
+        sizes,
     };
     let table = markdown(&results);
     println!("{table}");
@@ -107,6 +119,9 @@ fn markdown(results: &Results) -> String {
     for row in &results.rows {
         text.push_str(&row.markdown());
         text.push('\n');
+    }
+    if let Some(sizes) = &results.sizes {
+        text.push_str(&sizes.markdown());
     }
     text.push_str(&results.start.markdown());
     text

@@ -37,16 +37,16 @@ struct Slice {
 }
 
 /// The port of the storm's server.
-const PORT: u16 = 970;
+pub(super) const PORT: u16 = 970;
 
 impl Storm<'_> {
     /// A row for each tracer, after the control.
     pub(super) fn measure(&self, tracers: &[Tracer]) -> Result<Vec<Row>> {
-        let mut rows = vec![self.row("bare (control)", None)?];
+        let mut rows = vec![self.row("bare (control)", None, None)?];
         for tracer in tracers {
             rows.push(match &tracer.missing {
                 Some(why) => Row::missing(tracer.name, why),
-                None => match self.row(tracer.name, Some(tracer)) {
+                None => match self.row(tracer.name, Some(tracer), None) {
                     Ok(row) => row,
                     // A peer that fails is a row; ours failing is a failure.
                     Err(error) if tracer.name == "tcpstates" || tracer.name == "bpftrace" => {
@@ -56,14 +56,19 @@ impl Storm<'_> {
                 },
             });
         }
+        let named = |name| tracers.iter().find(|tracer| tracer.name == name);
+        if let (Some(tracing), Some(recording)) = (named("closewait-trace"), named("record")) {
+            rows.push(self.row("record, against closewait-trace", Some(recording), Some(tracing))?);
+        }
         Ok(rows)
     }
 
-    fn row(&self, name: &'static str, tracer: Option<&Tracer>) -> Result<Row> {
+    /// `beside`: what it is compared with, instead of nothing.
+    fn row(&self, name: &'static str, tracer: Option<&Tracer>, beside: Option<&Tracer>) -> Result<Row> {
         let (mut rates, mut ratios, mut cpu, mut lost) = (Vec::new(), Vec::new(), Vec::new(), None);
         for round in 0..self.args.rounds {
             eprintln!("bench: {name}, round {} of {}", round + 1, self.args.rounds);
-            let order = [None, tracer, tracer, None].map(|tracer| self.slice(tracer));
+            let order = [beside, tracer, tracer, beside].map(|tracer| self.slice(tracer));
             let [before, first, second, after] = order;
             let (before, after) = (before?.per_second, after?.per_second);
             for (traced, beside) in [(first?, before), (second?, after)] {
@@ -87,7 +92,7 @@ impl Storm<'_> {
 
     fn slice(&self, tracer: Option<&Tracer>) -> Result<Slice> {
         let running = tracer.map(|tracer| tracer.start(self.net, PORT)).transpose()?;
-        let (connections, ms) = self.blow()?;
+        let (connections, ms) = self.blow(self.args.seconds, self.args.stay)?;
         let cost = running.map(super::tracer::Running::stop).transpose()?;
         let seconds = ms / 1000.0;
         Ok(Slice {
@@ -98,11 +103,11 @@ impl Storm<'_> {
     }
 
     /// Runs the storm once; how many connections, in how many milliseconds.
-    fn blow(&self) -> Result<(f64, f64)> {
-        let Args { seconds, closes, pairs, stay, .. } = self.args;
+    pub(super) fn blow(&self, seconds: u32, stay: u32) -> Result<(f64, f64)> {
+        let Args { closes, pairs, .. } = self.args;
         let mut command = self.net.inside(&self.program);
         command.args(["--closes", closes]).args(["--port", &PORT.to_string()]);
-        for (option, value) in [("--seconds", seconds), ("--pairs", pairs), ("--stay", stay)] {
+        for (option, value) in [("--seconds", &seconds), ("--pairs", pairs), ("--stay", &stay)] {
             command.args([option, &value.to_string()]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the storm")?;

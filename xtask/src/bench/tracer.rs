@@ -32,16 +32,8 @@ enum Kind {
 
 /// All of them, or those that were named.
 pub(super) fn all(ours: &Path, only: &[String]) -> Vec<Tracer> {
-    let own = |name, options: &[&str]| Tracer {
-        name,
-        missing: None,
-        kind: Kind::Ours {
-            program: ours.to_owned(),
-            options: options.iter().map(|option| (*option).to_owned()).collect(),
-        },
-    };
-    let recording = std::env::temp_dir().join(format!("closewait-bench-{}", std::process::id()));
-    let recording = recording.display().to_string();
+    let own = |name, options: &[&str]| self::ours(name, ours, options);
+    let recording = recording().display().to_string();
     let peer = |name, program: &str, kind: fn(PathBuf) -> Kind| {
         let found = command::find_system(program);
         let missing = found.is_none().then(|| format!("{program} is not installed"));
@@ -55,6 +47,17 @@ pub(super) fn all(ours: &Path, only: &[String]) -> Vec<Tracer> {
         peer("bpftrace", "bpftrace", Kind::Bpftrace),
     ];
     all.into_iter().filter(|tracer| only.is_empty() || only.iter().any(|name| name == tracer.name)).collect()
+}
+
+/// The recording that the last slice of `record` has left.
+pub(super) fn recording() -> PathBuf {
+    std::env::temp_dir().join(format!("closewait-bench-{}", std::process::id()))
+}
+
+/// Ours, with more options.
+pub(super) fn ours(name: &'static str, program: &Path, options: &[&str]) -> Tracer {
+    let options = options.iter().map(|option| (*option).to_owned()).collect();
+    Tracer { name, missing: None, kind: Kind::Ours { program: program.to_owned(), options } }
 }
 
 /// One that runs.
