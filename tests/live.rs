@@ -43,6 +43,7 @@ mod live {
     mod older_ghosts;
     mod owners;
     mod pools;
+    mod python;
     mod recordings;
     mod refusals;
     mod releases;

@@ -9,13 +9,14 @@ use aya_ebpf::{
         bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_task_pt_regs,
     },
 };
-use closewait_ebpf::{ABSENT, Copied, STACK_ROOM, counter, kind};
+use closewait_ebpf::{ABSENT, Copied, PYTHON_FRAMES, PythonFrame, STACK_ROOM, counter, kind};
 
 use crate::{
     call_path::{self, Code},
     maps::{self, COPIES, COPYING, COPYING_ALL, PATHS, SCRATCH, WORDS},
     memory::read,
-    tunables::{HAS_TASK_PT_REGS, offset},
+    python,
+    tunables::{HAS_TASK_PT_REGS, PYTHON, offset},
     user_stack,
 };
 
@@ -33,6 +34,9 @@ const WINDOW_NS: u64 = 1_000_000_000;
 
 /// Executables below this are not position independent.
 const LOW: u64 = 1 << 32;
+
+/// Bytes of a record.
+const ROOM: usize = Copied::SIZE + STACK_ROOM + PYTHON_FRAMES * PythonFrame::SIZE;
 
 /// The stack is read in these pieces; of the smallest pages there are.
 const PAGE: u64 = 4096;
@@ -77,6 +81,8 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
     }
     // SAFETY: no precondition.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    // Two paths through an interpreter have one native stack.
+    let python = if PYTHON.load() != 0 { python::python_frames() } else { 0 };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return -EBUSY;
     };
@@ -89,7 +95,7 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
         if !call_path::read_words(scratch, entry.sp, buf, len) {
             return -EFAULT;
         }
-        let seed = entry.ip ^ (entry.sp & 0xfff);
+        let seed = entry.ip ^ (entry.sp & 0xfff) ^ python;
         let words = call_path::of_words(scratch, seed, code);
         // Preempted meanwhile, the words may be another task's.
         if (&raw const (*scratch).owner).read_volatile() != pid_tgid {
@@ -197,13 +203,13 @@ unsafe fn within(window: *mut Window, now: u64, limit: u32) -> bool {
 fn send(entry: Entry, id: i32, now: u64) -> bool {
     let ring = (&raw const COPIES).cast_mut().cast();
     // SAFETY: COPIES is a ring buffer; the kernel gives null or the room asked for.
-    let record = unsafe { bpf_ringbuf_reserve(ring, (Copied::SIZE + STACK_ROOM) as u64, 0) }.cast::<Copied>();
+    let record = unsafe { bpf_ringbuf_reserve(ring, ROOM as u64, 0) }.cast::<Copied>();
     if record.is_null() {
         maps::count(counter::LOST_COPY);
         return false;
     }
-    // SAFETY: room for a Copied and a stack after it; every member is written. Bytes of
-    // the room beyond `len` are left as they were, in a ring that is userspace's own.
+    // SAFETY: room for a Copied, a stack and frames after it; every member is written. Bytes
+    // of the room that are not told to be used are left as they were, in a ring that is userspace's own.
     unsafe {
         (*record).kind = kind::COPIED;
         (*record).stack_id = id;
@@ -215,7 +221,7 @@ fn send(entry: Entry, id: i32, now: u64) -> bool {
         (*record).lr =
             if offset!(regs_lr) == ABSENT { 0 } else { read(entry.regs + u64::from(offset!(regs_lr))) };
         (*record).len = read_stack(record.add(1).cast(), entry.sp);
-        (*record).reserved = 0;
+        python::tell(record, record.add(1).cast::<u8>().add(STACK_ROOM).cast());
         // They are few, and the maps of the process must be read while it lives.
         bpf_ringbuf_submit(record.cast(), u64::from(BPF_RB_FORCE_WAKEUP));
     }

@@ -21,6 +21,7 @@ mod memory;
 mod nesting;
 mod openers;
 mod path;
+mod python;
 mod ring;
 mod transitions;
 mod tunables;

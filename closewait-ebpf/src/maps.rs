@@ -5,10 +5,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
-use closewait_ebpf::{Remembered, counter};
+use closewait_ebpf::{Python, Remembered, counter, pythons_known};
 
 use crate::call_path::Scratch;
 use crate::capture::Window;
+use crate::python::Walked;
 use crate::tunables::FAMILY_ONLY;
 
 /// Records to userspace. Written by all programs, read by `source::ring`. Its size
@@ -52,6 +53,19 @@ pub(crate) static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// The words of a user stack that are being hashed. Written and read by `call_path`.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The interpreters of Python, by [`closewait_ebpf::python_key`] of the executable. Written by
+/// userspace as it finds them, read by `python`, never deleted: a program may be started again.
+#[map]
+pub(crate) static PYTHONS: HashMap<u64, Python> = HashMap::with_max_entries(256, 0);
+
+/// Whether there is anything to look for in `PYTHONS`, by [`pythons_known`]. Likewise.
+#[map]
+pub(crate) static PYTHONS_KNOWN: Array<u64> = Array::with_max_entries(pythons_known::COUNT, 0);
+
+/// The Python frames of a thread that opens or reads. Written by `python`, read by `capture`.
+#[map]
+pub(crate) static WALKED: PerCpuArray<Walked> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many stacks of a process were copied lately, by its id. Written and read by
 /// `capture`, evicted by the kernel: a process that was forgotten may copy again.

@@ -55,6 +55,9 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     task_mm: ABSENT,
     task_stack: ABSENT,
     mm_start_code: ABSENT,
+    mm_exe_file: ABSENT,
+    inode_i_size: ABSENT,
+    task_thread_pointer: ABSENT,
     regs_ip: ABSENT,
     regs_sp: ABSENT,
     regs_fp: ABSENT,
@@ -74,6 +77,10 @@ pub(crate) static OFFSETS: Offsets = Offsets {
 /// How user stacks are told: one of [`closewait_ebpf::stacks_by`].
 #[unsafe(no_mangle)]
 pub(crate) static STACKS_BY: Global<u8> = Global::new(0);
+
+/// Whether Python frames are taken with a copied stack (0 or 1).
+#[unsafe(no_mangle)]
+pub(crate) static PYTHON: Global<u8> = Global::new(0);
 
 /// Whether this kernel has the helper `bpf_task_pt_regs` (0 or 1).
 #[unsafe(no_mangle)]

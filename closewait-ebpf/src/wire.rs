@@ -191,8 +191,14 @@ wire! {
         pub lr: u64,
         /// Bytes of stack that follow.
         pub len: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// How many [`PythonFrame`]s follow, [`STACK_ROOM`] after this record.
+        pub python: u32,
+        /// The interpreter's `_PyRuntime`, where `python` is not 0.
+        pub python_runtime: u64,
+        /// [`Python::layout`].
+        pub python_layout: u32,
+        /// Whether the thread has more frames than there was room for (0 or 1).
+        pub python_more: u32,
     }
 }
 
@@ -201,6 +207,75 @@ pub const STACK_LONG: usize = 16 << 10;
 
 /// The room for a copy: so many bytes from anywhere in a page, and up to the next.
 pub const STACK_ROOM: usize = STACK_LONG + 4096;
+
+wire! {
+    /// Value of the `PYTHONS` map: where the interpreter of a program keeps a thread's
+    /// frames. Offsets are in bytes.
+    pub struct Python {
+        /// Added to `mm->start_code`: where `_PyRuntime` is, or a word from which it is found.
+        pub anchor: u64,
+        /// All ones: the word at the anchor counts; zero: the anchor's address itself.
+        pub from_word: u64,
+        /// Added to that, it is `_PyRuntime`.
+        pub delta: u64,
+        /// All ones: the thread state points to what points to the frame; zero: it points to it.
+        pub by_cframe: u64,
+        /// Given back with the frames: which layout this is.
+        pub layout: u32,
+        /// In `_PyRuntime`: the key under which a thread keeps its state.
+        pub key: u32,
+        /// From the thread pointer to the value of the first such key.
+        pub specific: u32,
+        /// In a thread state: the thread pointer of its thread.
+        pub thread_id: u32,
+        /// In a thread state: `cframe`.
+        pub cframe: u32,
+        /// In a `_PyCFrame`, else in a thread state: `current_frame`.
+        pub current_frame: u32,
+        /// In a frame: its code object.
+        pub code: u32,
+        /// In a frame: its caller.
+        pub previous: u32,
+        /// In a frame: where it is in its code.
+        pub instr: u32,
+        /// In a frame: the word in which its owner is told.
+        pub about: u32,
+    }
+}
+
+wire! {
+    /// A frame of a Python function, as the interpreter has it.
+    pub struct PythonFrame {
+        /// Address of its code object; 0 when the frame could not be read.
+        pub code: u64,
+        /// Address of an instruction in it.
+        pub instr: u64,
+        /// The word at [`Python::about`].
+        pub about: u64,
+    }
+}
+
+/// Python frames that are told at most: requests to an HTTP server go through some 16
+/// of libraries before one of the program's own.
+pub const PYTHON_FRAMES: usize = 32;
+
+/// Bytes at the start of an interpreter's frame in which all that is told lies.
+pub const PYTHON_FRAME_READ: usize = 80;
+
+/// Slots of the `PYTHONS_KNOWN` array.
+pub mod pythons_known {
+    /// Not 0: some interpreter is known by its executable.
+    pub const EXECUTABLES: u32 = 0;
+    /// Number of slots.
+    pub const COUNT: u32 = 1;
+}
+
+/// The key of the `PYTHONS` map: which executable. By number and size of its inode, which
+/// `stat` tells as the kernel has them; device numbers differ on some file systems. That
+/// two files have one key is harmless: what is read is tested to be a thread's state.
+pub const fn python_key(ino: u64, size: u64) -> u64 {
+    ino ^ size.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// How user stacks are told.
 pub mod stacks_by {
@@ -552,6 +627,12 @@ wire! {
         pub task_stack: u16,
         /// `mm_struct.start_code`, which `end_code` follows at once
         pub mm_start_code: u16,
+        /// `mm_struct.exe_file`
+        pub mm_exe_file: u16,
+        /// `inode.i_size`
+        pub inode_i_size: u16,
+        /// The thread pointer of user code: on x86-64 `task_struct.thread.fsbase`
+        pub task_thread_pointer: u16,
         /// `pt_regs`: the instruction pointer
         pub regs_ip: u16,
         /// `pt_regs`: the stack pointer

@@ -9,6 +9,7 @@ use closewait_ebpf as wire;
 use crate::clock::MonoNs;
 use crate::item::{By, Destroyed, Ended, Item, Netns, Path, SkAddr, StackId, StackRef, Task, Transition};
 use crate::stack::capture::{Capture, Regs};
+use crate::stack::python::Walk;
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::verdict::OpenedVia;
 
@@ -61,6 +62,7 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 stack,
                 addrs: Vec::new(),
                 copy: None,
+                python: None,
             }))
         }
         wire::kind::COPIED => {
@@ -68,6 +70,7 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
             let len = usize::try_from(record.len).unwrap_or(usize::MAX);
             // The room in the ring is larger than what was read.
             let stack = buf.get(..len).ok_or(TryGetError { requested: len, available: buf.len() })?;
+            let python = python(&record, buf)?;
             let regs = Regs {
                 ip: record.ip,
                 sp: record.sp,
@@ -82,6 +85,7 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
                 stack: StackId(u32::try_from(record.stack_id).unwrap_or(0)),
                 addrs: Vec::new(),
                 copy: Some(Capture { regs, stack: Bytes::copy_from_slice(stack), truncated }),
+                python,
             }))
         }
         wire::kind::ENDED => {
@@ -102,6 +106,22 @@ pub fn decode(record: &[u8]) -> Result<Item, DecodeError> {
         }
         other => Err(DecodeError::Kind(other)),
     }
+}
+
+/// The Python frames of a copied stack; `rest` is what follows the record.
+fn python(record: &wire::Copied, rest: &[u8]) -> Result<Option<Walk>, DecodeError> {
+    if record.python == 0 {
+        return Ok(None);
+    }
+    let mut frames = rest.get(wire::STACK_ROOM..).unwrap_or_default();
+    let most = u32::try_from(wire::PYTHON_FRAMES).unwrap_or(0);
+    let frames = (0..record.python.min(most)).map(|_| wire::PythonFrame::read(&mut frames));
+    Ok(Some(Walk {
+        runtime: record.python_runtime,
+        layout: record.python_layout,
+        frames: frames.collect::<Result<_, _>>()?,
+        more: record.python_more != 0,
+    }))
 }
 
 /// What the kernel side remembers of a socket.
@@ -321,7 +341,23 @@ mod tests {
                 let task = wire::Task { tgid: 7, tid: 8, comm: *b"server\0\0\0\0\0\0\0\0\0\0" };
                 let (ip, sp, fp) = (0x55d0, 0x7ffc_0000, 3);
                 let (kind, stack_id) = (wire::kind::COPIED, 4711);
-                wire::Copied { kind, stack_id, at_ns: 5, task, ip, sp, fp, lr: 0, len, reserved: 0 }.write(b);
+                let (python, python_runtime, python_layout, python_more) = (0, 0, 0, 0);
+                wire::Copied {
+                    kind,
+                    stack_id,
+                    at_ns: 5,
+                    task,
+                    ip,
+                    sp,
+                    fp,
+                    lr: 0,
+                    len,
+                    python,
+                    python_runtime,
+                    python_layout,
+                    python_more,
+                }
+                .write(b);
                 b.extend((0..room).map(|at| u8::try_from(at % 251).unwrap()));
             })
         };

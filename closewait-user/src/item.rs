@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::clock::MonoNs;
 use crate::stack::capture::Capture;
+use crate::stack::python::Walk;
 use crate::tcp::{State, Tuple};
 
 /// Address of a `struct sock`. The kernel reuses it at once, so it names a
@@ -150,6 +151,9 @@ pub struct Path {
     /// The stack as it was. Memory of another process: never written down.
     #[serde(skip)]
     pub copy: Option<Capture>,
+    /// The Python functions in it, if the kernel side knew its interpreter. Likewise.
+    #[serde(skip)]
+    pub python: Option<Walk>,
 }
 
 /// Records that were lost between two moments. All counts are records, not sockets.

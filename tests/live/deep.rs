@@ -11,12 +11,12 @@ use super::tool::Tool;
 use super::waiting::show;
 use super::workload::{SERVER, Workload};
 
-const OPENER: [&str; 6] = ["leak_here", "take_one", "handle", "dispatch", "serve", "run_server"];
-const EOF_READ: [&str; 6] =
+pub(super) const OPENER: [&str; 6] = ["leak_here", "take_one", "handle", "dispatch", "serve", "run_server"];
+pub(super) const EOF_READ: [&str; 6] =
     ["read_on", "fill_buffer", "parse_line", "next_request", "converse", "run_client"];
 
 /// How many of the six follow each other in a stack, callees first.
-fn right(stack: &Value, six: &[&str]) -> usize {
+pub(super) fn right(stack: &Value, six: &[&str]) -> usize {
     let frames = stack.as_array().map(Vec::as_slice).unwrap_or_default();
     let symbols: Vec<_> = frames.iter().map(|frame| frame["symbol"].as_str().unwrap_or_default()).collect();
     // A C name is as it is; a Rust name has a path before it and perhaps types after it.

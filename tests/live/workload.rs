@@ -25,7 +25,9 @@ pub(crate) struct Workload<'a> {
     pub(crate) program: &'a str,
     /// More options for the server.
     pub(crate) server: &'a [&'a str],
-    /// More options for the client, which is always `leaky_client`.
+    /// The client, likewise.
+    pub(crate) caller: &'a str,
+    /// More options for the client.
     pub(crate) client: &'a [&'a str],
     /// Connections that are never closed.
     pub(crate) leak: usize,
@@ -40,6 +42,7 @@ pub(crate) const SERVER: Workload = Workload {
     side: Side::Server,
     program: "leaky_server",
     server: &[],
+    caller: "leaky_client",
     client: &["--send", "7"],
     leak: 3,
     close: 0,
@@ -82,7 +85,7 @@ impl<'a> Workload<'a> {
         let port = server.port();
         let client = Scenario::start(
             client_net,
-            "leaky_client",
+            self.caller,
             &[["--port", &port].as_slice(), client_does, self.client].concat(),
         );
         let (leaks, _) = match self.side {

@@ -33,3 +33,13 @@ for source in *.rs; do
 		-C force-frame-pointers=no -o "$program.$$" "$source"
 	mv "$program.$$" "$program"
 done
+# Python is run from its source. A test machine has none of its own: it gets the interpreter
+# of this one, and of the standard library what the program and its kind import.
+cp deep_python.py "$out/deep_python.py.$$"
+mv "$out/deep_python.py.$$" "$out/deep_python.py"
+if [ -x /usr/bin/python3.11 ]; then
+	cp /usr/bin/python3.11 "$out/python3.$$"
+	mv "$out/python3.$$" "$out/python3"
+	"$out/python3" -I pack_python.py "$out/python3.zip.$$"
+	mv "$out/python3.zip.$$" "$out/python3.zip"
+fi

@@ -66,6 +66,7 @@ fn a_stack_is_named_again_when_its_socket_is_stuck() {
         stack: id,
         addrs: Vec::new(),
         copy: Some(blocked.capture()),
+        python: None,
     };
     let patience = Duration::from_mins(1);
     for (wanted, least) in [(false, 0), (true, 5)] {

@@ -25,6 +25,7 @@ fn path(target: &Target, stack: u32) -> Path {
         stack: StackId(stack),
         addrs: target.addrs.clone(),
         copy: None,
+        python: None,
     }
 }
 
@@ -76,7 +77,7 @@ fn addresses_of_another_program_are_not_named() {
     let stacks = Stacks::spawn().unwrap();
     let named = |id, addrs| {
         let (at, stack) = (MonoNs(1), StackId(id));
-        stacks.remember(Path { at, task: task.clone(), stack, addrs, copy: None });
+        stacks.remember(Path { at, task: task.clone(), stack, addrs, copy: None, python: None });
         block_on(stacks.wait(me, stack, DEADLINE))
     };
     let other = named(1, vec![0x1000, 0x2000]);

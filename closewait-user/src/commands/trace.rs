@@ -17,6 +17,7 @@ use crate::kernel::support::{BTF_PATH, Support};
 use crate::report::Reporter;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
+use crate::stack::python::Interpreters;
 
 /// Traces until a signal or the end of the duration.
 pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
@@ -32,8 +33,11 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut degraded = Vec::new();
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
+    let mut pythons = None;
     let (mut loaded, source) = match attach(&wanted, &filter) {
-        Ok((loaded, source)) => {
+        Ok((mut loaded, source)) => {
+            // Before anybody relies on being traced: the first stack is to have its functions.
+            pythons = loaded.pythons().map(|map| Interpreters::find(map, None));
             degraded.extend(loaded.served.iter().filter_map(load::Served::degraded));
             say(&format!("tracing {}", scope(args)));
             (Some(loaded), Some(source))
@@ -50,7 +54,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         log::info!("degraded: {line}");
     }
     let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
-    let stacks = Stacks::spawn_with(args.jit_maps)
+    let stacks = Stacks::spawn_naming(args.jit_maps, pythons)
         .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let mut enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;

@@ -18,6 +18,7 @@ use super::loader;
 use super::offsets::missing_for_family;
 use super::perf_tracepoint;
 use super::plan::{CannotTrace, Hook, Plan, Purpose};
+use super::pythons::Pythons;
 use super::refusal::{broken, chain, refusal};
 use super::regs;
 pub use super::served::Served;
@@ -99,20 +100,34 @@ pub fn load(support: &Support, plan: &Plan, settings: &Settings) -> Result<Loade
     let mut stacks = Served::nothing(Purpose::UserStack);
     let choice = plan.choice(Purpose::UserStack).ok_or_else(|| broken("the plan has no user stacks"))?;
     stacks.refused.clone_from(&choice.ruled_out);
+    let mut python = Served::nothing(Purpose::Python);
+    let choice_python = plan.choice(Purpose::Python).ok_or_else(|| broken("the plan has no Python"))?;
+    python.refused.clone_from(&choice_python.ruled_out);
     for &hook in &choice.candidates {
         if let Some(option) = settings.stacks.forbids(hook) {
             stacks.refused.push((hook, format!("switched off by --stacks {option}")));
             continue;
         }
         stacks.by = Some(hook);
-        match load_with(support, plan, settings, &stacks) {
+        if hook == Hook::UserStack && !choice_python.candidates.is_empty() {
+            python.by = Some(Hook::PythonFrames);
+            match load_with(support, plan, settings, &stacks, &python) {
+                Err(Refused::Programs(why)) => python.refused.push((Hook::PythonFrames, why.what)),
+                Err(Refused::Maps(why)) => return Err(why),
+                Ok(loaded) => return Ok(loaded),
+            }
+            python.by = None;
+        }
+        // Only with copied stacks: what is lost without them is told already.
+        python.covered = hook != Hook::UserStack;
+        match load_with(support, plan, settings, &stacks, &python) {
             Err(Refused::Programs(why)) => stacks.refused.push((hook, why.what)),
             Err(Refused::Maps(why)) => return Err(why),
             Ok(loaded) => return Ok(loaded),
         }
     }
-    stacks.by = None;
-    load_with(support, plan, settings, &stacks).map_err(|refused| match refused {
+    (stacks.by, python.covered) = (None, true);
+    load_with(support, plan, settings, &stacks, &python).map_err(|refused| match refused {
         Refused::Programs(why) | Refused::Maps(why) => why,
     })
 }
@@ -130,10 +145,11 @@ fn load_with(
     plan: &Plan,
     settings: &Settings,
     stacks: &Served,
+    python: &Served,
 ) -> Result<Loaded, Refused> {
     let offsets = support.offsets.known().ok_or_else(|| broken("the plan was made without offsets"));
     let offsets = offsets.map_err(Refused::Maps)?;
-    let mut ebpf = open(support, offsets, settings, stacks.by).map_err(|error| Refused::Maps(CannotTrace {
+    let mut ebpf = open(support, offsets, settings, (stacks.by, python.by)).map_err(|error| Refused::Maps(CannotTrace {
         what: format!("the kernel refused the maps of the BPF object: {}", chain(&error)),
         hint: "run `closewait-trace doctor`; a memory limit (ulimit -l) or a container's seccomp profile can do this".into(),
     }))?;
@@ -147,6 +163,10 @@ fn load_with(
     for choice in &plan.choices {
         if choice.purpose == Purpose::UserStack {
             served.push(stacks.clone());
+            continue;
+        }
+        if choice.purpose == Purpose::Python {
+            served.push(python.clone());
             continue;
         }
         let mut outcome = Served::nothing(choice.purpose);
@@ -198,7 +218,7 @@ fn open(
     support: &Support,
     offsets: &Offsets,
     settings: &Settings,
-    stacks: Option<Hook>,
+    (stacks, python): (Option<Hook>, Option<Hook>),
 ) -> Result<Ebpf, aya::EbpfError> {
     let mut wire = [0_u8; Offsets::SIZE];
     offsets.write(&mut &mut wire[..]);
@@ -208,6 +228,7 @@ fn open(
         Some(_) => stacks_by::FRAME_POINTERS,
         None => stacks_by::NOTHING,
     };
+    let python = u8::from(python.is_some());
     let has_task_pt_regs = u8::from(support.task_pt_regs);
     let only_netns = settings.only_netns.map_or(0, |netns| netns.0);
     let family = u8::from(settings.family);
@@ -216,6 +237,7 @@ fn open(
         .override_global("OFFSETS", &wire, true)
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("STACKS_BY", &stacks_by, true)
+        .override_global("PYTHON", &python, true)
         .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
         .override_global("CALLS", &regs::CALLS, true)
         .override_global("ONLY_NETNS", &only_netns, true)
@@ -377,6 +399,12 @@ impl Loaded {
     /// The processes that are followed, with [`Settings::family`]; once.
     pub fn family(&mut self) -> Result<Family, CannotTrace> {
         Ok(Family::new(self.map("FAMILY")?))
+    }
+
+    /// Where interpreters of Python are made known, if that is served; once.
+    pub fn pythons(&mut self) -> Option<Pythons> {
+        let served = self.served.iter().any(|served| served.by == Some(Hook::PythonFrames));
+        served.then(|| Some(Pythons::new(self.map("PYTHONS").ok()?, self.map("PYTHONS_KNOWN").ok()?)))?
     }
 
     fn counters(&mut self) -> Result<Counters, CannotTrace> {

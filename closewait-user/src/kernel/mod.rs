@@ -12,6 +12,7 @@ mod loader;
 pub mod offsets;
 mod perf_tracepoint;
 pub mod plan;
+pub mod pythons;
 mod refusal;
 mod regs;
 mod served;

@@ -41,6 +41,7 @@ pub const STRUCTS: &[&str] = &[
     "pid",
     "mm_struct",
     "pt_regs",
+    "thread_struct",
 ];
 
 /// The offsets of this kernel; a member it lacks is [`ABSENT`].
@@ -97,6 +98,10 @@ pub fn offsets(btf: &Btf, events: &Events) -> Offsets {
         task_mm: at(&["task_struct", "mm"]),
         task_stack: at(&["task_struct", "stack"]),
         mm_start_code: start_code(btf),
+        mm_exe_file: at(&["mm_struct", "exe_file"]),
+        inode_i_size: at(&["inode", "i_size"]),
+        task_thread_pointer: regs::THREAD_POINTER
+            .map_or(ABSENT, |member| at(&["task_struct", "thread", member])),
         regs_ip: regs::IP.offset(btf),
         regs_sp: regs::SP.offset(btf),
         regs_fp: regs::FP.offset(btf),
@@ -206,6 +211,17 @@ pub fn missing_for_copy(offsets: &Offsets) -> Vec<&'static str> {
     ])
 }
 
+/// Members without which the frames of Python functions cannot be found, and that this kernel lacks.
+pub fn missing_for_python(offsets: &Offsets) -> Vec<&'static str> {
+    absent(&[
+        ("mm_struct.exe_file", offsets.mm_exe_file),
+        ("file.f_inode", offsets.file_f_inode),
+        ("inode.i_ino", offsets.inode_i_ino),
+        ("inode.i_size", offsets.inode_i_size),
+        ("thread pointer that is known here", offsets.task_thread_pointer),
+    ])
+}
+
 fn absent(members: &[(&'static str, u16)]) -> Vec<&'static str> {
     members.iter().filter(|(_, offset)| *offset == ABSENT).map(|(name, _)| *name).collect()
 }
@@ -226,6 +242,8 @@ mod tests {
         assert_eq!(missing_for_eof(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_holders(&offsets), Vec::<&str>::new());
         assert_eq!(missing_for_copy(&offsets), Vec::<&str>::new());
+        let python = missing_for_python(&offsets);
+        assert_eq!(python.is_empty(), cfg!(target_arch = "x86_64"), "{python:?}");
         // sock_common begins with the address pair (include/net/sock.h).
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr), (0, 4));
         assert_eq!(offsets.tp_skaddr, ABSENT, "no format was given");

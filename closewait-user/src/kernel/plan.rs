@@ -7,7 +7,8 @@ use std::fmt;
 use closewait_ebpf::{ABSENT, Offsets};
 
 use super::offsets::{
-    missing_for_copy, missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_transitions,
+    missing_for_copy, missing_for_eof, missing_for_fd_walk, missing_for_holders, missing_for_python,
+    missing_for_transitions,
 };
 use super::support::Support;
 use crate::fact::Fact;
@@ -38,6 +39,8 @@ pub enum Hook {
     UserStack,
     /// User stacks by the kernel's walk of frame pointers.
     Stack,
+    /// The frames of Python functions, taken with the user stacks that are copied.
+    PythonFrames,
     /// The iterator over the descriptors of all tasks.
     IterTaskFile,
 }
@@ -57,6 +60,7 @@ impl Hook {
             Self::SkErrorReport => "sk_error_report",
             Self::UserStack => "user_stack",
             Self::Stack => "stack",
+            Self::PythonFrames => "python_frames",
             Self::IterTaskFile => "iter_task_file",
         }
     }
@@ -85,6 +89,8 @@ pub enum Purpose {
     Error,
     /// The user stack of an opener or a reader.
     UserStack,
+    /// The Python functions in a user stack.
+    Python,
     /// Who has a descriptor on a socket.
     Holders,
 }
@@ -100,6 +106,7 @@ impl Purpose {
             Self::EofRead => "EOF reads",
             Self::Error => "errors",
             Self::UserStack => "user stacks",
+            Self::Python => "Python functions",
             Self::Holders => "holders",
         }
     }
@@ -114,6 +121,7 @@ impl Purpose {
             Self::EofRead => "whether the application was told EOF, and which code ignored it",
             Self::Error => "whether a connection was reset, timed out or destroyed",
             Self::UserStack => "which code opened a socket or read its EOF",
+            Self::Python => "which Python functions did: stacks show the interpreter's own",
             Self::Holders => {
                 "holders in processes that refuse a look at /proc/PID/fd (holders come from /proc)"
             }
@@ -235,6 +243,8 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     ];
     let error = [rule(Hook::SkErrorReport, no_sk_err)];
     let user_stack = [rule(Hook::UserStack, no_copy(support, offsets)), rule(Hook::Stack, None)];
+    let python = missing_for_python(offsets);
+    let no_python = (!python.is_empty()).then(|| format!("the kernel's BTF has no {}", python.join(", ")));
     Ok(Plan {
         choices: vec![
             choice(Purpose::Transitions, &set_state),
@@ -244,6 +254,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
             choice(Purpose::EofRead, &eof_read),
             choice(Purpose::Error, &error),
             choice(Purpose::UserStack, &user_stack),
+            choice(Purpose::Python, &[rule(Hook::PythonFrames, no_python)]),
             choice(Purpose::Holders, &[rule(Hook::IterTaskFile, no_holders)]),
         ],
     })
@@ -325,6 +336,7 @@ mod tests {
             (Purpose::EofRead, vec![Hook::SockRecvLength, Hook::Fentry, Hook::Kprobe]),
             (Purpose::Error, vec![Hook::SkErrorReport]),
             (Purpose::UserStack, vec![Hook::UserStack, Hook::Stack]),
+            (Purpose::Python, vec![Hook::PythonFrames]),
             (Purpose::Holders, vec![Hook::IterTaskFile]),
         ];
         for (purpose, want) in table {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::fact::Fact;
+use crate::stack::fold::of_program;
 use crate::tracker::Suspect;
 use crate::verdict::{Code, Evidence, Frame, Role};
 
@@ -16,8 +17,9 @@ use super::model::owner;
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
 /// owner's comm and exe (`ended` for a socket of a command that ended with its process or
-/// was closed late), verdict code,
-/// role, remote service, the opener's frames from the innermost; then, when the stack of a read of EOF is known, `EOF` and its frames.
+/// was closed late), verdict code, role, remote service, the opener's frames from the
+/// innermost (without those of an interpreter between functions of its program,
+/// [`of_program`]); then, when the stack of a read of EOF is known, `EOF` and its frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CauseId(pub u32);
 
@@ -65,13 +67,13 @@ impl CauseId {
             Fact::Unknown(_) => hash.part("?"),
         }
         let opened = evidence.opener.known().and_then(|o| o.stack.known());
-        for frame in opened.into_iter().flatten() {
+        for frame in of_program(opened.map_or(&[][..], Vec::as_slice)) {
             hash.part(&stable_name(frame));
         }
         let eof_read = evidence.eof_read.known().and_then(Option::as_ref);
         if let Some(stack) = eof_read.and_then(|read| read.stack.known()) {
             hash.part("EOF");
-            for frame in stack {
+            for frame in of_program(stack) {
                 hash.part(&stable_name(frame));
             }
         }

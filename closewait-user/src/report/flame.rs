@@ -15,6 +15,7 @@ use super::ledger::{Cause, Ledger};
 use super::model::{Report, owner};
 use super::summary::Summary;
 use super::{Moment, Sink};
+use crate::stack::fold::of_program;
 use crate::verdict::{Evidence, Frame, How};
 
 /// How stacks are written.
@@ -88,13 +89,13 @@ fn path(cause: &Cause<'_>) -> String {
     let evidence = &cause.exemplar.evidence;
     let mut path = vec![blamed(evidence)];
     match evidence.opener.known().and_then(|opener| opener.stack.known()) {
-        Some(frames) => path.extend(frames.iter().rev().map(name)),
+        Some(frames) => path.extend(of_program(frames).rev().map(name)),
         None => path.push("[stack of the opener unknown]".into()),
     }
     let read = evidence.eof_read.known().and_then(Option::as_ref);
     if let Some(frames) = read.and_then(|read| read.stack.known()) {
         path.push("[EOF read]".into());
-        path.extend(frames.iter().rev().map(name));
+        path.extend(of_program(frames).rev().map(name));
     }
     // Last, so that no line ends in what a reader takes for a number.
     path.push(cause.exemplar.verdict.code.to_string());

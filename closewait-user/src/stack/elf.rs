@@ -33,6 +33,7 @@ struct Segment {
     offset: u64,
     vaddr: u64,
     size: u64,
+    is_code: bool,
 }
 
 /// A section, as its header tells of it: any of it may be a lie.
@@ -118,6 +119,7 @@ impl Elf {
     fn read(read_at: ReadAt<'_>) -> Option<Self> {
         const DATA: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
         const PT_LOAD: [u8; 4] = 1_u32.to_ne_bytes();
+        const PF_X: u32 = 1;
         let mut header = [0_u8; 64];
         if !read_at(&mut header, 0) || header[..6] != [0x7f, b'E', b'L', b'F', 2, DATA] {
             return None;
@@ -128,7 +130,8 @@ impl Elf {
             let entry: [u8; 56] = nth(read_at, at, size, index)?;
             if entry[..4] == PT_LOAD {
                 let (offset, vaddr, size) = (word(&entry, 8)?, word(&entry, 16)?, word(&entry, 32)?);
-                segments.push(Segment { offset, vaddr, size });
+                let is_code = u32_at(&entry, 4)? & PF_X != 0;
+                segments.push(Segment { offset, vaddr, size, is_code });
             }
         }
         // Sections may be stripped; what is loaded can be placed without them.
@@ -149,6 +152,11 @@ impl Elf {
         let inside = |s: &&Segment| vaddr.checked_sub(s.vaddr).is_some_and(|into| into < s.size);
         let segment = self.segments.iter().find(inside)?;
         segment.offset.checked_add(vaddr - segment.vaddr)
+    }
+
+    /// The lowest virtual address of code: what the kernel calls `start_code`.
+    pub(super) fn code_start(&self) -> Option<u64> {
+        self.segments.iter().filter(|segment| segment.is_code).map(|segment| segment.vaddr).min()
     }
 
     /// The build id in hex, which a symbol server can be asked for.

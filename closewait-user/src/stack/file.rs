@@ -22,6 +22,13 @@ pub struct FileId {
     inode: u64,
 }
 
+impl FileId {
+    /// Its inode number.
+    pub(super) const fn inode(self) -> u64 {
+        self.inode
+    }
+}
+
 /// Changes when the file is written to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Stamp {

@@ -2,7 +2,8 @@
 //! (system call wrappers, runtimes' ways into the kernel) is plumbing. Pure. Nothing
 //! is dropped from the stack itself.
 
-use crate::verdict::Frame;
+use super::python::merge::is_interpreter;
+use crate::verdict::{Frame, How};
 
 /// Modules whose frames are plumbing whatever they are called: the C library
 /// and the loader wrap system calls and start threads.
@@ -82,6 +83,24 @@ const PLUMBING_PREFIXES: [&str; 31] = [
     "uv_",
 ];
 
+/// Packages of Python that connect for others, by their directory: clients of HTTP, event loops.
+const PLUMBING_PACKAGES: [&str; 14] = [
+    "urllib3", "requests", "httpcore", "httpx", "h11", "h2", "anyio", "sniffio", "aiohttp", "gevent",
+    "eventlet", "trio", "uvloop", "uvicorn",
+];
+
+/// Whether a Python function of this file is plumbing: of the standard library, or of a
+/// package that connects for others.
+fn is_plumbing_file(file: &str) -> bool {
+    // `/usr/lib/python3/dist-packages`, `/srv/venv/lib/python3.11/site-packages`.
+    let installed = ["/site-packages/", "/dist-packages/"].iter().find_map(|dir| file.rsplit_once(dir));
+    if let Some((_, path)) = installed {
+        return PLUMBING_PACKAGES.contains(&path.split('/').next().unwrap_or_default());
+    }
+    let library = ["/lib/python3.", "/lib64/python3."].iter().any(|dir| file.contains(dir));
+    library || file.starts_with("<frozen ")
+}
+
 /// Whether all the functions of a module are plumbing.
 pub fn is_plumbing_module(module: &str) -> bool {
     let file = module.rsplit('/').next().unwrap_or(module);
@@ -91,6 +110,9 @@ pub fn is_plumbing_module(module: &str) -> bool {
 /// Whether a frame is plumbing: true of no frame that has no name and lies in
 /// code of the user's own.
 pub fn is_plumbing(frame: &Frame) -> bool {
+    if frame.how == How::Python {
+        return frame.file.as_deref().is_some_and(is_plumbing_file);
+    }
     if frame.module.as_deref().is_some_and(is_plumbing_module) {
         return true;
     }
@@ -106,10 +128,19 @@ pub fn bare_method(symbol: &str) -> &str {
     method.filter(|name| name.contains('.') && !name.contains([' ', ':'])).unwrap_or(symbol)
 }
 
+/// The frames that a program's developer wrote or called: where Python functions are known,
+/// those of the interpreter in C between them are left out.
+pub fn of_program(frames: &[Frame]) -> impl DoubleEndedIterator<Item = &Frame> + Clone {
+    let has_python = frames.iter().any(|frame| frame.how == How::Python);
+    frames.iter().filter(move |frame| !has_python || !is_interpreter(frame))
+}
+
 /// The frames from the innermost that is not plumbing on; when all are, all of them,
 /// since any name is better than none.
 pub fn own_frames(frames: &[Frame]) -> &[Frame] {
-    let first = frames.iter().position(|frame| !is_plumbing(frame)).unwrap_or(0);
+    let has_python = frames.iter().any(|frame| frame.how == How::Python);
+    let is_own = |frame: &Frame| !(is_plumbing(frame) || has_python && is_interpreter(frame));
+    let first = frames.iter().position(is_own).unwrap_or(0);
     &frames[first..]
 }
 
@@ -209,6 +240,44 @@ mod tests {
             let first = own_frames(&frames).first().map(|frame| frame.symbol.as_deref().unwrap_or("?"));
             assert_eq!(first.unwrap_or_default(), want, "{symbols:?}");
         }
+    }
+
+    #[test]
+    fn of_python_the_programs_own_functions_are_left() {
+        let python = |symbol: &str, file: &str| Frame {
+            module: None,
+            file: Some(file.into()),
+            how: How::Python,
+            ..frame(symbol)
+        };
+        let frames = [
+            frame("accept4@/usr/lib/x86_64-linux-gnu/libc.so.6"),
+            frame("sock_accept@/usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so"),
+            frame("@/usr/bin/python3.11"),
+            python("create_connection", "/usr/lib/python3.11/socket.py"),
+            python("HTTPConnection.connect", "/srv/venv/lib/python3.11/site-packages/urllib3/connection.py"),
+            python("get", "/usr/lib/python3/dist-packages/requests/api.py"),
+            python("lease", "/srv/app/pool.py"),
+            frame("_PyEval_Vector@/usr/lib/libpython3.11.so.1.0"),
+            python("<module>", "/srv/app/main.py"),
+            frame("main@/usr/bin/python3.11"),
+        ];
+        let names = |frames: &[Frame]| {
+            of_program(frames).map(|frame| frame.symbol.clone().unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(own_frames(&frames)), ["lease", "<module>"]);
+        assert_eq!(names(&frames).len(), 6, "all but the interpreter's");
+        for (file, is_plumbing) in [
+            ("<frozen importlib._bootstrap>", true),
+            ("<string>", false),
+            ("/opt/conda/lib/python3.12/asyncio/events.py", true),
+            ("/srv/lib/python3.12/site-packages/shop/requests.py", false),
+            ("/home/me/requests/api.py", false),
+        ] {
+            assert_eq!(is_plumbing_file(file), is_plumbing, "{file}");
+        }
+        // In a stack without its functions the interpreter's frames are all there is.
+        assert_eq!(names(&frames[..3]).len(), 3);
     }
 
     #[test]

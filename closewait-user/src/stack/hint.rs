@@ -1,7 +1,7 @@
 //! What a user can do to get names that a stack lacks: frames in, one sentence out.
 //! Pure. Which runtime it is shows in its own functions, which are on the stack.
 
-use crate::verdict::Frame;
+use crate::verdict::{Frame, How};
 
 /// How a runtime that is asked to names its functions, by what its stacks look like.
 pub fn hint(frames: &[Frame]) -> Option<&'static str> {
@@ -14,7 +14,8 @@ pub fn hint(frames: &[Frame]) -> Option<&'static str> {
         frame.symbol.is_none() && frame.module.as_deref().is_some_and(|module| module.starts_with("[anon"))
     });
     if symbols().any(|symbol| symbol.starts_with("_PyEval_EvalFrame"))
-        && !symbols().any(|symbol| symbol.starts_with("py::"))
+        && !named_by_perf_map(frames)
+        && !frames.iter().any(|frame| frame.how == How::Python)
     {
         return Some(
             "for Python's own functions start it with -X perf or PYTHONPERFSUPPORT=1 (Python 3.12 or later)",
@@ -31,10 +32,14 @@ pub fn hint(frames: &[Frame]) -> Option<&'static str> {
     None
 }
 
+/// Whether Python's functions have names that the interpreter wrote to a perf map (`-X perf`).
+pub(super) fn named_by_perf_map(frames: &[Frame]) -> bool {
+    frames.iter().any(|frame| frame.symbol.as_deref().is_some_and(|symbol| symbol.starts_with("py::")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::How;
 
     fn frames(texts: &[&str]) -> Vec<Frame> {
         let frame = |text: &&str| {

@@ -18,6 +18,7 @@ mod lru;
 pub mod maps;
 pub mod places;
 mod process;
+pub mod python;
 mod renaming;
 mod sealed;
 mod separate;

@@ -17,6 +17,8 @@ use super::jit::{Table, Tables};
 use super::lru::Lru;
 use super::maps::Maps;
 use super::process::{Known, Process};
+use super::python::names::Functions;
+use super::python::{self, Interpreters};
 use super::unwind::Unwinder;
 use crate::item::{self, Task};
 use crate::verdict::How;
@@ -80,6 +82,8 @@ pub struct Placed {
     pub not_code: Option<(u64, usize)>,
     /// Where and why the stack ends early.
     pub note: Option<String>,
+    /// The Python functions in it, or why there are none; `None` when it is not of Python.
+    pub python: Option<Result<Box<Functions>, String>>,
 }
 
 impl Placed {
@@ -108,6 +112,7 @@ pub struct Processes {
     files: HashMap<FileId, Weak<HeldFile>>,
     tables: Tables,
     unwinder: Unwinder,
+    interpreters: Option<Interpreters>,
 }
 
 impl Default for Processes {
@@ -117,11 +122,17 @@ impl Default for Processes {
             files: HashMap::new(),
             tables: Tables::default(),
             unwinder: Unwinder::default(),
+            interpreters: None,
         }
     }
 }
 
 impl Processes {
+    /// Names Python functions too.
+    pub(super) fn naming_python(interpreters: Option<Interpreters>) -> Self {
+        Self { interpreters, ..Self::default() }
+    }
+
     /// Places the addresses of a stack of `task`, innermost first.
     ///
     /// The maps are read anew each time: the process may have loaded a library
@@ -152,15 +163,36 @@ impl Processes {
             unwound.frames.iter().map_while(|frame| process.place(frame.addr, frame.how)).collect();
         let not_code = places.is_empty().then_some((capture.regs.ip, 1));
         self.forget_excess();
-        Ok(Placed { places, not_code, note: unwound.note })
+        Ok(Placed { places, not_code, note: unwound.note, python: None })
     }
 
     /// Unwinds or places a stack as it came.
     pub(super) fn locate(&mut self, path: &item::Path) -> Result<Placed, String> {
         match &path.copy {
-            Some(copy) => self.unwind(&path.task, copy),
+            Some(copy) => {
+                // Before all else: a function's memory is of more use to its process than ours.
+                let python = self.python(path);
+                Ok(Placed { python, ..self.unwind(&path.task, copy)? })
+            }
             None => self.place(&path.task, &path.addrs),
         }
+    }
+
+    /// The Python functions of a stack.
+    fn python(&mut self, path: &item::Path) -> Option<Result<Box<Functions>, String>> {
+        let mut interpreters = self.interpreters.take()?;
+        let named = match self.look(&path.task) {
+            Ok((process, _)) => match &path.python {
+                Some(walk) => {
+                    let read = |addr, buf: &mut [u8]| process.read_memory(addr, buf);
+                    Some(python::names::name(&interpreters, walk, &read).map(Box::new))
+                }
+                None => process.runs_python(&mut interpreters).map(Err),
+            },
+            Err(_) => path.python.as_ref().map(|_| Err("its process ended first".into())),
+        };
+        self.interpreters = Some(interpreters);
+        named
     }
 
     /// Drops what can be read again, and the processes that have been gone since

@@ -14,6 +14,7 @@ use super::file::{FileId, HeldFile, open_mapped};
 use super::jit::{self, Table, Tables};
 use super::maps::{Backing, Mapping, Maps};
 use super::places::{Place, lookup_address};
+use super::python::Interpreters;
 use super::unwind::{Code, JitFrames, JitFunction, Modules};
 use crate::verdict::How;
 
@@ -124,10 +125,15 @@ impl<'a> Process<'a> {
     }
 
     /// Reads its memory; `false` when that is refused, not there, or the process is gone.
-    fn read_memory(&self, addr: u64, buf: &mut [u8]) -> bool {
+    pub(super) fn read_memory(&self, addr: u64, buf: &mut [u8]) -> bool {
         let open = || self.pid.and_then(|pid| File::open(format!("/proc/{pid}/mem")).ok());
         let memory = self.memory.get_or_init(open);
         memory.as_ref().is_some_and(|memory| memory.read_exact_at(buf, addr).is_ok())
+    }
+
+    /// Why a stack of it has no Python functions, if it runs Python at all.
+    pub(super) fn runs_python(&self, interpreters: &mut Interpreters) -> Option<String> {
+        interpreters.learn(self.pid?, &self.known.maps)
     }
 
     /// The vDSO, from its memory; from our own when it is gone. A kernel has one for

@@ -16,9 +16,10 @@ use super::elf::Elf;
 use super::file::{FileId, HeldFile};
 use super::fold::is_plumbing_module;
 use super::go;
-use super::hint::hint;
+use super::hint::{hint, named_by_perf_map};
 use super::lru::Lru;
 use super::places::{Place, Placed};
+use super::python::merge::merge;
 use super::sealed::SealedCopy;
 use super::separate::Places;
 use crate::verdict::Frame;
@@ -88,6 +89,21 @@ impl Symbols {
             }
         }
         found.note.clone().map(&mut note);
+        if let Some(python) = &found.python {
+            // The interpreter may have written their names to a perf map already.
+            match python {
+                Ok(functions) if !named_by_perf_map(&stack.frames) => {
+                    stack.frames = merge(stack.frames, functions);
+                    functions.note.clone().map(&mut note);
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    if hint(&stack.frames).is_some() {
+                        note(format!("Python's own functions are not named: {why}"));
+                    }
+                }
+            }
+        }
         hint(&stack.frames).map(str::to_owned).map(&mut note);
         stack.note = (!notes.is_empty()).then(|| notes.join("; "));
         stack

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::Stack;
 use super::lru::Lru;
 use super::places::{Placed, Processes};
+use super::python::Interpreters;
 use super::renaming::{Kept, Renaming};
 use super::symbolize::Symbols;
 use crate::fact::Fact;
@@ -90,6 +91,11 @@ impl Stacks {
 
     /// The same; with `jit_maps`, JVMs can be asked for the names of their methods.
     pub fn spawn_with(jit_maps: bool) -> io::Result<Self> {
+        Self::spawn_naming(jit_maps, None)
+    }
+
+    /// The same; with `interpreters`, the functions of Python programs are named.
+    pub fn spawn_naming(jit_maps: bool, interpreters: Option<Interpreters>) -> io::Result<Self> {
         let results = Arc::new(Results {
             stacks: Mutex::new(Lru::new(MAX_STACKS)),
             changed: Notify::new(),
@@ -103,7 +109,9 @@ impl Stacks {
         let renaming = jit_maps.then(|| Renaming::spawn(placed.clone(), Arc::clone(&results))).transpose()?;
         let kept = renaming.as_ref().map(Renaming::kept);
         let (one, two) = (Arc::clone(&results), Arc::clone(&results));
-        let place = move || place_all(&jobs, &placed, &one, kept.as_ref());
+        let place = move || {
+            place_all(&jobs, &placed, &one, kept.as_ref(), Processes::naming_python(interpreters));
+        };
         thread::Builder::new().name("stack-places".into()).spawn(place)?;
         thread::Builder::new().name("stack-symbols".into()).spawn(move || name_all(&to_name, &two))?;
         Ok(Self { queue, results, renaming })
@@ -217,8 +225,13 @@ impl Results {
     }
 }
 
-fn place_all(jobs: &Receiver<Job>, out: &SyncSender<(Placed, Key)>, results: &Results, kept: Option<&Kept>) {
-    let mut processes = Processes::default();
+fn place_all(
+    jobs: &Receiver<Job>,
+    out: &SyncSender<(Placed, Key)>,
+    results: &Results,
+    kept: Option<&Kept>,
+    mut processes: Processes,
+) {
     loop {
         let Job { path, key } = match jobs.recv_timeout(FORGET_AFTER) {
             Ok(job) => job,

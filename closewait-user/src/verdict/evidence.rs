@@ -380,6 +380,8 @@ pub enum How {
     Scan,
     /// It is where the kernel was entered.
     Kernel,
+    /// The interpreter of Python keeps it: a function of the program that it runs.
+    Python,
 }
 
 /// What the verdict may assume beyond the evidence.

@@ -49,7 +49,10 @@ pub(crate) fn payload(
     build::scenarios(&scenarios)?;
     for entry in scenarios.read_dir()? {
         let path = entry?.path();
-        files.push((format!("scenarios/{}", path.file_name().unwrap_or_default().to_string_lossy()), path));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // An interpreter is met where it is installed.
+        let place = if name == "python3" { "usr/bin/python3.11".into() } else { format!("scenarios/{name}") };
+        files.push((place, path));
     }
 
     let environment = "CLOSEWAIT_TRACE_BIN=/usr/bin/closewait-trace CLOSEWAIT_SCENARIOS=/scenarios";

@@ -14,7 +14,7 @@ mod suppress;
 mod user;
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ use crate::kernel::load::Served;
 use crate::kernel::plan::CannotTrace;
 use crate::report::{Reporter, Summary};
 use crate::stack::Stacks;
+use crate::stack::python::Interpreters;
 use child::{Command, How};
 use collect::{Collected, Collector};
 use gate::Rules;
@@ -73,7 +74,10 @@ async fn gate(
     let (mut loaded, source) = attach(&wanted, &filter)?;
     let mut family = loaded.family()?;
     let degraded: Vec<String> = loaded.served.iter().filter_map(Served::degraded).collect();
-    let stacks = Stacks::spawn_with(args.jit_maps)
+    // Before the command starts: its first stack is to have its functions.
+    let pythons =
+        loaded.pythons().map(|map| Interpreters::find(map, args.command.first().map(OsString::as_os_str)));
+    let stacks = Stacks::spawn_naming(args.jit_maps, pythons)
         .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let mut enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;

@@ -17,6 +17,9 @@ pub(in super::super) const FP: Register = Register { member: "regs", within: 29 
 /// x30.
 pub(in super::super) const LR: Option<Register> = Some(Register { member: "regs", within: 30 * 8 });
 
+/// Not taken: a C library here counts from another place than threads are named by.
+pub(in super::super) const THREAD_POINTER: Option<&str> = None;
+
 /// Not known: the size of a kernel stack depends on the size of pages. Kernels since
 /// 5.15 have a helper to ask.
 pub(in super::super) const fn on_stack(_: &Btf) -> u16 {

@@ -8,9 +8,9 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use aarch64::{BUF, BUF_LEN, CALLS, FP, IP, LR, SP, on_stack};
+pub(super) use aarch64::{BUF, BUF_LEN, CALLS, FP, IP, LR, SP, THREAD_POINTER, on_stack};
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{BUF, BUF_LEN, CALLS, FP, IP, LR, SP, on_stack};
+pub(super) use x86_64::{BUF, BUF_LEN, CALLS, FP, IP, LR, SP, THREAD_POINTER, on_stack};
 
 use closewait_ebpf::ABSENT;
 

@@ -16,6 +16,9 @@ pub(in super::super) const BUF_LEN: Register = Register { member: "dx", within: 
 /// Return addresses are on the stack.
 pub(in super::super) const LR: Option<Register> = None;
 
+/// `fs`, by which code finds what is its thread's own: in `task_struct.thread`.
+pub(in super::super) const THREAD_POINTER: Option<&str> = Some("fsbase");
+
 /// `THREAD_SIZE` of a kernel without KASAN; the registers end where the stack does
 /// (`task_pt_regs`, with a `TOP_OF_KERNEL_STACK_PADDING` of 0 in all kernels that have
 /// no helper to ask).

@@ -4,7 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::escape::escape;
-use crate::stack::fold::{bare_method, is_plumbing_module, own_frames};
+use crate::stack::fold::{bare_method, is_plumbing_module, of_program, own_frames};
 use crate::verdict::{Frame, How};
 
 use super::style::shorten;
@@ -39,7 +39,7 @@ pub(super) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
 /// one, and the offset, they can be named on another machine. Not escaped yet.
 pub(super) fn build_ids(frames: &[Frame]) -> Option<String> {
     let mut ids: Vec<String> = Vec::new();
-    for frame in own_frames(frames).iter().filter(|frame| frame.symbol.is_none()) {
+    for frame in of_program(own_frames(frames)).filter(|frame| frame.symbol.is_none()) {
         if let (Some(module), Some(id)) = (&frame.module, &frame.build_id)
             && !is_plumbing_module(module)
         {
@@ -59,9 +59,9 @@ fn more(frames: usize) -> String {
 /// What to print for each frame, repeats folded.
 fn names(frames: &[Frame]) -> Vec<String> {
     // The innermost frames (accept4, its cancellation wrapper, a runtime's poller) are in every stack.
-    let own = own_frames(frames);
+    let own = of_program(own_frames(frames));
     let mut names: Vec<(String, usize)> = Vec::new();
-    for (i, frame) in own.iter().enumerate() {
+    for (i, frame) in own.enumerate() {
         // Where the program did it: worth a place in its source.
         let name = name(frame, i == 0);
         match names.last_mut() {

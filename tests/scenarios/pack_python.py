@@ -1,0 +1,22 @@
+"""Packs the modules of the standard library that programs with sockets import, as source:
+pack_python.py OUT.zip
+"""
+import asyncio
+import encodings
+import http.client
+import os
+import sys
+import threading
+import zipfile
+
+library = os.path.dirname(os.__file__)
+files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+# Chosen by name as they are needed.
+files |= {os.path.join(library, "encodings", name) for name in ("idna.py", "latin_1.py", "ascii.py", "cp437.py")}
+with zipfile.ZipFile(sys.argv[1], "w") as archive:
+    for file in sorted(filter(None, files)):
+        if file.startswith(library + os.sep) and file.endswith(".py"):
+            # Of one age, so that equal trees make equal archives.
+            info = zipfile.ZipInfo(os.path.relpath(file, library))
+            with open(file, "rb") as source:
+                archive.writestr(info, source.read())
