@@ -65,7 +65,7 @@ pub(crate) struct Hashed {
 /// since a comparison makes two ways of one. (Nor may a constant be masked with it: newer
 /// verifiers go two ways there.)
 #[inline(always)]
-fn below(a: u64, b: u64) -> u64 {
+pub(crate) fn below(a: u64, b: u64) -> u64 {
     ((a.wrapping_sub(b) & !a) as i64 >> 63) as u64
 }
 

@@ -119,6 +119,15 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
     }
 }
 
+/// The running task, in a form whose members can be read by [`member`].
+#[inline(always)]
+pub(crate) fn running_task() -> u64 {
+    // SAFETY: no precondition.
+    unsafe {
+        if HAS_TASK_PT_REGS.load() != 0 { bpf_get_current_task_btf() as u64 } else { bpf_get_current_task() }
+    }
+}
+
 /// The running task, and the user registers that its entry into the kernel saved.
 #[inline(always)]
 fn user_regs() -> (u64, u64) {
@@ -137,9 +146,10 @@ fn user_regs() -> (u64, u64) {
 /// Reads a member of the structure at `base`.
 ///
 /// # Safety
-/// `T` must be valid for any bit pattern, and `base` an address that came from [`user_regs`].
+/// `T` must be valid for any bit pattern, and `base` an address that came from [`user_regs`],
+/// or by this from there.
 #[inline(always)]
-unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
+pub(crate) unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
     // SAFETY: as the caller promises. The verifier knows the types of addresses that the
     // newer helpers gave, and allows loads, which survive a bad address; and it sees one
     // of the two branches.

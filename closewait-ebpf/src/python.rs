@@ -7,16 +7,19 @@
 //! its state is found as the interpreter finds it, under a key of the thread's own, and
 //! is believed only if it names this very thread.
 //!
-//! One way through, as everywhere that is verified often: see `call_path`.
+//! One way through, as everywhere that is verified often: see `call_path`. And few reads:
+//! each costs as much as fifty instructions.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_user};
+use closewait_ebpf::{
+    Copied, PYTHON_FRAME_READ, PYTHON_FRAMES, PYTHON_STATE_READ, Python, PythonFrame, python_key,
+    pythons_known,
 };
-use closewait_ebpf::{Copied, PYTHON_FRAME_READ, PYTHON_FRAMES, PythonFrame, python_key, pythons_known};
 
 use crate::{
+    call_path::below,
+    capture::{member, running_task},
     maps::{PYTHONS, PYTHONS_KNOWN, WALKED},
-    memory::read,
     tunables::{PYTHON, offset},
 };
 
@@ -26,8 +29,12 @@ const KEY_SIZE: u64 = 16;
 /// 2^64 divided by the golden ratio: spreads low bits over high ones.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Words that an offset in a frame can reach: more than are read.
-const REACH: usize = 16;
+/// Words that an offset in a frame or a state can reach: more than are read.
+const REACH: usize = 32;
+
+/// Bytes that are read at once: the interpreter keeps most frames in one place, each after
+/// its caller, in some hundred bytes.
+const WINDOW: usize = 1024;
 
 /// What was walked.
 #[repr(C)]
@@ -39,8 +46,8 @@ pub(crate) struct Walked {
     rest: u64,
     layout: u32,
     count: u32,
-    /// The frame that is being read.
-    frame: [u64; REACH],
+    /// What was read last: the thread's state, then a frame and what is before it.
+    words: [u64; WINDOW / 8 + REACH],
     frames: [PythonFrame; PYTHON_FRAMES],
 }
 
@@ -58,89 +65,138 @@ pub(crate) extern "C" fn python_frames() -> u64 {
     let Some(walked) = WALKED.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: no precondition; integers of the running task; `walked` is this CPU's. What
-    // cannot be read reads as zero, and there is nothing at zero.
+    // SAFETY: no precondition; members of the running task; `walked` is this CPU's.
     unsafe {
         (&raw mut (*walked).owner).write_volatile(bpf_get_current_pid_tgid());
         (&raw mut (*walked).count).write_volatile(0);
-        let task = bpf_get_current_task();
-        let mm: u64 = read(task + u64::from(offset!(task_mm)));
-        let file: u64 = read(mm + u64::from(offset!(mm_exe_file)));
-        let inode: u64 = read(file + u64::from(offset!(file_f_inode)));
-        let (ino, size): (u64, u64) =
-            (read(inode + u64::from(offset!(inode_i_ino))), read(inode + u64::from(offset!(inode_i_size))));
+        let task = running_task();
+        let mm: u64 = member(task, offset!(task_mm));
+        if mm == 0 {
+            return 0;
+        }
+        let file: u64 = member(mm, offset!(mm_exe_file));
+        if file == 0 {
+            return 0;
+        }
+        let inode: u64 = member(file, offset!(file_f_inode));
+        let (ino, size) = (member(inode, offset!(inode_i_ino)), member(inode, offset!(inode_i_size)));
         let Some(python) = PYTHONS.get_ptr(python_key(ino, size)) else {
             return 0;
         };
-        let start: u64 = read(mm + u64::from(offset!(mm_start_code)));
-        let pointer: u64 = read(task + u64::from(offset!(task_thread_pointer)));
-
-        let anchor = start.wrapping_add((*python).anchor);
-        let word: u64 = read_user(anchor);
-        let from_word = (*python).from_word;
-        let runtime = ((word & from_word) | (anchor & !from_word)).wrapping_add((*python).delta);
-        let key: u32 = read_user(runtime.wrapping_add(u64::from((*python).key)));
-        let value = u64::from((*python).specific) + u64::from(key) * KEY_SIZE;
-        let state: u64 = read_user(pointer.wrapping_add(value));
-        if state == 0 {
-            // Not a thread of the interpreter's.
+        let start: u64 = member(mm, offset!(mm_start_code));
+        let pointer: u64 = member(task, offset!(task_thread_pointer));
+        let first = frame_of(walked, python, start, pointer);
+        if first == 0 {
             return 0;
         }
-        if read_user::<u64>(state.wrapping_add(u64::from((*python).thread_id))) != pointer {
-            return 0;
-        }
-        let cframe: u64 = read_user(state.wrapping_add(u64::from((*python).cframe)));
-        let by_cframe = (*python).by_cframe;
-        let holder = (cframe & by_cframe) | (state & !by_cframe);
-        let first: u64 = read_user(holder.wrapping_add(u64::from((*python).current_frame)));
-
-        let at = |offset: u32| offset as usize / 8 & (REACH - 1);
-        let (code, previous) = (at((*python).code), at((*python).previous));
-        let (instr, about) = (at((*python).instr), at((*python).about));
-        (*walked).runtime = runtime;
-        (*walked).layout = (*python).layout;
-        walk(walked, first, code, previous, instr, about)
+        walk(walked, python, first)
     }
 }
 
-/// Follows the frames from `frame` on; the others are where in a frame what is found.
+/// The innermost frame of the running thread; 0 when it is none of the interpreter's, or is
+/// in no function. `start` is where the executable's code is.
 ///
 /// # Safety
-/// `walked` is valid.
+/// Both are valid.
 #[inline(always)]
-unsafe fn walk(
-    walked: *mut Walked,
-    mut frame: u64,
-    code: usize,
-    previous: usize,
-    instr: usize,
-    about: usize,
-) -> u64 {
-    let mut hash = SPREAD;
-    let mut count = 0;
-    while count < PYTHON_FRAMES && frame != 0 {
-        // SAFETY: as the caller promises; the words are below REACH.
-        unsafe {
-            let words = (&raw mut (*walked).frame).cast::<u64>();
-            bpf_probe_read_user(words.cast(), PYTHON_FRAME_READ as u32, frame as *const _);
+unsafe fn frame_of(walked: *mut Walked, python: *const Python, start: u64, pointer: u64) -> u64 {
+    // SAFETY: as the caller promises. What cannot be read reads as zero, and there is
+    // nothing at zero.
+    unsafe {
+        let anchor = start.wrapping_add((*python).anchor);
+        let mut runtime = anchor;
+        read_user(&raw mut runtime, (*python).from_word & 8, anchor);
+        runtime = runtime.wrapping_add((*python).delta);
+        let mut key = 0_u32;
+        read_user(&raw mut key, 4, runtime.wrapping_add(u64::from((*python).key)));
+        let value = u64::from((*python).specific) + u64::from(key) * KEY_SIZE;
+        let mut state = 0_u64;
+        read_user(&raw mut state, 8, pointer.wrapping_add(value));
+        if state == 0 {
+            return 0;
+        }
+        let words = (&raw mut (*walked).words).cast::<u64>();
+        bpf_probe_read_user(words.cast(), PYTHON_STATE_READ as u32, state as *const _);
+        if words.add(word_at((*python).thread_id)).read_volatile() != pointer {
+            return 0;
+        }
+        let holder = words.add(word_at((*python).frame)).read_volatile();
+        let mut frame = holder;
+        let cframe = holder.wrapping_add(u64::from((*python).current_frame));
+        read_user(&raw mut frame, u64::from((*python).cframe) & 8, cframe);
+        (*walked).runtime = runtime;
+        (*walked).layout = (*python).layout;
+        frame
+    }
+}
+
+/// Follows the frames from `frame` on.
+///
+/// # Safety
+/// Both are valid.
+#[inline(always)]
+unsafe fn walk(walked: *mut Walked, python: *const Python, mut frame: u64) -> u64 {
+    // SAFETY: as the caller promises; there are REACH words after the window's.
+    unsafe {
+        let (code, previous) = (word_at((*python).code), word_at((*python).previous));
+        let (instr, about) = (word_at((*python).instr), word_at((*python).about));
+        let window = (&raw mut (*walked).words).cast::<u64>();
+        // Where the window begins, and the last place in it at which a frame can.
+        let (mut base, mut span) = (0_u64, 0_u64);
+        let (mut hash, mut count) = (SPREAD, 0);
+        while count < PYTHON_FRAMES && frame != 0 {
+            let mut from = frame.wrapping_sub(base);
+            // The one branch: both of its ways come to the same, so that they are
+            // verified as one.
+            if from > span {
+                from = before(frame);
+                base = frame.wrapping_sub(from);
+                span = from;
+                let size = (from + PYTHON_FRAME_READ as u64) & (WINDOW as u64 - 1);
+                bpf_probe_read_user(window.cast(), size as u32, base as *const _);
+            }
+            let there = window.add((from >> 3) as usize & (WINDOW / 8 - 1));
             let told = PythonFrame {
-                code: words.add(code).read_volatile(),
-                instr: words.add(instr).read_volatile(),
-                about: words.add(about).read_volatile(),
+                code: there.add(code).read_volatile(),
+                instr: there.add(instr).read_volatile(),
+                about: there.add(about).read_volatile(),
             };
-            frame = words.add(previous).read_volatile();
+            frame = there.add(previous).read_volatile();
             (&raw mut (*walked).frames).cast::<PythonFrame>().add(count).write_volatile(told);
             hash = (hash ^ told.code).wrapping_mul(SPREAD);
             hash = (hash ^ told.instr).wrapping_mul(SPREAD);
+            count += 1;
         }
-        count += 1;
-    }
-    // SAFETY: as the caller promises.
-    unsafe {
         (*walked).rest = frame;
         (&raw mut (*walked).count).write_volatile(count as u32);
+        hash
     }
-    hash
+}
+
+/// How many bytes before a frame are read with it: as many as there is room for, but none
+/// of another page, which may not be there.
+#[inline(always)]
+fn before(frame: u64) -> u64 {
+    const MOST: u64 = (WINDOW - PYTHON_FRAME_READ - 8) as u64;
+    let in_page = frame & 4095;
+    MOST.wrapping_add(in_page.wrapping_sub(MOST) & below(in_page, MOST))
+}
+
+/// Which word of what was read an offset is that of.
+#[inline(always)]
+fn word_at(offset: u32) -> usize {
+    offset as usize / 8 & (REACH - 1)
+}
+
+/// Reads `size` bytes at user address `addr`, as many as `to` has, or none.
+///
+/// # Safety
+/// `to` is valid for them.
+#[inline(always)]
+unsafe fn read_user<T>(to: *mut T, size: u64, addr: u64) {
+    // SAFETY: as the caller promises; the helper checks the source, and zeroes what it
+    // cannot read.
+    unsafe { bpf_probe_read_user(to.cast(), size as u32, addr as *const _) };
 }
 
 /// Tells in `record` of the frames that were walked, and copies them to `to`.
@@ -171,20 +227,5 @@ pub(crate) unsafe fn tell(record: *mut Copied, to: *mut PythonFrame) {
         if (&raw const (*walked).owner).read_volatile() == bpf_get_current_pid_tgid() {
             (*record).python = count;
         }
-    }
-}
-
-/// Reads a `T` at user address `addr`; zero when it cannot be read.
-///
-/// # Safety
-/// `T` must be valid for any bit pattern.
-#[inline(always)]
-unsafe fn read_user<T: Copy>(addr: u64) -> T {
-    let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has room for a T; the helper checks the source and
-    // initialises the whole destination whether it succeeds or not.
-    unsafe {
-        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, addr as *const _);
-        value.assume_init()
     }
 }

@@ -218,8 +218,6 @@ wire! {
         pub from_word: u64,
         /// Added to that, it is `_PyRuntime`.
         pub delta: u64,
-        /// All ones: the thread state points to what points to the frame; zero: it points to it.
-        pub by_cframe: u64,
         /// Given back with the frames: which layout this is.
         pub layout: u32,
         /// In `_PyRuntime`: the key under which a thread keeps its state.
@@ -228,9 +226,11 @@ wire! {
         pub specific: u32,
         /// In a thread state: the thread pointer of its thread.
         pub thread_id: u32,
-        /// In a thread state: `cframe`.
+        /// In a thread state: what points to its frame, or to its `_PyCFrame`.
+        pub frame: u32,
+        /// The size of a pointer where it is a `_PyCFrame`, else 0.
         pub cframe: u32,
-        /// In a `_PyCFrame`, else in a thread state: `current_frame`.
+        /// In that: what points to the frame.
         pub current_frame: u32,
         /// In a frame: its code object.
         pub code: u32,
@@ -240,6 +240,8 @@ wire! {
         pub instr: u32,
         /// In a frame: the word in which its owner is told.
         pub about: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 
@@ -259,8 +261,10 @@ wire! {
 /// of libraries before one of the program's own.
 pub const PYTHON_FRAMES: usize = 32;
 
-/// Bytes at the start of an interpreter's frame in which all that is told lies.
+/// Bytes at the start of an interpreter's frame that are read at most, and of a thread state.
 pub const PYTHON_FRAME_READ: usize = 80;
+/// See [`PYTHON_FRAME_READ`].
+pub const PYTHON_STATE_READ: usize = 160;
 
 /// Slots of the `PYTHONS_KNOWN` array.
 pub mod pythons_known {

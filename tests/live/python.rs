@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::deep::{EOF_READ, OPENER, right};
@@ -25,17 +26,17 @@ const VERSIONS: [&str; 3] = ["3.11", "3.12", "3.13"];
 struct Python {
     exe: PathBuf,
     version: String,
-    /// Its standard library, where it has no other.
-    library: Option<PathBuf>,
+    /// Where its standard library is, if it would not find that.
+    library: Option<(&'static str, PathBuf)>,
 }
 
 impl Python {
     fn at(exe: PathBuf) -> Option<Self> {
         let has_none = exe.starts_with("/usr/bin") && !Path::new("/usr/lib/python3.11").exists();
-        let library = has_none.then(|| programs().join("python3.zip"));
+        let library = has_none.then(|| ("PYTHONPATH", programs().join("python3.zip")));
         let mut command = Command::new(&exe);
         command.args(["-S", "-c", "import sys; print(*sys.version_info[:3], sep='.')"]);
-        command.envs(library.iter().map(|library| ("PYTHONPATH", library)));
+        command.envs(library.clone());
         let said = command.output().ok().filter(|said| said.status.success())?;
         let version = String::from_utf8(said.stdout).ok()?.trim().to_owned();
         let is_known = VERSIONS.iter().any(|known| version.starts_with(&format!("{known}.")));
@@ -57,19 +58,24 @@ impl Python {
 
     /// A program that runs the scenario by this interpreter, with these first arguments.
     fn scenario(&self, name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("closewait-python-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join(format!("{name}-{}", self.version));
+        let file = scratch().join(format!("{name}-{}", self.version));
         let script = programs().join("deep_python.py");
         let mut text = "#!/bin/sh\n".to_owned();
-        if let Some(library) = &self.library {
-            let _ = writeln!(text, "export PYTHONPATH={}", library.display());
+        if let Some((variable, path)) = &self.library {
+            let _ = writeln!(text, "export {variable}={}", path.display());
         }
         let _ = writeln!(text, "exec {} -S {} \"$@\"", self.exe.display(), script.display());
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         file
     }
+}
+
+/// A directory for what is made to be run.
+fn scratch() -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("closewait-python-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
 }
 
 fn symbols(stack: &Value) -> Vec<&str> {
@@ -184,6 +190,38 @@ fn a_client_of_the_standard_library_is_named_by_its_own_function() {
         for report in ended.of_kind("stuck") {
             let eof: Vec<_> = symbols(&report["eof_read"]["stack"]);
             assert_eq!(eof.first().copied(), Some("read_on"), "{} {report}", python.version);
+        }
+    }
+}
+
+#[test]
+fn an_interpreter_that_nobody_could_know_of_is_known_after_its_first_stack() {
+    let Some(python) = Python::all().into_iter().find(|python| python.exe.starts_with("/usr/bin")) else {
+        show("NOT RUN: an interpreter that nobody could know of: there is none in /usr/bin to copy");
+        return;
+    };
+    let copy = scratch().join("interpreter");
+    std::fs::copy(&python.exe, &copy).unwrap();
+    let library = python.library.or_else(|| Some(("PYTHONHOME", "/usr".into())));
+    let python = Python { exe: copy, library, version: python.version };
+    let (net, program) = (Netns::new(), python.scenario("copied"));
+    let mut tool = Tool::trace(&net, &[]);
+    let workload = Workload { program: program.to_str().unwrap(), leak: 1, ..SERVER };
+    let first = workload.run(&net, &net);
+    tool.has_reported("stuck", 1);
+    let second = workload.run(&net, &net);
+    tool.has_reported("stuck", 2);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    for report in ended.of_kind("stuck") {
+        let opener = &report["opener"];
+        if first.include(report) {
+            let note = opener["stack_note"].as_str().unwrap_or_default();
+            assert!(note.contains("its interpreter was not known before this stack was taken"), "{report}");
+            assert_eq!(symbols(&opener["stack"]), Vec::<&str>::new(), "{report}");
+        } else {
+            assert!(second.include(report), "{report}");
+            assert_eq!(right(&opener["stack"], &OPENER), 6, "{report}");
         }
     }
 }

@@ -187,7 +187,7 @@ impl Processes {
                     let read = |addr, buf: &mut [u8]| process.read_memory(addr, buf);
                     Some(python::names::name(&interpreters, walk, &read).map(Box::new))
                 }
-                None => process.runs_python(&mut interpreters).map(Err),
+                None => process.runs_python(&mut interpreters, path.at).map(Err),
             },
             Err(_) => path.python.as_ref().map(|_| Err("its process ended first".into())),
         };

@@ -16,6 +16,7 @@ use super::maps::{Backing, Mapping, Maps};
 use super::places::{Place, lookup_address};
 use super::python::Interpreters;
 use super::unwind::{Code, JitFrames, JitFunction, Modules};
+use crate::clock::MonoNs;
 use crate::verdict::How;
 
 /// Largest vDSO that is read; it has two to four pages.
@@ -131,9 +132,9 @@ impl<'a> Process<'a> {
         memory.as_ref().is_some_and(|memory| memory.read_exact_at(buf, addr).is_ok())
     }
 
-    /// Why a stack of it has no Python functions, if it runs Python at all.
-    pub(super) fn runs_python(&self, interpreters: &mut Interpreters) -> Option<String> {
-        interpreters.learn(self.pid?, &self.known.maps)
+    /// Why a stack taken `at` that time has no Python functions, if it runs Python at all.
+    pub(super) fn runs_python(&self, interpreters: &mut Interpreters, at: MonoNs) -> Option<String> {
+        interpreters.learn(self.pid?, &self.known.maps, at)
     }
 
     /// The vDSO, from its memory; from our own when it is gone. A kernel has one for

@@ -14,8 +14,10 @@ use closewait_ebpf::python_key;
 use super::super::file::{HeldFile, open_mapped};
 use super::super::maps::{Backing, Maps};
 use super::super::places::read_maps;
+use super::dynamic::Dynamic;
 use super::interpreter::{Found, Interpreter, examine, is_library, library_of};
 use super::{Walk, command};
+use crate::clock::{Clock, MonoNs};
 use crate::kernel::pythons::Pythons;
 
 /// Interpreters that are known at most; as many as the kernel side has room for.
@@ -25,8 +27,8 @@ const MAX: usize = 256;
 pub struct Interpreters {
     map: Pythons,
     known: Vec<Interpreter>,
-    /// What became of each executable; `Ok` is an index into `known`.
-    executables: HashMap<u64, Result<usize, String>>,
+    /// What became of each executable: since when it is known, or why it is not.
+    executables: HashMap<u64, Result<MonoNs, String>>,
 }
 
 impl fmt::Debug for Interpreters {
@@ -71,14 +73,15 @@ impl Interpreters {
         self.known.get(usize::try_from(walk.layout).ok()?)
     }
 
-    /// Why the stack of a process, with these mappings, came without Python functions; it may
-    /// be known from now on. `None` when it does not run Python.
-    pub(in super::super) fn learn(&mut self, pid: u32, maps: &Maps) -> Option<String> {
-        match self.add_process(pid, Some(maps)) {
-            Added::Now => Some("its interpreter was not known before this stack was taken".into()),
-            Added::Before => Some("this thread was in none, or they could not be read".into()),
-            Added::Not(why) => Some(why),
-            Added::NoPython => None,
+    /// Why the stack of a process, with these mappings, came without Python functions `at`
+    /// that time; it may be known from now on. `None` when it does not run Python.
+    pub(in super::super) fn learn(&mut self, pid: u32, maps: &Maps, at: MonoNs) -> Option<String> {
+        match self.add_process(pid, Some(maps))? {
+            Ok(since) if at <= since => {
+                Some("its interpreter was not known before this stack was taken".into())
+            }
+            Ok(_) => Some("this thread was in none, or they could not be read".into()),
+            Err(why) => Some(why),
         }
     }
 
@@ -90,60 +93,45 @@ impl Interpreters {
         }
     }
 
-    fn add_process(&mut self, pid: u32, maps: Option<&Maps>) -> Added {
-        let Ok(exe) = HeldFile::of_path(Path::new(&format!("/proc/{pid}/exe"))) else {
-            return Added::NoPython;
-        };
+    fn add_process(&mut self, pid: u32, maps: Option<&Maps>) -> Option<Result<MonoNs, String>> {
+        let exe = HeldFile::of_path(Path::new(&format!("/proc/{pid}/exe"))).ok()?;
         self.add(&exe, |_| match maps {
             Some(maps) => mapped_library(pid, maps),
             None => mapped_library(pid, &read_maps(pid).ok()?),
         })
     }
 
+    /// Since when an executable is known, or why it cannot be; `None` when it does not run Python.
     fn add(
         &mut self,
         exe: &HeldFile,
-        library: impl FnOnce(&super::dynamic::Dynamic) -> Option<HeldFile>,
-    ) -> Added {
+        library: impl FnOnce(&Dynamic) -> Option<HeldFile>,
+    ) -> Option<Result<MonoNs, String>> {
         let key = python_key(exe.id.inode(), exe.stamp.size);
-        match self.executables.get(&key) {
-            Some(Ok(_)) => return Added::Before,
-            Some(Err(why)) => return Added::Not(why.clone()),
-            None => {}
+        if let Some(outcome) = self.executables.get(&key) {
+            return Some(outcome.clone());
         }
         let outcome = match examine(exe, library) {
-            Found::NoPython => return Added::NoPython,
+            Found::NoPython => return None,
             Found::Unknown(why) => Err(why),
             Found::Interpreter(_) if self.known.len() >= MAX => Err("too many interpreters are known".into()),
             Found::Interpreter(interpreter) => self.tell(key, interpreter),
         };
-        let added = match &outcome {
-            Ok(_) => Added::Now,
-            Err(why) => Added::Not(why.clone()),
-        };
         if self.executables.len() < 2 * MAX {
-            self.executables.insert(key, outcome);
+            self.executables.insert(key, outcome.clone());
         }
-        added
+        Some(outcome)
     }
 
-    fn tell(&mut self, key: u64, interpreter: Interpreter) -> Result<usize, String> {
-        let index = self.known.len();
-        let value = interpreter.kernel(u32::try_from(index).unwrap_or(u32::MAX));
+    fn tell(&mut self, key: u64, interpreter: Interpreter) -> Result<MonoNs, String> {
+        let value = interpreter.kernel(u32::try_from(self.known.len()).unwrap_or(u32::MAX));
         self.map
             .insert(key, &value)
             .map_err(|error| format!("the kernel side took no note of it: {error}"))?;
         log::debug!("an interpreter of Python: {interpreter:?}");
         self.known.push(interpreter);
-        Ok(index)
+        Ok(Clock::mono_now())
     }
-}
-
-enum Added {
-    Now,
-    Before,
-    Not(String),
-    NoPython,
 }
 
 /// The library that a process has mapped.

@@ -7,7 +7,7 @@
 //! lays them out for 64 bits. From 3.13 on the interpreter carries most of them itself
 //! (`_Py_DebugOffsets`, at the start of `_PyRuntime`), and what it says is taken.
 
-use closewait_ebpf::{PYTHON_FRAME_READ, Python};
+use closewait_ebpf::{PYTHON_FRAME_READ, PYTHON_STATE_READ, Python};
 
 /// Bytes of `_Py_DebugOffsets` that are looked at.
 pub(super) const DEBUG_OFFSETS: usize = 8 * 71;
@@ -53,7 +53,7 @@ pub(super) fn of(version: u64, debug_offsets: &[u8]) -> Result<Layout, String> {
     let (major, minor) = (version >> 24, version >> 16 & 0xff);
     match (major, minor) {
         (3, 11) => Ok(Layout {
-            kernel: kernel(Keys { key: 592 + 4, thread_id: 152 }, (Some(56), 8), (32, 48, 56), 64),
+            kernel: kernel(Keys { key: 592 + 4, thread_id: 152 }, (56, Some(8)), (32, 48, 56), 64),
             boundary: Boundary::Entry(4),
             filename: 112,
             qualname: 128,
@@ -64,7 +64,7 @@ pub(super) fn of(version: u64, debug_offsets: &[u8]) -> Result<Layout, String> {
             compact: 72,
         }),
         (3, 12) => Ok(Layout {
-            kernel: kernel(Keys { key: 1544 + 4, thread_id: 136 }, (Some(56), 0), (0, 8, 56), 64),
+            kernel: kernel(Keys { key: 1544 + 4, thread_id: 136 }, (56, Some(0)), (0, 8, 56), 64),
             boundary: Boundary::Shim(6),
             filename: 112,
             qualname: 128,
@@ -89,7 +89,7 @@ struct Keys {
 
 fn kernel(
     keys: Keys,
-    (cframe, current_frame): (Option<u32>, u32),
+    (frame, current_frame): (u32, Option<u32>),
     (code, previous, instr): (u32, u32, u32),
     about: u32,
 ) -> Python {
@@ -97,17 +97,18 @@ fn kernel(
         anchor: 0,
         from_word: 0,
         delta: 0,
-        by_cframe: if cframe.is_some() { u64::MAX } else { 0 },
         layout: 0,
         key: keys.key,
         specific: SPECIFIC,
         thread_id: keys.thread_id,
-        cframe: cframe.unwrap_or(0),
-        current_frame,
+        frame,
+        cframe: if current_frame.is_some() { 8 } else { 0 },
+        current_frame: current_frame.unwrap_or(0),
         code,
         previous,
         instr,
         about,
+        reserved: 0,
     }
 }
 
@@ -130,14 +131,14 @@ fn told(offsets: &[u8], version: u64, key: u32) -> Result<Layout, String> {
     };
     // Words: thread_state from 19 on, interpreter_frame from 28, code_object from 34,
     // unicode_object from 67.
-    let most = 4096;
+    let in_state = |index| small(index, PYTHON_STATE_READ - 7);
     let in_frame = |index| small(index, PYTHON_FRAME_READ - 7);
     let owner = small(33, PYTHON_FRAME_READ)?;
-    let keys = Keys { key, thread_id: small(24, most)? };
+    let keys = Keys { key, thread_id: in_state(24)? };
     let frame = (in_frame(30)?, in_frame(29)?, in_frame(31)?);
     let in_code = |index| small(index, 256).map(|offset| offset as usize);
     Ok(Layout {
-        kernel: kernel(keys, (None, small(23, most)?), frame, owner & !7),
+        kernel: kernel(keys, (in_state(23)?, None), frame, owner & !7),
         boundary: Boundary::Shim(owner & 7),
         filename: in_code(35)?,
         qualname: in_code(37)?,
@@ -201,7 +202,7 @@ mod tests {
             (layout.kernel.current_frame, layout.kernel.about, layout.boundary),
             (72, 64, Boundary::Shim(6))
         );
-        assert_eq!((layout.ascii, layout.compact, layout.kernel.by_cframe), (40, 56, 0));
+        assert_eq!((layout.ascii, layout.compact, layout.kernel.cframe), (40, 56, 0));
         let refused: [(Result<Layout, String>, &str); 6] = [
             (of(0x030a_0df0, &[]), "CPython 3.10"),
             (of(0x030e_00f0, &[]), "CPython 3.14"),
