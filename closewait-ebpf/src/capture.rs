@@ -16,7 +16,7 @@ use crate::{
     maps::{self, COPIES, COPYING, COPYING_ALL, PATHS, SCRATCH, WORDS},
     memory::read,
     python,
-    tunables::{HAS_TASK_PT_REGS, PYTHON, offset},
+    tunables::{HAS_TASK_PT_REGS, offset},
     user_stack,
 };
 
@@ -82,7 +82,7 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
     // SAFETY: no precondition.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
     // Two paths through an interpreter have one native stack.
-    let python = if PYTHON.load() != 0 { python::python_frames() } else { 0 };
+    let python = python::python_frames();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return -EBUSY;
     };

@@ -46,6 +46,12 @@ pub(crate) struct Walked {
     rest: u64,
     layout: u32,
     count: u32,
+    /// Where the window begins, the last place in it at which a frame can be, and the place of
+    /// the present one. In memory, so that the verifier knows nothing of them and what it
+    /// is told with a mask: the compiler leaves out masks that it finds needless.
+    base: u64,
+    span: u64,
+    from: u64,
     /// What was read last: the thread's state, then a frame and what is before it.
     words: [u64; WINDOW / 8 + REACH],
     frames: [PythonFrame; PYTHON_FRAMES],
@@ -58,6 +64,10 @@ pub(crate) struct Walked {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn python_frames() -> u64 {
+    // The verifier looks at it also when nobody calls it.
+    if PYTHON.load() == 0 {
+        return 0;
+    }
     // SAFETY: the entry lives as long as the map.
     if PYTHONS_KNOWN.get_ptr(pythons_known::EXECUTABLES).is_none_or(|known| unsafe { *known } == 0) {
         return 0;
@@ -138,30 +148,34 @@ unsafe fn frame_of(walked: *mut Walked, python: *const Python, start: u64, point
 unsafe fn walk(walked: *mut Walked, python: *const Python, mut frame: u64) -> u64 {
     // SAFETY: as the caller promises; there are REACH words after the window's.
     unsafe {
-        let (code, previous) = (word_at((*python).code), word_at((*python).previous));
-        let (instr, about) = (word_at((*python).instr), word_at((*python).about));
         let window = (&raw mut (*walked).words).cast::<u64>();
-        // Where the window begins, and the last place in it at which a frame can.
-        let (mut base, mut span) = (0_u64, 0_u64);
+        let (base, span, from) = (&raw mut (*walked).base, &raw mut (*walked).span, &raw mut (*walked).from);
+        base.write_volatile(0);
+        span.write_volatile(0);
         let (mut hash, mut count) = (SPREAD, 0);
         while count < PYTHON_FRAMES && frame != 0 {
-            let mut from = frame.wrapping_sub(base);
+            let place = frame.wrapping_sub(base.read_volatile());
+            from.write_volatile(place);
             // The one branch: both of its ways come to the same, so that they are
             // verified as one.
-            if from > span {
-                from = before(frame);
-                base = frame.wrapping_sub(from);
-                span = from;
-                let size = (from + PYTHON_FRAME_READ as u64) & (WINDOW as u64 - 1);
-                bpf_probe_read_user(window.cast(), size as u32, base as *const _);
+            if place > span.read_volatile() {
+                let place = before(frame);
+                let size = (place + PYTHON_FRAME_READ as u64) & (WINDOW as u64 - 1);
+                from.write_volatile(place);
+                span.write_volatile(place);
+                base.write_volatile(frame.wrapping_sub(place));
+                bpf_probe_read_user(window.cast(), size as u32, frame.wrapping_sub(place) as *const _);
             }
-            let there = window.add((from >> 3) as usize & (WINDOW / 8 - 1));
+            let there = window.add((from.read_volatile() >> 3) as usize & (WINDOW / 8 - 1));
+            // Anew each time: older verifiers forget how large a number is that was kept on
+            // the stack meanwhile.
+            let word = |offset: *const u32| there.add(word_at(offset.read_volatile())).read_volatile();
             let told = PythonFrame {
-                code: there.add(code).read_volatile(),
-                instr: there.add(instr).read_volatile(),
-                about: there.add(about).read_volatile(),
+                code: word(&raw const (*python).code),
+                instr: word(&raw const (*python).instr),
+                about: word(&raw const (*python).about),
             };
-            frame = there.add(previous).read_volatile();
+            frame = word(&raw const (*python).previous);
             (&raw mut (*walked).frames).cast::<PythonFrame>().add(count).write_volatile(told);
             hash = (hash ^ told.code).wrapping_mul(SPREAD);
             hash = (hash ^ told.instr).wrapping_mul(SPREAD);

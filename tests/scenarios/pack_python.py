@@ -2,7 +2,7 @@
 pack_python.py OUT.zip
 """
 import asyncio
-import encodings
+import encodings.idna
 import http.client
 import os
 import sys
@@ -12,7 +12,7 @@ import zipfile
 library = os.path.dirname(os.__file__)
 files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
 # Chosen by name as they are needed.
-files |= {os.path.join(library, "encodings", name) for name in ("idna.py", "latin_1.py", "ascii.py", "cp437.py")}
+files |= {os.path.join(library, "encodings", name) for name in ("latin_1.py", "ascii.py", "cp437.py")}
 with zipfile.ZipFile(sys.argv[1], "w") as archive:
     for file in sorted(filter(None, files)):
         if file.startswith(library + os.sep) and file.endswith(".py"):
