@@ -37,8 +37,10 @@ mod live {
     mod flame;
     mod gate;
     mod ghosts;
+    mod gone;
     mod healthy;
     mod kinds;
+    mod languages;
     mod matrix;
     mod older_ghosts;
     mod owners;
