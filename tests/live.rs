@@ -27,6 +27,7 @@ mod live {
     // The tests.
     mod ages;
     mod cgroups;
+    mod copies;
     mod counts;
     mod deep;
     mod doctor;

@@ -26,6 +26,7 @@ use crate::item::{Gap, Item};
 use crate::kernel::family::Family;
 use crate::kernel::load::Loaded;
 use crate::recording::{Recorder, Written};
+use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
@@ -351,7 +352,13 @@ impl Driver {
         );
         source.drain(|item| match item {
             Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
-            Item::Path(path) => stacks.remember(path),
+            Item::Path(path) => {
+                if let Some(copy) = &path.copy {
+                    let (bytes, task) = (copy.stack.len(), &path.task);
+                    log::info!("copied {bytes} bytes of the stack of {}[{}]", escape(&task.comm), task.pid);
+                }
+                stacks.remember(path);
+            }
             item => {
                 let before = outcomes.len();
                 tape.item(&item, now);
