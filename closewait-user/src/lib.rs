@@ -40,6 +40,9 @@ pub mod error;
 pub mod exit;
 pub mod fact;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod growth;
 pub mod item;
 pub mod kernel;

@@ -44,7 +44,7 @@ impl CgroupFilter {
         Self::from_mounts(path, &mounts)
     }
 
-    fn from_mounts(path: &str, mountinfo: &str) -> Result<Self, String> {
+    pub(super) fn from_mounts(path: &str, mountinfo: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err(format!("{path:?} is not an absolute path"));
         }

@@ -173,13 +173,13 @@ fn is_unix(pid: u32, fd: u32) -> bool {
 }
 
 /// Descriptors that wait in a unix socket's queue (`scm_fds` of its fdinfo).
-fn in_flight(fdinfo: &str) -> u64 {
+pub(super) fn in_flight(fdinfo: &str) -> u64 {
     let count = fdinfo.lines().find_map(|line| line.strip_prefix("scm_fds:"));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Inodes of the sockets among the registered files of a ring: `    0: socket:[4711]`.
-fn registered(fdinfo: &str) -> impl Iterator<Item = u64> {
+pub(super) fn registered(fdinfo: &str) -> impl Iterator<Item = u64> {
     fdinfo.lines().filter_map(|line| {
         let (slot, file) = line.trim_start().split_once(": ")?;
         slot.parse::<u32>().ok()?;
@@ -188,12 +188,12 @@ fn registered(fdinfo: &str) -> impl Iterator<Item = u64> {
 }
 
 /// Kernels such as 5.10 print the name of a socket's protocol instead.
-fn names_no_sockets(fdinfo: &str) -> bool {
+pub(super) fn names_no_sockets(fdinfo: &str) -> bool {
     fdinfo.lines().any(|line| line.ends_with(": TCP") || line.ends_with(": TCPv6"))
 }
 
 /// The call that a thread is in and the descriptor it is on: `44 0x5 0x7ffe...`.
-fn call_on(syscall: &str) -> Option<(&'static str, u64)> {
+pub(super) fn call_on(syscall: &str) -> Option<(&'static str, u64)> {
     let mut words = syscall.split_ascii_whitespace();
     let call = name(words.next()?.parse().ok()?).filter(|call| first(call) == First::Fd)?;
     // It is what takes the descriptor away.

@@ -29,3 +29,31 @@ pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
 pub use ghosts::CountsFrom;
 pub use sockets::Source;
 pub use surroundings::Surrounding;
+
+/// What [`crate::fuzz`] reads as a file of /proc: one of those about a process or its namespace.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn proc_files(data: &[u8]) {
+    crate::stack::maps::Maps::parse(data).find(0x1000);
+    let text = String::from_utf8_lossy(data);
+    for line in text.lines() {
+        proc_net_tcp::parse(line);
+        elsewhere::call_on(line);
+        threads::line(line);
+        threads::stat(line);
+    }
+    threads::stat(&text);
+    threads::switches(&text);
+    threads::sockaddr(data);
+    procfs::joined(&text);
+    procfs::start_ticks(&text);
+    procfs::real_uid(&text);
+    procfs::soft_nofile(&text);
+    procfs::is_cloexec(&text);
+    elsewhere::in_flight(&text);
+    elsewhere::names_no_sockets(&text);
+    elsewhere::registered(&text).for_each(drop);
+    container::place(&text);
+    let memberships = cgroup::memberships(&text);
+    let _ =
+        cgroup::CgroupFilter::from_mounts("/sys/fs/cgroup/a/b", &text).map(|filter| filter.has(&memberships));
+}

@@ -131,13 +131,13 @@ fn fact<T>(result: Result<T, String>) -> Fact<T> {
 
 /// Arguments end in NUL; a process may also have overwritten them with anything.
 /// Empty for a kernel thread and after the process ended.
-fn joined(cmdline: &str) -> String {
+pub(super) fn joined(cmdline: &str) -> String {
     cmdline.trim_end_matches('\0').replace('\0', " ")
 }
 
 /// The 22nd field of /proc/PID/stat is when the process began, since boot: counted in 1/100 s
 /// on every architecture that this tool runs on (`USER_HZ`), rounded down.
-fn start_ticks(stat: &str) -> Option<Duration> {
+pub(super) fn start_ticks(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(field(stat, 22)?.checked_mul(10)?))
 }
 
@@ -156,12 +156,12 @@ fn field(stat: &str, number: usize) -> Option<u64> {
 }
 
 /// `Uid:` of /proc/PID/status is real, effective, saved, filesystem.
-fn real_uid(status: &str) -> Option<u32> {
+pub(super) fn real_uid(status: &str) -> Option<u32> {
     after(status, "Uid:")
 }
 
 /// `Max open files` of /proc/PID/limits is soft, hard, unit.
-fn soft_nofile(limits: &str) -> Option<u64> {
+pub(super) fn soft_nofile(limits: &str) -> Option<u64> {
     after(limits, "Max open files")
 }
 
@@ -171,7 +171,7 @@ fn after<T: FromStr>(text: &str, key: &str) -> Option<T> {
 }
 
 /// `flags:` of fdinfo is octal; it holds O_CLOEXEC for the descriptor (seq_show in fs/proc/fd.c).
-fn is_cloexec(fdinfo: &str) -> Option<bool> {
+pub(super) fn is_cloexec(fdinfo: &str) -> Option<bool> {
     let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
     Some(u32::from_str_radix(flags, 8).ok()? & O_CLOEXEC != 0)
 }

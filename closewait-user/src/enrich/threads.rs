@@ -217,7 +217,7 @@ fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Th
 
 /// What `stat` tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stat {
+pub(super) struct Stat {
     state: char,
     /// utime and stime, in ticks.
     cpu: u64,
@@ -226,7 +226,7 @@ struct Stat {
 }
 
 /// Name and numbers; the name stands in brackets and may have brackets in it.
-fn stat(text: &str) -> Option<(String, Stat)> {
+pub(super) fn stat(text: &str) -> Option<(String, Stat)> {
     let (head, rest) = text.rsplit_once(") ")?;
     let (_, comm) = head.split_once(" (")?;
     let mut words = rest.split_ascii_whitespace();
@@ -235,13 +235,13 @@ fn stat(text: &str) -> Option<(String, Stat)> {
     // Field 3 is the state; utime is 14, stime 15, starttime 22.
     let (utime, stime) = (number(words.nth(10))?, number(words.next())?);
     let started = number(words.nth(6))?;
-    Some((comm.to_owned(), Stat { state, cpu: utime + stime, started }))
+    Some((comm.to_owned(), Stat { state, cpu: utime.saturating_add(stime), started }))
 }
 
 /// How often it was switched away from.
-fn switches(status: &str) -> u64 {
+pub(super) fn switches(status: &str) -> u64 {
     let counts = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
-    counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
+    counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).fold(0, u64::saturating_add)
 }
 
 /// CPU time of so many ticks.
@@ -251,7 +251,7 @@ fn ticks(count: u64) -> Duration {
 
 /// A line of `syscall`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Line {
+pub(super) enum Line {
     Running,
     /// Asleep, but not in a system call.
     Outside,
@@ -260,7 +260,7 @@ enum Line {
 }
 
 /// `running`, `-1 SP PC`, or `NUMBER ARGUMENTS SP PC` (`proc_pid_syscall` in fs/proc/base.c).
-fn line(text: &str) -> Option<Line> {
+pub(super) fn line(text: &str) -> Option<Line> {
     let mut words = text.split_ascii_whitespace();
     let number = match words.next()? {
         "running" => return Some(Line::Running),
@@ -326,7 +326,7 @@ fn address(dir: &OwnedFd, at: u64, length: u64) -> Option<String> {
     if length >= 28 { sockaddr(&peek::<28>(dir, at)?) } else { sockaddr(&peek::<16>(dir, at)?) }
 }
 
-fn sockaddr(bytes: &[u8]) -> Option<String> {
+pub(super) fn sockaddr(bytes: &[u8]) -> Option<String> {
     let (family, rest) = bytes.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;
     let port = u16::from_be_bytes(*port);

@@ -32,6 +32,10 @@ const KIND_FUNC_PROTO: u32 = 13;
 /// Anonymous members nest this deep at most; the kernel's nest 3 deep.
 const MAX_DEPTH: u32 = 8;
 
+/// Members looked at for one question: a struct may have itself as an anonymous member, many
+/// times over. The kernel's largest have some hundreds.
+const MAX_LOOKED_AT: u32 = 1 << 16;
+
 /// BTF with the wanted names found.
 pub struct Btf<'a> {
     types: &'a [u8],
@@ -95,10 +99,10 @@ impl<'a> Btf<'a> {
     pub fn offset(&self, path: &[&'static str]) -> Option<u16> {
         let (first, members) = path.split_first()?;
         let mut id = *self.structs.get(first)?;
-        let mut bits = 0;
+        let (mut bits, mut effort) = (0_u32, MAX_LOOKED_AT);
         for member in members {
-            let (member_bits, member_type) = self.member(id, member, MAX_DEPTH)?;
-            bits += member_bits;
+            let (member_bits, member_type) = self.member(id, member, MAX_DEPTH, &mut effort)?;
+            bits = bits.checked_add(member_bits)?;
             id = self.resolve(member_type);
         }
         (bits % 8 == 0).then(|| u16::try_from(bits / 8).ok()).flatten()
@@ -115,7 +119,7 @@ impl<'a> Btf<'a> {
     }
 
     /// Offset in bits and type of a member, looked for inside anonymous members too.
-    fn member(&self, id: u32, name: &str, depth: u32) -> Option<(u32, u32)> {
+    fn member(&self, id: u32, name: &str, depth: u32, effort: &mut u32) -> Option<(u32, u32)> {
         let start = self.at(id)?;
         let info = read_u32(self.types, start + 4)?;
         if !matches!(kind_of(info), KIND_STRUCT | KIND_UNION) {
@@ -123,6 +127,7 @@ impl<'a> Btf<'a> {
         }
         let has_bit_fields = info >> 31 == 1;
         for index in 0..(info & 0xffff) as usize {
+            *effort = effort.checked_sub(1)?;
             let at = start + 12 + index * 12;
             let member_name = read_u32(self.types, at)?;
             let member_type = read_u32(self.types, at + 4)?;
@@ -133,9 +138,10 @@ impl<'a> Btf<'a> {
             }
             if member_name == 0
                 && depth > 0
-                && let Some((inner, inner_type)) = self.member(self.resolve(member_type), name, depth - 1)
+                && let Some((inner, inner_type)) =
+                    self.member(self.resolve(member_type), name, depth - 1, effort)
             {
-                return Some((bits + inner, inner_type));
+                return Some((bits.checked_add(inner)?, inner_type));
             }
         }
         None

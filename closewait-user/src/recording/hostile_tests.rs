@@ -6,11 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::frame::{Frame, Frames, Kind, MAGIC};
-use super::replay::{Replay, Wanted};
-use super::{NotReadable, Recording};
 use crate::clock::MonoNs;
-use crate::filter::Filter;
-use crate::report::{JsonSink, Reporter, Style, TextOptions, TextSink};
+use crate::fuzz::replayed;
 
 fn seed() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/linux-6.18.recording");
@@ -20,27 +17,6 @@ fn seed() -> Vec<u8> {
 fn frames(file: &[u8]) -> Vec<Frame> {
     let mut frames = Frames::new(file).unwrap();
     std::iter::from_fn(|| frames.next_frame().unwrap()).collect()
-}
-
-/// Replays `file` as text and as JSON; how many entries there were.
-fn replayed(file: &[u8]) -> Result<usize, NotReadable> {
-    let mut recording = Recording::open(file)?;
-    recording.read_header()?;
-    let (Some(header), Some(clock)) = (recording.header().cloned(), recording.clock()) else { return Ok(0) };
-    let threshold = header.threshold;
-    let wanted = Wanted { threshold, filter: Filter::default(), from: MonoNs(0), to: MonoNs(u64::MAX) };
-    let style = Style { color: false, width: 99 };
-    let options = TextOptions { style, threshold, group: true, limit: 20, interval: None };
-    let text = TextSink::new(Box::new(std::io::sink()), Box::new(std::io::sink()), options);
-    let json = JsonSink::new(Box::new(std::io::sink()), false);
-    let mut replay = Replay::new(wanted, header, clock, Reporter::new(vec![Box::new(text), Box::new(json)]));
-    let mut entries = 0;
-    while let Some(reading) = recording.next_entry()? {
-        entries += 1;
-        replay.take(reading)?;
-    }
-    replay.finish(Vec::new()).1?;
-    Ok(entries)
 }
 
 #[test]

@@ -197,3 +197,9 @@ fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: 
     let max = if max > 0 { format!(" (at most {max} allowed)") } else { String::new() };
     format!("{name} {how}; {stuck}{suppressed}{max}; exit {}", exit.code())
 }
+
+/// What [`crate::fuzz`] reads as a file of `--suppressions`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn suppressions(data: &[u8]) {
+    suppress::fuzzed(&String::from_utf8_lossy(data));
+}

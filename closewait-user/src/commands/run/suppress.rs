@@ -223,6 +223,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Reads the file, and each of its lines as a pattern too.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzed(text: &str) {
+    let _ = parse(text);
+    for pattern in text.lines() {
+        matches(pattern, text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

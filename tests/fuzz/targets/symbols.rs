@@ -1,0 +1,3 @@
+#![no_main]
+use closewait_trace::fuzz::{forgive_parsers, symbols};
+libfuzzer_sys::fuzz_target!(init: forgive_parsers(), |data: &[u8]| symbols(data));
