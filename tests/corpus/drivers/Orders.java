@@ -9,17 +9,18 @@ import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** A server with blocking sockets: a line in, a line out. What is no order throws. */
+/** A server with blocking sockets: a line in, a line out, until "quit". What is no order throws. */
 public class Orders {
     static final List<Socket> sessions = new ArrayList<>();
     static boolean closes;
 
     public static void main(String[] args) throws IOException {
         closes = args[0].equals("fixed");
+        int threads = Integer.parseInt(args[1]);
         int[] number = {0};
         ExecutorService workers =
-                Executors.newFixedThreadPool(4, work -> new Thread(work, "order-worker-" + number[0]++));
-        try (ServerSocket listener = new ServerSocket(8080, 128, InetAddress.getLoopbackAddress())) {
+                Executors.newFixedThreadPool(threads, work -> new Thread(work, "order-worker-" + number[0]++));
+        try (ServerSocket listener = new ServerSocket(8080, 1024, InetAddress.getLoopbackAddress())) {
             while (true) {
                 Socket client = listener.accept();
                 synchronized (sessions) {
@@ -47,6 +48,9 @@ public class Orders {
         while (true) {
             // At the end of the stream the line is null.
             String line = in.readLine();
+            if ("quit".equals(line)) {
+                return;
+            }
             int amount = Integer.parseInt(line.trim());
             client.getOutputStream().write(("taken " + amount + "\n").getBytes());
         }

@@ -1,20 +1,25 @@
 """A pool of connections to a database that closes what is idle for two seconds.
 
-`mariadb`: PyMySQL in SQLAlchemy's pool. `postgres`: psycopg's own pool.
+`mariadb`: PyMySQL in SQLAlchemy's pool. `haproxy`: the same, but it is the proxy between
+that closes. `haproxy-used`: through the proxy, but never idle for so long. `postgres`:
+psycopg's own pool.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import time
 
 import incident
 
 form = sys.argv[1]
 base = incident.scratch()
 data = os.path.join(base, "data")
+is_mariadb = form != "postgres"
+is_proxied = form.startswith("haproxy")
 
-if form == "mariadb":
+if is_mariadb:
     import sqlalchemy
 
     subprocess.run(
@@ -24,10 +29,24 @@ if form == "mariadb":
     )
     incident.start(
         "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={base}/socket", "--port=3306",
-        "--bind-address=127.0.0.1", "--wait-timeout=2", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M",
+        "--bind-address=127.0.0.1", f"--wait-timeout={3600 if is_proxied else 2}", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M",
     )
     incident.listens(3306, 60)
-    engine = sqlalchemy.create_engine("mysql+pymysql://root@127.0.0.1:3306/mysql", pool_size=5)
+    if is_proxied:
+        conf = incident.write("""
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 2s
+    timeout server 2s
+listen database
+    bind 127.0.0.1:3307
+    server one 127.0.0.1:3306
+""")
+        incident.start("haproxy", "-f", conf, "-db")
+        incident.listens(3307)
+    port = 3307 if is_proxied else 3306
+    engine = sqlalchemy.create_engine(f"mysql+pymysql://root@127.0.0.1:{port}/mysql", pool_size=5)
     lease = engine.connect
 else:
     import psycopg_pool
@@ -47,16 +66,33 @@ else:
     pool.wait()
     lease = pool.getconn
 
-connections = [lease() for _ in range(5)]
-for connection in connections:
-    if form == "mariadb":
-        connection.execute(sqlalchemy.text("select 1"))
-        connection.close()
-    else:
-        connection.execute("select 1")
-        connection.commit()
-        pool.putconn(connection)
+
+
+def count_orders():
+    connections = [lease() for _ in range(5)]
+    for connection in connections:
+        if is_mariadb:
+            connection.execute(sqlalchemy.text("select 1"))
+            connection.close()
+        else:
+            connection.execute("select 1")
+            connection.commit()
+            pool.putconn(connection)
+
+
+def count_again_and_again():
+    while True:
+        count_orders()
+        time.sleep(0.5)
+
+
 incident.holder()
+if form == "haproxy-used":
+    incident.background(count_again_and_again)
+    until = time.monotonic() + 4
+    incident.until("it has counted for longer than the proxy waits", lambda: time.monotonic() > until)
+    incident.done(0)
+count_orders()
 if form == "mariadb":
     # MariaDB ends what is idle by a reset: no socket is left, but the descriptors are.
     incident.until("MariaDB reset them", lambda: not any(3306 in row[:2] and row[2] in (1, 8) for row in incident.sockets()))

@@ -5,6 +5,7 @@
 
 import socket
 import sys
+import time
 
 import incident
 
@@ -17,6 +18,10 @@ for client in clients:
     client.sendall(b"7\n")
 for client in clients:
     assert client.recv(100).startswith(b"taken")
+# Nobody connects only to leave in the same second.
+answered = time.monotonic()
+incident.until("they have stayed a little", lambda: time.monotonic() > answered + 1.5)
+for client in clients:
     client.close()
 if form == "leaking":
     incident.holder(server.pid)

@@ -64,6 +64,13 @@ def write(text, name="conf"):
     return path
 
 
+def java(source, *args, jars=(), options=()):
+    """Starts a file of this directory with its arguments; `jars` are Debian's."""
+    classpath = ["-cp", ":".join(f"/usr/share/java/{jar}.jar" for jar in jars)] if jars else []
+    small = ["-Xmx192m", "-XX:+UseSerialGC"]
+    return start("java", *small, *options, *classpath, os.path.join(HERE, source), *args)
+
+
 def go(source):
     """Compiles a file of this directory; the program."""
     built = os.environ["CORPUS_BUILT"]
@@ -128,11 +135,14 @@ def server(serve, port=0, backlog=128, address="127.0.0.1"):
     return listener.getsockname()[1]
 
 
-def apart(function, *args):
-    """Runs `function` in a process of its own, which ends with this one; its pid."""
+def apart(function, *args, leaving=()):
+    """Runs `function` in a process of its own, which ends with this one and has no copy
+    of the sockets it leaves to it; its pid."""
     pid = os.fork()
     if pid == 0:
         _die_with_parent()
+        for each in leaving:
+            each.close()
         _children.clear()
         _dirs.clear()
         try:

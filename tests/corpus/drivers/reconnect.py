@@ -2,7 +2,8 @@
 
 `told`: it reads the end, keeps the old one, and goes on until it has no descriptors left.
 `unread`: the same, but nothing is read. `ports`: it runs out of local ports instead.
-`closed`: it closes what the server has closed.
+`ghosts`: like `told`, but it tries to say something more on the old one, which is answered
+by a reset. `closed`: it closes what the server has closed.
 """
 
 import errno
@@ -35,9 +36,16 @@ def reconnect():
         session.close()
     else:
         sessions.append(session)
+    if form == "ghosts":
+        session.sendall(b"still there?")
 
 
-if form in ("told", "unread"):
+def is_reset(session):
+    closed = 7
+    return session.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == closed
+
+
+if form in ("told", "unread", "ghosts"):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 if form == "ports":
     with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
@@ -57,4 +65,8 @@ except OSError as error:
         raise
 
 incident.say("exhausted", sessions=len(sessions))
+if form == "ghosts":
+    # No descriptor is left to look into /proc with.
+    incident.until("all were reset", lambda: all(map(is_reset, sessions)))
+    incident.done(0, ghosts=len(sessions))
 incident.done(len(sessions))

@@ -1,13 +1,12 @@
-//! What the cases need: Debian's packages, Python's in a venv and npm's in a directory,
-//! both under target/corpus. Only `--install` installs; a case whose software is not
-//! there names it.
+//! What the cases need: Debian's packages, and Python's in a venv under target/corpus, of
+//! the versions in tests/corpus/constraints.txt. Only `--install` and `cargo xtask setup`
+//! install; a case whose software is not there names it.
 
 use super::label::{Case, Needs};
 use crate::{command, privilege, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -34,11 +33,8 @@ impl Installed {
     /// Variables by which drivers find the rest.
     pub(super) fn surroundings(&self) -> [(&'static str, PathBuf); 3] {
         let no_caches = ("PYTHONDONTWRITEBYTECODE", "1".into());
-        [("NODE_PATH", self.modules()), ("CORPUS_BUILT", self.dir.join("built")), no_caches]
-    }
-
-    fn modules(&self) -> PathBuf {
-        self.dir.join("npm/node_modules")
+        // A Node that is not Debian's does not look among Debian's modules.
+        [("NODE_PATH", "/usr/share/nodejs".into()), ("CORPUS_BUILT", self.dir.join("built")), no_caches]
     }
 
     /// What is missing of `needs`, each with its kind.
@@ -46,8 +42,19 @@ impl Installed {
         let debian =
             debian(needs).into_iter().filter(|it| !has_debian(it)).map(|it| format!("Debian's {it}"));
         let pip = needs.pip.iter().filter(|it| !self.has_pip(it)).map(|it| format!("PyPI's {it}"));
-        let npm = needs.npm.iter().filter(|it| !self.has_npm(it)).map(|it| format!("npm's {it}"));
-        debian.chain(pip).chain(npm).collect()
+        debian.chain(pip).collect()
+    }
+
+    /// # Errors
+    /// Names what is missing of `needs`.
+    pub(super) fn ensure(&self, needs: &Needs) -> Result<()> {
+        let missing = self.missing(needs);
+        ensure!(
+            missing.is_empty(),
+            "not installed: {}; run `cargo xtask corpus --install`",
+            missing.join(", ")
+        );
+        Ok(())
     }
 
     fn has_pip(&self, package: &str) -> bool {
@@ -55,10 +62,6 @@ impl Installed {
             .args(["-m", "pip", "show", "-q", bare(package)])
             .output()
             .is_ok_and(|it| it.status.success())
-    }
-
-    fn has_npm(&self, package: &str) -> bool {
-        self.modules().join(bare(package)).is_dir()
     }
 
     /// Installs what is missing for `cases`.
@@ -70,7 +73,6 @@ impl Installed {
         for needs in cases.iter().map(|case| &case.label.needs) {
             all.debian.extend(needs.debian.iter().cloned());
             all.pip.extend(needs.pip.iter().cloned());
-            all.npm.extend(needs.npm.iter().cloned());
         }
         let packages: Vec<String> = debian(&all).into_iter().filter(|it| !has_debian(it)).collect();
         if !packages.is_empty() {
@@ -82,16 +84,9 @@ impl Installed {
         let pip: Vec<&String> = all.pip.iter().filter(|it| !self.has_pip(it)).collect();
         if !pip.is_empty() {
             let mut install = Command::new(self.python());
-            command::run(install.args(["-m", "pip", "install", "--quiet"]).args(pip))?;
-        }
-        let npm: Vec<&String> = all.npm.iter().filter(|it| !self.has_npm(it)).collect();
-        if !npm.is_empty() {
-            let dir = self.dir.join("npm");
-            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            let mut install = Command::new("npm");
-            command::run(
-                install.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(dir).args(npm),
-            )?;
+            let versions = workspace::root().join("tests/corpus/constraints.txt");
+            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint"]);
+            command::run(install.arg(versions).args(pip))?;
         }
         let missing = self.missing(&all);
         ensure!(missing.is_empty(), "still missing: {}", missing.join(", "));
@@ -110,11 +105,9 @@ fn has_debian(package: &str) -> bool {
     status.is_ok_and(|status| status == "installed")
 }
 
-/// `requests` of `requests==2.32`, `psycopg` of `psycopg[pool]`, `undici` of `undici@6`.
+/// `psycopg` of `psycopg[pool]`.
 fn bare(package: &str) -> &str {
-    let end = package.find(['=', '[', '<', '>', '~']).unwrap_or(package.len());
-    let name = &package[..end];
-    name.get(1..).and_then(|rest| rest.find('@')).map_or(name, |at| &name[..=at])
+    package.split('[').next().unwrap_or(package)
 }
 
 /// Installs packages without starting their services: each case starts its own.
@@ -149,17 +142,24 @@ fn refuses(policy: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::corpus::label;
+
     #[test]
-    fn versions_and_extras_are_no_part_of_a_name() {
-        for (package, name) in [
-            ("redis", "redis"),
-            ("requests==2.32.3", "requests"),
-            ("psycopg[binary,pool]>=3", "psycopg"),
-            ("undici@6", "undici"),
-            ("@hapi/hapi@21", "@hapi/hapi"),
-            ("@hapi/hapi", "@hapi/hapi"),
-        ] {
-            assert_eq!(super::bare(package), name);
+    fn extras_are_no_part_of_a_name() {
+        assert_eq!((bare("redis"), bare("psycopg[binary,pool]")), ("redis", "psycopg"));
+    }
+
+    #[test]
+    fn what_python_needs_has_a_version() {
+        let corpus = workspace::root().join("tests/corpus");
+        let versions = std::fs::read_to_string(corpus.join("constraints.txt")).unwrap();
+        let pinned: BTreeSet<&str> =
+            versions.lines().filter_map(|line| Some(line.split_once("==")?.0)).collect();
+        for case in label::all(&corpus.join("cases")).unwrap() {
+            for package in &case.label.needs.pip {
+                assert!(pinned.contains(bare(package)), "{}: {package}", case.name);
+            }
         }
     }
 }

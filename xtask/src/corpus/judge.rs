@@ -34,6 +34,12 @@ pub(super) struct Judged {
     /// Sockets by code and leak, as in `7 IDLE_POOL null`
     pub(super) got: String,
     pub(super) confidence: String,
+    /// Some socket's leak was left open
+    pub(super) left_open: bool,
+    /// What had to be reported was, with the right verdicts
+    pub(super) right_verdicts: bool,
+    /// No socket had a wrong process
+    pub(super) right_process: bool,
     pub(super) mistakes: Vec<String>,
 }
 
@@ -43,6 +49,7 @@ impl Told {
         let kind = line["kind"].as_str().unwrap_or_default();
         if let Some(ends) = ends(&line).filter(|_| kind == "released") {
             self.latest.remove(&(ends, false));
+            self.latest.remove(&(ends, true));
         }
         let is_ghost = kind == "ghost";
         let Some(ends) = ends(&line).filter(|_| kind == "stuck" || is_ghost) else { return };
@@ -64,6 +71,7 @@ impl Told {
         for (_, line) in &lines {
             *by_words.entry(said(line)).or_default() += 1;
             confidences.extend(line["verdict"]["confidence"].as_str());
+            judged.left_open |= line["verdict"]["leak"].is_null();
         }
         let words: Vec<String> = by_words.iter().map(|(words, count)| format!("{count} {words}")).collect();
         judged.got = if words.is_empty() { "nothing".into() } else { words.join(", ") };
@@ -71,13 +79,20 @@ impl Told {
 
         judged.mistakes.extend(missing(&lines, truth));
         judged.mistakes.extend(verdicts(&lines, expect));
+        judged.right_verdicts = judged.mistakes.is_empty();
+        let before = judged.mistakes.len();
         judged
             .mistakes
             .extend(lines.iter().filter_map(|(key, line)| wrong_process(**key, line, expect, truth)));
-        for words in &expect.shows {
-            if !lines.iter().any(|(_, line)| line.to_string().contains(words.as_str())) {
-                judged.mistakes.push(format!("no report shows {words:?}"));
-            }
+        judged.right_process = judged.mistakes.len() == before;
+        let is_shown = |words: &str| lines.iter().any(|(_, line)| line.to_string().contains(words));
+        let unseen = expect.shows.iter().filter(|words| !is_shown(words));
+        judged.mistakes.extend(unseen.map(|words| format!("no report shows {words:?}")));
+        if let Some(later) = &expect.not_yet {
+            let seen = later.shows.iter().filter(|words| is_shown(words));
+            judged
+                .mistakes
+                .extend(seen.map(|words| format!("{words:?} is shown by now: move it out of not_yet")));
         }
         judged.mistakes.dedup();
         judged
@@ -153,6 +168,7 @@ fn named(line: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::label::NotYet;
     use serde_json::json;
 
     fn line(code: &str, leak: Option<bool>, pid: u32) -> Value {
@@ -169,7 +185,7 @@ mod tests {
         Expect {
             verdicts: BTreeMap::from([("IDLE_POOL".into(), Leak(leak))]),
             processes: BTreeSet::from(["app".into()]),
-            shows: Vec::new(),
+            ..Expect::default()
         }
     }
 
@@ -203,7 +219,8 @@ mod tests {
         let said = Truth { holders: BTreeSet::from([8]), ..truth() };
         let shows = Expect { shows: vec!["lease".into()], ..expect(None) };
         let other = Expect { processes: BTreeSet::from(["other".into()]), ..expect(None) };
-        let table: [(&str, Vec<Value>, Expect, Truth); 9] = [
+        let not_yet = Some(NotYet { shows: vec!["because".into()], why: "test".into() });
+        let table: [(&str, Vec<Value>, Expect, Truth); 10] = [
             ("socket not reported", vec![], expect(None), truth()),
             ("code", vec![line("UNKNOWN", None, 7)], expect(None), truth()),
             ("leak", vec![line("IDLE_POOL", Some(true), 7)], expect(None), truth()),
@@ -211,12 +228,46 @@ mod tests {
             ("pid, by the driver", vec![right.clone()], expect(None), said),
             ("name", vec![right.clone()], other, truth()),
             ("words", vec![right.clone()], shows, truth()),
+            (
+                "words that were not to be had",
+                vec![right.clone()],
+                Expect { not_yet, ..expect(None) },
+                truth(),
+            ),
             ("ghost that is none", vec![right.clone(), ghost(7)], expect(None), truth()),
             ("reported although nothing is wrong", vec![right], Expect::default(), truth()),
         ];
         for (what, lines, expect, truth) in table {
             assert_ne!(mistakes(&lines, &expect, &truth), Vec::<String>::new(), "{what}");
         }
+    }
+
+    #[test]
+    fn what_acceptance_counts_is_told_apart() {
+        let judged = |lines: &[Value], expect: &Expect| {
+            let mut told = Told::default();
+            for line in lines {
+                told.take(line.clone());
+            }
+            let judged = told.judge(expect, &truth());
+            (judged.right_verdicts, judged.right_process, judged.left_open)
+        };
+        assert_eq!(judged(&[line("IDLE_POOL", None, 7)], &expect(None)), (true, true, true));
+        assert_eq!(judged(&[line("IDLE_POOL", Some(true), 7)], &expect(None)), (false, true, false));
+        assert_eq!(judged(&[line("IDLE_POOL", Some(true), 9)], &expect(Some(true))), (true, false, false));
+        let shows = Expect { shows: vec!["lease".into()], ..expect(Some(true)) };
+        assert_eq!(judged(&[line("IDLE_POOL", Some(true), 7)], &shows), (true, true, false));
+    }
+
+    #[test]
+    fn a_released_socket_is_not_reported_any_more() {
+        let mut told = Told::default();
+        for kind in ["stuck", "ghost", "released"] {
+            let mut line = line("IDLE_POOL", None, 7);
+            line["kind"] = kind.into();
+            told.take(line);
+        }
+        assert_eq!(told.judge(&Expect::default(), &Truth::default()).got, "nothing");
     }
 
     #[test]

@@ -44,8 +44,6 @@ pub(super) struct Needs {
     pub(super) debian: BTreeSet<String>,
     #[serde(default)]
     pub(super) pip: BTreeSet<String>,
-    #[serde(default)]
-    pub(super) npm: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -70,6 +68,16 @@ pub(super) struct Expect {
     /// Words that a developer needs, each in some report: a frame, a thread, a number
     #[serde(default)]
     pub(super) shows: Vec<String>,
+    pub(super) not_yet: Option<NotYet>,
+}
+
+/// Words that belong to `shows`, and that the tool cannot know yet.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotYet {
+    pub(super) shows: Vec<String>,
+    /// What it lacks for that
+    pub(super) why: String,
 }
 
 /// What is to be said: `true`, `false`, or `"unknown"`.
@@ -104,6 +112,12 @@ impl Label {
         3
     }
 
+    /// Whether a look, and no long watch, is enough for the right answer.
+    pub(super) fn is_quick(&self) -> bool {
+        self.watch_s < 60
+            || self.expect.verdicts.keys().all(|code| code != "IDLE_POOL" && code != "GHOST_RESET")
+    }
+
     pub(super) fn watch(&self) -> Duration {
         Duration::from_secs(self.watch_s)
     }
@@ -134,7 +148,7 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn parse(text: &str) -> Result<Label> {
+pub(super) fn parse(text: &str) -> Result<Label> {
     let label: Label = toml::from_str(text)?;
     ensure!(!label.run.is_empty(), "`run` names no driver");
     ensure!(

@@ -43,14 +43,14 @@ const REPORTED_AFTER: Duration = Duration::from_secs(4);
 /// When the software did not get into the incident: that says nothing of the tool.
 pub(super) fn play(case: &Case, tool: &Path, installed: &Installed) -> Result<Outcome> {
     let room = Room::new()?;
-    let early = (case.label.tool == Start::Before).then(|| trace(&room, case, tool)).transpose()?;
+    let early = (case.label.tool == Start::Before).then(|| trace(&room, case, tool, "json")).transpose()?;
     let (mut driver, said) = drive(&room, case, installed)?;
     let mut tool = if let Some(tool) = early {
         tool
     } else {
         // Older than the threshold, as they are when people start the tool.
         driver.hear(Stopwatch::start(), THRESHOLD + Duration::from_millis(200));
-        start(&room, case, tool)?
+        start(&room, case, tool, "json")?
     };
     let outcome = watch(&room, case, &mut tool, said);
     driver.dismiss();
@@ -60,16 +60,39 @@ pub(super) fn play(case: &Case, tool: &Path, installed: &Installed) -> Result<Ou
     outcome.with_context(|| format!("the tool said:\n{}", tool.talk()))
 }
 
-fn trace(room: &Room, case: &Case, tool: &Path) -> Result<Program> {
-    let mut tool = start(room, case, tool)?;
+/// Prints what the tool says of a case to people, from its start to its end.
+pub(super) fn show(case: &Case, tool: &Path, installed: &Installed) -> Result<()> {
+    let room = Room::new()?;
+    let early = (case.label.tool == Start::Before).then(|| trace(&room, case, tool, "text")).transpose()?;
+    let (mut driver, _) = drive(&room, case, installed)?;
+    let mut tool = if let Some(tool) = early {
+        tool
+    } else {
+        driver.hear(Stopwatch::start(), THRESHOLD + Duration::from_millis(200));
+        start(&room, case, tool, "text")?
+    };
+    let began = Stopwatch::start();
+    while let Heard::Line(line) = tool.hear(began, case.label.watch()) {
+        println!("{line}");
+    }
+    tool.interrupt();
+    tool.drain(|line| println!("{line}"));
+    eprintln!("{}", tool.talk());
+    driver.dismiss();
+    driver.drain(drop);
+    Ok(())
+}
+
+fn trace(room: &Room, case: &Case, tool: &Path, format: &str) -> Result<Program> {
+    let mut tool = start(room, case, tool, format)?;
     ensure!(tool.says("closewait-trace: tracing", PATIENCE), "the tool does not trace:\n{}", tool.talk());
     Ok(tool)
 }
 
-fn start(room: &Room, case: &Case, tool: &Path) -> Result<Program> {
+fn start(room: &Room, case: &Case, tool: &Path, format: &str) -> Result<Program> {
     let threshold = format!("{}ms", THRESHOLD.as_millis());
     let mut command = Command::new(tool);
-    command.args(["--netns", &room.path(), "-o", "json", "--threshold", &threshold]);
+    command.args(["--netns", &room.path(), "-o", format, "--threshold", &threshold]);
     Program::start(command.args(&case.label.options))
 }
 

@@ -5,7 +5,7 @@
 
 mod needs;
 
-use crate::{aarch64, command, privilege};
+use crate::{aarch64, command, corpus, privilege};
 use anyhow::{Context, Result, bail};
 use needs::{Need, Remedy};
 use std::{
@@ -27,15 +27,19 @@ pub(crate) struct Args {
 /// When something is missing and cannot be installed here: says what and why it is needed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let missing: Vec<Need> = needs::all().into_iter().filter(|need| !(need.present)()).collect();
-    if missing.is_empty() {
+    let software = corpus::missing()?;
+    if missing.is_empty() && software.is_empty() {
         println!("setup: nothing is missing");
         return Ok(());
     }
     for need in &missing {
         eprintln!("missing: {} ({})", need.what, need.why);
     }
+    if !software.is_empty() {
+        eprintln!("missing: {} (software of `cargo xtask corpus`)", software.join(", "));
+    }
     if args.check {
-        bail!("{} missing: run `cargo xtask setup`", missing.len());
+        bail!("{} missing: run `cargo xtask setup`", missing.len() + software.len());
     }
 
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.debian.iter().copied()).collect();
@@ -59,6 +63,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect();
     if !left.is_empty() {
         bail!("still missing, install by hand: {}", left.join("; "));
+    }
+    if !software.is_empty() {
+        corpus::install()?;
     }
     println!("setup: all is there");
     Ok(())

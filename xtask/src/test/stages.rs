@@ -5,11 +5,14 @@ use crate::{
     aarch64,
     build::{self, Executables},
     command,
-    counts::{Passed, Tally},
+    counts::{Counts, Passed, Tally},
     ebpf, privilege, vm, workspace,
 };
 use anyhow::{Context, Result, ensure};
-use std::process::{Command, Stdio};
+use std::{
+    env,
+    process::{Command, Stdio},
+};
 
 pub(super) struct Stage {
     pub(super) name: &'static str,
@@ -28,15 +31,16 @@ pub(super) enum Done {
 }
 
 /// In order: what the others need, and what fails quickly, comes first.
-pub(super) const STAGES: [Stage; 9] = [
+pub(super) const STAGES: [Stage; 10] = [
     Stage { name: "format", budget_min: 1, run: format },
     Stage { name: "BPF object from source", budget_min: 2, run: bpf_object },
     Stage { name: "lints", budget_min: 3, run: lints },
     Stage { name: "aarch64, compiled", budget_min: 2, run: other_machine },
     Stage { name: "unit, property, golden, schema", budget_min: 5, run: unit },
-    Stage { name: "release build", budget_min: 4, run: release },
-    Stage { name: "live, this kernel", budget_min: 6, run: live },
-    Stage { name: "live, VM kernels", budget_min: 18, run: vms },
+    Stage { name: "release build", budget_min: 3, run: release },
+    Stage { name: "live, this kernel", budget_min: 5, run: live },
+    Stage { name: "incidents of real software", budget_min: 6, run: incidents },
+    Stage { name: "live, VM kernels", budget_min: 16, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
@@ -95,6 +99,26 @@ fn live() -> Result<Done> {
         live.args(args).current_dir(workspace::root());
         Ok(live)
     })
+}
+
+/// The cases of tests/corpus, most of them waiting at any time.
+fn incidents() -> Result<Done> {
+    let built =
+        Executables::build(&["build", "--release", "--bin", "closewait-trace"], Some(&ebpf::built_object()))?;
+    let mut corpus = Command::new(env::current_exe().context("cannot find this program")?);
+    corpus.args(["corpus", "--second-attempt", "--jobs", "8"]);
+    corpus.env("CLOSEWAIT_TRACE_BIN", built.get("closewait-trace")?);
+    let mut passed = Passed::default();
+    let ended = command::run_seen(corpus.stdin(Stdio::null()), |line| {
+        if let Some(counts) = Counts::in_line(line) {
+            passed.counts += counts;
+        } else if let Some(names) = line.strip_prefix("ONLY IN A SECOND ATTEMPT: ") {
+            passed.second_attempt.extend(names.split(", ").map(str::to_owned));
+        }
+    });
+    ended?;
+    ensure!(passed.counts.passed > 0, "no case was played");
+    Ok(Done::Tested(passed))
 }
 
 fn vms() -> Result<Done> {
