@@ -78,10 +78,13 @@ impl Watched {
         if let Err(why) = &self.eof {
             return Fact::Unknown(why.clone());
         }
-        // The earliest moment at which EOF can have been read.
+        // The earliest moment at which EOF can have been read. What is remembered of one whose
+        // open was seen begins with that, however it was found.
         let entered = match suspect.since {
             Since::Seen(at) => Some(at),
-            Since::NoLaterThan(_) | Since::Inferred(_) => suspect.not_before.filter(|_| suspect.missed),
+            Since::NoLaterThan(_) | Since::Inferred(_) => {
+                suspect.not_before.filter(|_| suspect.missed || opening)
+            }
         };
         match entered {
             None => Fact::unknown("it may have been read before this trace began"),
@@ -141,6 +144,10 @@ mod tests {
             ..suspect(Since::NoLaterThan(MonoNs(200)))
         };
         assert!(nobody(&watched(), &missed, true));
+        let found = Suspect { not_before: Some(MonoNs(150)), ..suspect(Since::NoLaterThan(MonoNs(200))) };
+        assert!(nobody(&watched(), &found, true), "it was opened within the trace");
+        assert!(!nobody(&watched(), &found, false));
+        assert!(!nobody(&watched(), &Suspect { not_before: Some(MonoNs(99)), ..found }, true));
     }
 
     #[test]
