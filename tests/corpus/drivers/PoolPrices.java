@@ -36,7 +36,7 @@ public class PoolPrices {
             while (true) {
                 together.await();
                 fetchPrice(client);
-                Thread.sleep(7000);
+                Thread.sleep(20_000);
             }
         } catch (Exception error) {
             error.printStackTrace();

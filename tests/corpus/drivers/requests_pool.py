@@ -31,7 +31,7 @@ if form in ("bounded", "idle"):
         while True:
             together.wait()
             session.get(URL)
-            time.sleep(7 if form == "bounded" else 3600)
+            time.sleep(20 if form == "bounded" else 3600)
 
     for _ in range(5):
         incident.background(poll_status)

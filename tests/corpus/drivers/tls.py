@@ -67,7 +67,7 @@ def poll_status():
     while True:
         together.wait()
         assert session.get("https://127.0.0.1:8443/", verify=False).text == "ok"
-        time.sleep(7 if form == "pool" else 0.3)
+        time.sleep(20 if form == "pool" else 0.3)
 
 
 for _ in range(5):
