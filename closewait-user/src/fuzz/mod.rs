@@ -15,7 +15,9 @@ use crate::clock::MonoNs;
 use crate::decode;
 use crate::enrich::sock_diag::wire;
 use crate::filter::Filter;
-use crate::kernel::offsets::{self, Events};
+use crate::kernel::btf::Btf;
+use crate::kernel::functions::{FUNCTIONS, Functions};
+use crate::kernel::offsets::{Events, STRUCTS, offsets};
 use crate::kernel::tracefs::Event;
 use crate::recording::frame::{Frame, Kind, MAGIC};
 use crate::recording::replay::{Replay, Wanted};
@@ -58,7 +60,10 @@ pub fn tracepoint_formats(data: &[u8]) {
 
 /// `/sys/kernel/btf/vmlinux`, or what `--btf` names.
 pub fn btf(data: &[u8]) {
-    let _ = offsets::offsets(data, &Events::default());
+    if let Ok(btf) = Btf::parse(data, STRUCTS, FUNCTIONS) {
+        offsets(&btf, &Events::default());
+        let _ = Functions::of(&btf).as_btf();
+    }
 }
 
 /// Answers of inet_diag.
