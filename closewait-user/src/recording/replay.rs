@@ -145,6 +145,11 @@ impl Replay {
     fn line(&mut self, line: Line) -> io::Result<()> {
         let Line { now, clock, entry } = line;
         let clock = clock.clock();
+        // Between two entries a screen may have been due. (One: a recording whose times lie
+        // must not make many.)
+        if let Some(due) = self.reporter.deadline().filter(|&due| due < now) {
+            self.reporter.tick(&clock, due)?;
+        }
         (self.now, self.clock) = (now, clock);
         self.tracker.expire(now, &mut Vec::new());
         let wanted = self.is_wanted(now);
