@@ -85,7 +85,10 @@ pub struct TraceArgs {
 #[derive(Args, Debug)]
 #[command(
     override_usage = "closewait-trace run [OPTIONS] -- CMD [ARG]...",
-    after_help = "CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended.\n\
+    after_help = "What leaked: a socket that was in CLOSE_WAIT for --threshold, also if it was closed then; and one\n\
+        that was not closed when its process ended, if it had been in CLOSE_WAIT for 100 ms (or for\n\
+        --threshold, if that is less). What is harmless, as SENDING is, does not count.\n\
+        CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended.\n\
         Exit status: that of CMD if it is not 0 (128+n for signal n), else 1 if it leaked, else 0;\n\
         2 usage or runtime error, 77 tracing cannot run here (CMD is not started then)."
 )]
@@ -109,7 +112,9 @@ pub struct RunArgs {
     /// Fail only if more sockets than this leaked
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max: usize,
-    /// Do not count what a line of this file describes
+    /// Do not count what a line of this file describes: `frame:PATTERN` (a function or module of a
+    /// stack), `comm:`, `remote:ADDRESS:PORT`, `verdict:` or `cause:`, of which all on a line must
+    /// fit; `*` is any text, `#` begins a comment
     #[arg(long, value_name = "FILE")]
     pub suppressions: Option<PathBuf>,
     /// Add what leaks now to the file of suppressions, and do not fail for it

@@ -37,6 +37,8 @@ pub(super) struct Judge {
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
+    /// The last wait for the stacks of one that has ended was in vain.
+    impatient: bool,
 }
 
 pub(super) struct Pending {
@@ -68,7 +70,8 @@ impl Judge {
     pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
         let (pending, left) = (Vec::new(), Vec::new());
         let watched = Watched::new(served, began);
-        Self { pending, left, policy: Policy::default(), watched, outlook: Outlook::default() }
+        let (policy, outlook) = (Policy::default(), Outlook::default());
+        Self { pending, left, policy, watched, outlook, impatient: false }
     }
 
     /// What programs saw was lost: nothing that they did not tell is known since.
@@ -285,7 +288,7 @@ impl Judge {
     }
 
     /// The verdict on a socket that has ended, when its stacks are named.
-    pub(super) async fn last_word(&self, word: LastWord, stacks: &Stacks) -> Finding {
+    pub(super) async fn last_word(&mut self, word: LastWord, stacks: &Stacks) -> Finding {
         let LastWord { suspect, evidence, memory } = word;
         let stage = Stage::Naming(Clock::mono_now());
         self.verdict_now(Pending { suspect, evidence, memory, stage }, stacks).await
@@ -297,11 +300,12 @@ impl Judge {
         Some(self.verdict_now(pending, stacks).await)
     }
 
-    async fn verdict_now(&self, pending: Pending, stacks: &Stacks) -> Finding {
-        let until = Clock::mono_now() + LAST_STACK_WAIT;
+    async fn verdict_now(&mut self, pending: Pending, stacks: &Stacks) -> Finding {
+        let until = Clock::mono_now() + if self.impatient { LAST_STACK_WAIT } else { STACK_WAIT };
         while pending.memory.is_being_named(stacks) && Clock::mono_now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.impatient = pending.memory.is_being_named(stacks);
         let (suspect, evidence) = self.case(pending, stacks);
         self.verdict(suspect, evidence)
     }

@@ -2,13 +2,14 @@
 //! opened the socket.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::model::Finding;
 use super::story;
 
-/// Writes one command for each cause.
-pub fn write(out: &mut impl Write, leaked: &[&Finding]) -> io::Result<()> {
-    for story in story::by_cause(leaked) {
+/// Writes one command for each cause; `workspace` is where the source code is.
+pub fn write(out: &mut impl Write, leaked: &[&Finding], workspace: Option<&Path>) -> io::Result<()> {
+    for story in story::by_cause(leaked, workspace) {
         let mut place = String::new();
         if let Some((file, line)) = &story.place {
             place = format!("file={},line={line},", property(file));

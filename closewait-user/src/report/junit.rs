@@ -8,7 +8,7 @@ use super::story::{self, Story};
 
 /// Writes the file.
 pub fn write(out: &mut impl Write, leaked: &[&Finding]) -> io::Result<()> {
-    let stories = story::by_cause(leaked);
+    let stories = story::by_cause(leaked, None);
     let (tests, failures) = (stories.len().max(1), stories.len());
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(out, r#"<testsuites tests="{tests}" failures="{failures}">"#)?;

@@ -1,10 +1,12 @@
 //! A cause in a few lines of plain text, for formats that have a place for no more.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::cause::CauseId;
 use super::escape::escape;
 use super::model::Finding;
+use crate::stack::fold::own_frames;
 use crate::verdict::{Code, Frame};
 
 /// So many frames of a stack are told.
@@ -20,22 +22,24 @@ pub(super) struct Story {
     pub(super) title: String,
     /// Why, what to do, and where it was opened.
     pub(super) lines: Vec<String>,
-    /// The innermost place in source code that opened it, or else read its EOF.
+    /// The innermost place in the workspace's source code that opened it, or else read its
+    /// EOF, by its path there; else in any source code.
     pub(super) place: Option<(String, u32)>,
 }
 
-/// The stories of all causes, most sockets first.
-pub(super) fn by_cause(findings: &[&Finding]) -> Vec<Story> {
+/// The stories of all causes, most sockets first. `workspace` is where the source code is
+/// that a reader can change.
+pub(super) fn by_cause(findings: &[&Finding], workspace: Option<&Path>) -> Vec<Story> {
     let mut causes = BTreeMap::<CauseId, Vec<&Finding>>::new();
     for finding in findings {
         causes.entry(finding.cause).or_default().push(finding);
     }
     let mut causes: Vec<_> = causes.into_iter().collect();
     causes.sort_by_key(|(_, findings)| std::cmp::Reverse(findings.len()));
-    causes.into_iter().map(|(cause, findings)| story(cause, &findings)).collect()
+    causes.into_iter().map(|(cause, findings)| story(cause, &findings, workspace)).collect()
 }
 
-fn story(cause: CauseId, findings: &[&Finding]) -> Story {
+fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Story {
     let finding = findings[0];
     let (evidence, verdict) = (&finding.evidence, &finding.verdict);
     let opener = evidence.opener.known();
@@ -45,7 +49,10 @@ fn story(cause: CauseId, findings: &[&Finding]) -> Story {
         (None, None) => "an unknown process".into(),
     };
     let sockets = if findings.len() == 1 { "1 socket".into() } else { format!("{} sockets", findings.len()) };
-    let title = format!("{sockets} of {who} stuck in CLOSE_WAIT: {}", verdict.code);
+    let own = opener.and_then(|opener| own_frames(opener.stack.known()?).first());
+    let function = own.and_then(|frame| Some(format!(", opened in {}", frame.symbol.as_ref()?)));
+    let title =
+        format!("{sockets} of {who} stuck in CLOSE_WAIT: {}{}", verdict.code, function.unwrap_or_default());
     let mut lines = vec![format!("where: {}", finding.suspect.tuple)];
     lines.push(format!("why: {}", verdict.evidence.join("; ")));
     if let Some(threads) = finding.threads().and_then(|threads| threads.known()) {
@@ -58,10 +65,17 @@ fn story(cause: CauseId, findings: &[&Finding]) -> Story {
     for (label, stack) in [("opened by:", accepted), ("EOF read by:", read)] {
         if let Some(stack) = stack {
             lines.push(label.to_owned());
-            lines.extend(stack.iter().take(FRAMES).map(|frame| format!("  {}", words(frame))));
+            // Without what is in every stack, be it the runtime's or the C library's.
+            let own = own_frames(stack);
+            lines.extend(own.iter().take(FRAMES).map(|frame| format!("  {}", words(frame))));
+            if own.len() > FRAMES {
+                lines.push(format!("  … {} more", own.len() - FRAMES));
+            }
         }
     }
-    let place = [accepted, read].into_iter().flatten().flatten().find_map(place);
+    let frames = || [accepted, read].into_iter().flatten().flat_map(|stack| own_frames(stack));
+    let inside = frames().find_map(|frame| place_in(frame, workspace?));
+    let place = inside.or_else(|| frames().find_map(place));
     let safe = |text: String| escape(&text).into_owned();
     Story {
         cause,
@@ -83,6 +97,48 @@ fn words(frame: &Frame) -> String {
     }
 }
 
+/// A place in the workspace. (What was compiled by a relative path was compiled there.)
+fn place_in(frame: &Frame, workspace: &Path) -> Option<(String, u32)> {
+    let (file, line) = place(frame)?;
+    let file = Path::new(&file);
+    let inside = if file.is_relative() { file } else { file.strip_prefix(workspace).ok()? };
+    Some((inside.to_str()?.to_owned(), line))
+}
+
 fn place(frame: &Frame) -> Option<(String, u32)> {
     Some((frame.file.clone()?, frame.line?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::How;
+
+    fn frame(file: &str) -> Frame {
+        Frame {
+            addr: 1,
+            symbol: Some("f".into()),
+            module: None,
+            offset: 0,
+            file: Some(file.into()),
+            line: Some(7),
+            inlined: false,
+            how: How::Dwarf,
+            build_id: None,
+        }
+    }
+
+    #[test]
+    fn a_place_is_told_by_its_path_in_the_workspace() {
+        let workspace = Path::new("/home/me/app");
+        for (file, place) in [
+            ("/home/me/app/tests/a.rs", Some("tests/a.rs")),
+            ("src/a.rs", Some("src/a.rs")),
+            ("/usr/lib/go/src/io/io.go", None),
+            ("/home/me/application/a.rs", None),
+        ] {
+            let found = place_in(&frame(file), workspace);
+            assert_eq!(found, place.map(|place| (place.to_owned(), 7)), "{file}");
+        }
+    }
 }

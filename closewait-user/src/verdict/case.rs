@@ -39,6 +39,18 @@ impl<'a> Case<'a> {
         self.evidence.holders.known().map_or(&[], Vec::as_slice)
     }
 
+    /// Names a process by its main thread where that is known: any thread of it may have
+    /// been the last.
+    pub(super) fn process(&self, task: &Task) -> String {
+        let opener = self.evidence.opener.known().map(|opener| &opener.task);
+        let main = opener.filter(|opener| opener.pid == task.pid && opener.tid == opener.pid);
+        let comm = self.holders().iter().find(|holder| holder.pid == task.pid).map(|holder| &holder.comm);
+        match comm.or(main.map(|main| &main.comm)) {
+            Some(comm) => format!("{comm}[{}]", task.pid),
+            None => name(task),
+        }
+    }
+
     /// Names the holders: `java[21773] fd 17 and 2 more`.
     pub(super) fn who(&self) -> String {
         match self.holders() {
@@ -120,7 +132,7 @@ impl Finding {
     pub(super) fn if_still(self, case: &Case) -> Self {
         if let Some(end) = &case.evidence.ended {
             return self.because(match end.closed_after {
-                None => format!("{} ended and had not closed it", name(&end.task)),
+                None => format!("{} ended and had not closed it", case.process(&end.task)),
                 Some(_) => closed_by(end),
             });
         }

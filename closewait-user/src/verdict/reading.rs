@@ -18,8 +18,10 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let finding = Finding::new(
         Code::EofIgnored,
         Some(true),
-        match case.holders() {
-            [] => format!("Call close() where {reader} got 0 from its read (see the EOF stack)."),
+        match (case.holders(), &case.evidence.ended) {
+            ([], _) | (_, Some(_)) => {
+                format!("Call close() where {reader} got 0 from its read (see the EOF stack).")
+            }
             _ => format!(
                 "Call close() where {reader} got 0 from its read (see the EOF stack); {} has it.",
                 case.who()

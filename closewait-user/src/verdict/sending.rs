@@ -61,7 +61,7 @@ pub(super) fn sending(case: &Case) -> Option<Finding> {
             finding
                 .because(format!("{written} bytes were written to it after the peer's FIN"))
                 .because(match end.closed_after {
-                    None => format!("{} ended", super::case::name(&end.task)),
+                    None => format!("{} ended", case.process(&end.task)),
                     Some(_) => super::case::closed_by(end),
                 })
                 .at_most(Confidence::Medium)

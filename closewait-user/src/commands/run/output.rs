@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::collect::Collected;
@@ -67,7 +67,9 @@ impl Outputs {
         }
         if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
             // The runner reads them on either stream.
-            annotations::write(&mut io::stderr(), &counted).map_err(cannot)?;
+            let workspace = std::env::var_os("GITHUB_WORKSPACE").map(PathBuf::from);
+            let workspace = workspace.or_else(|| std::env::current_dir().ok());
+            annotations::write(&mut io::stderr(), &counted, workspace.as_deref()).map_err(cannot)?;
         }
         write(self.flames, false, outcome, collected, totals.clone()).map_err(cannot)?;
         let to_file = self.report.is_some();

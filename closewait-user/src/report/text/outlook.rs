@@ -78,7 +78,8 @@ pub(super) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
             labelled(lines, style, "ports", &text, 2);
         }
     }
-    if let Some(keepalive) = evidence.keepalive.known().filter(|keepalive| keepalive.on) {
+    let has_ended = evidence.ended.is_some();
+    if let Some(keepalive) = evidence.keepalive.known().filter(|keepalive| keepalive.on && !has_ended) {
         let text = match keepalive.ends_in {
             Some(time) => format!("by keepalive within {}, {}", span(time), keepalive.note),
             None => format!("keepalive is on; {}", keepalive.note),
