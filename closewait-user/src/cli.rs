@@ -201,8 +201,8 @@ pub struct ReplayArgs {
     /// The recording; of one that was rotated, FILE.1 and FILE
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Report only what was seen from then on: a time such as 2026-01-31T10:00:00Z, or a
-    /// duration since the start such as 90s
+    /// Begin with what was stuck then: a time such as 2026-01-31T10:00:00Z, or a duration
+    /// since the start such as 90s
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub from: Option<Moment>,
     /// Report only what was seen until then

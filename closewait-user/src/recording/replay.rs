@@ -4,6 +4,7 @@
 //! sinks. A socket that was in CLOSE_WAIT for the threshold asked for, but not for the
 //! one recorded with, was never looked at: it is reported as UNKNOWN, which says so.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct Wanted {
     pub threshold: Duration,
     /// Which sockets.
     pub filter: Filter,
-    /// Only what was seen from then on.
+    /// Only what was stuck then, and what was seen from then on.
     pub from: MonoNs,
     /// Only what was seen until then.
     pub to: MonoNs,
@@ -55,6 +56,8 @@ pub struct Replay {
     cost: Cost,
     stats: Option<TrackerStats>,
     dropped: u64,
+    /// What was stuck before that is wanted, as it was last looked at.
+    before: BTreeMap<SocketId, Looked>,
 }
 
 impl Replay {
@@ -72,6 +75,7 @@ impl Replay {
             stats: None,
             dropped: 0,
             header,
+            before: BTreeMap::new(),
         }
     }
 
@@ -153,11 +157,26 @@ impl Replay {
         (self.now, self.clock) = (now, clock);
         self.tracker.expire(now, &mut Vec::new());
         let wanted = self.is_wanted(now);
+        if wanted {
+            for looked in std::mem::take(&mut self.before).into_values() {
+                self.looked(looked)?;
+            }
+        }
         match entry {
             Entry::Looked(looked) if wanted => self.looked(*looked)?,
-            Entry::Looked(_) | Entry::Header(_) => {}
-            Entry::Forgotten(id) => self.reporter.forget(id),
-            Entry::Released(ended) => self.release(ended.release(), &clock, now)?,
+            Entry::Looked(looked) => {
+                self.before.insert(looked.suspect.id, *looked);
+            }
+            Entry::Header(_) => {}
+            Entry::Forgotten(id) => {
+                self.before.remove(&id);
+                self.reporter.forget(id);
+            }
+            Entry::Released(ended) => {
+                let release = ended.release();
+                self.before.remove(&release.released.id);
+                self.release(release, &clock, now)?;
+            }
             Entry::FirstLook(first) if wanted => {
                 self.reporter.report(Report::FirstLook(first), &clock, now)?;
             }

@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::summary::Summary;
+use crate::stack::fold::own_frames;
+use crate::verdict::{Frame, How};
 
 /// The causes of one run, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,6 +22,7 @@ pub struct Causes(BTreeMap<String, Counted>);
 struct Counted {
     code: String,
     owner: Option<String>,
+    opened: Option<String>,
     sockets: u64,
     leaks: u64,
 }
@@ -51,6 +54,8 @@ pub struct Difference {
     pub code: String,
     /// The process to blame.
     pub owner: Option<String>,
+    /// The function that opened one of the sockets.
+    pub opened: Option<String>,
     /// Sockets reported in the first run.
     pub before: u64,
     /// And in the second.
@@ -65,6 +70,7 @@ impl Causes {
         let counted = |cause: &super::summary::CauseCount| Counted {
             code: cause.code.name().to_owned(),
             owner: cause.owner.clone(),
+            opened: cause.opened.clone(),
             sockets: cause.sockets.total(),
             leaks: cause.sockets.yes,
         };
@@ -82,7 +88,13 @@ impl Causes {
                 _ => unread += 1,
             }
         }
-        (summary.map_or(counted, |summary| Self::of_summary(&summary)), unread)
+        let Some(summary) = summary else { return (counted, unread) };
+        let mut causes = Self::of_summary(&summary);
+        for (id, cause) in &mut causes.0 {
+            // A summary has no stacks.
+            cause.opened = counted.0.remove(id).and_then(|counted| counted.opened);
+        }
+        (causes, unread)
     }
 
     fn of_summary(summary: &Value) -> Self {
@@ -93,6 +105,7 @@ impl Causes {
             let known = Counted {
                 code: text(&cause["code"])?,
                 owner: text(&cause["owner"]),
+                opened: None,
                 sockets: ["true", "null", "false"].iter().map(|leak| count(sockets, leak)).sum(),
                 leaks: count(sockets, "true"),
             };
@@ -110,7 +123,9 @@ impl Causes {
             return;
         }
         let owner = text(&line["holders"][0]["comm"]).or_else(|| text(&line["listener"]["comm"]));
-        let counted = self.0.entry(cause).or_insert(Counted { code, owner, sockets: 0, leaks: 0 });
+        let opened = opened_in(&line["opener"]["stack"]);
+        let first = Counted { code, owner, opened, sockets: 0, leaks: 0 };
+        let counted = self.0.entry(cause).or_insert(first);
         counted.sockets += 1;
         counted.leaks += u64::from(line["verdict"]["leak"] == true);
     }
@@ -137,6 +152,7 @@ impl Causes {
                     cause: id.clone(),
                     code: shown.code.clone(),
                     owner: shown.owner.clone(),
+                    opened: shown.opened.clone(),
                     before: sockets(before),
                     after: sockets(after),
                     leaks,
@@ -150,6 +166,23 @@ impl Causes {
         all.sort_by_cached_key(worst);
         all
     }
+}
+
+/// The innermost function of a stack's program, as [`super::Finding::opened_in`].
+fn opened_in(stack: &Value) -> Option<String> {
+    let frame = |frame: &Value| Frame {
+        addr: 0,
+        symbol: text(&frame["symbol"]),
+        module: text(&frame["module"]),
+        build_id: None,
+        offset: 0,
+        file: None,
+        line: None,
+        inlined: false,
+        how: How::Dwarf,
+    };
+    let frames: Vec<_> = stack.as_array()?.iter().map(frame).collect();
+    own_frames(&frames).first()?.symbol.clone()
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -184,7 +217,9 @@ impl fmt::Display for Difference {
             self.before,
             self.after,
             self.cause
-        )
+        )?;
+        let opened = self.opened.as_deref().map(super::escape::escape);
+        opened.map_or(Ok(()), |function| write!(f, "  opened in {function}"))
     }
 }
 
@@ -194,7 +229,8 @@ mod tests {
 
     fn causes(of: &[(&str, u64, u64)]) -> Causes {
         let counted = |&(id, sockets, leaks): &(&str, u64, u64)| {
-            let counted = Counted { code: "NOT_READING".into(), owner: Some("java".into()), sockets, leaks };
+            let (owner, opened) = (Some("java".into()), Some("lease".into()));
+            let counted = Counted { code: "NOT_READING".into(), owner, opened, sockets, leaks };
             (id.to_owned(), counted)
         };
         Causes(of.iter().map(counted).collect())
@@ -220,7 +256,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_by_their_summary_or_one_by_one() {
-        let stuck = r#"{"kind":"stuck","cause":"0000000a","holders":[{"comm":"java"}],"verdict":{"code":"NOT_READING","leak":true}}"#;
+        let stuck = r#"{"kind":"stuck","cause":"0000000a","holders":[{"comm":"java"}],"opener":{"stack":[{"symbol":"connect","module":"/lib/libc.so.6"},{"symbol":"lease","module":"/app"}]},"verdict":{"code":"NOT_READING","leak":true}}"#;
         let update = stuck.replace("\"cause\"", "\"update\":true,\"cause\"");
         let summary = r#"{"kind":"summary","by_cause":[{"cause":"0000000a","owner":"java","code":"NOT_READING","sockets":{"true":7,"null":1,"false":0}}]}"#;
         let (one_by_one, unread) = Causes::of_lines([stuck, &update, "", stuck, "{"].into_iter());

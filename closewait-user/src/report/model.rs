@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{Gap, Task};
+use crate::stack::fold::own_frames;
 use crate::tracker::{Released, Since, Suspect, SuspectKind};
 use crate::verdict::{Code, Evidence, Frame, Holder, Threads, Verdict};
 
@@ -74,6 +75,12 @@ impl Finding {
     pub fn ports_full_in(&self) -> Option<(Duration, Duration)> {
         let ports = self.evidence.ports.known()?;
         ports.growth?.time_to(ports.total.saturating_sub(ports.used).into())
+    }
+
+    /// The innermost function of the program that opened it, where that has a name.
+    pub fn opened_in(&self) -> Option<&str> {
+        let stack = self.evidence.opener.known()?.stack.known()?;
+        own_frames(stack).first()?.symbol.as_deref()
     }
 
     /// Whom to name: see [`owner`].

@@ -49,8 +49,7 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
         (None, None) => "an unknown process".into(),
     };
     let sockets = if findings.len() == 1 { "1 socket".into() } else { format!("{} sockets", findings.len()) };
-    let own = opener.and_then(|opener| own_frames(opener.stack.known()?).first());
-    let function = own.and_then(|frame| Some(format!(", opened in {}", frame.symbol.as_ref()?)));
+    let function = finding.opened_in().map(|function| format!(", opened in {function}"));
     let title =
         format!("{sockets} of {who} stuck in CLOSE_WAIT: {}{}", verdict.code, function.unwrap_or_default());
     let mut lines = vec![format!("where: {}", finding.suspect.tuple)];

@@ -107,6 +107,8 @@ pub struct CauseCount {
     pub code: Code,
     /// The name of the process to blame.
     pub owner: Option<String>,
+    /// The innermost function of the program that opened one of them.
+    pub opened: Option<String>,
     /// Its sockets, ended ones included.
     pub sockets: ByLeak,
     /// Those stuck still.
@@ -129,6 +131,7 @@ impl Summary {
                 cause: cause.id,
                 code: cause.exemplar.verdict.code,
                 owner: cause.exemplar.owner().known().map(|h| h.comm.clone()),
+                opened: cause.exemplar.opened_in().map(str::to_owned),
                 sockets,
                 stuck: cause.now.total(),
             });

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use super::gate::Reported;
 use crate::error::Failure;
 use crate::report::{CauseId, Finding};
-use crate::stack::fold::own_frames;
 use crate::verdict::Frame;
 
 /// Larger than any list that people read.
@@ -129,19 +128,13 @@ impl Suppressions {
             let who = owner.or(opener).unwrap_or("unknown");
             let who = crate::report::escape::escape(who);
             let _ = write!(text, "cause:{cause} # {} of {who}, {sockets}", finding.verdict.code);
-            if let Some(function) = opening(finding) {
+            if let Some(function) = finding.opened_in() {
                 let _ = write!(text, ", opened in {}", crate::report::escape::escape(function));
             }
             text.push('\n');
         }
         fs::write(&self.path, text).map_err(cannot)
     }
-}
-
-/// The innermost function of the program that opened it.
-fn opening(finding: &Finding) -> Option<&str> {
-    let stack = finding.evidence.opener.known()?.stack.known()?;
-    own_frames(stack).first()?.symbol.as_deref()
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
