@@ -2,14 +2,14 @@
 //! stuck, and of a stuck socket with its evidence, from what a storm beside some adds.
 
 use super::{net::Net, storm::Storm, tracer};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::{fs, path::Path};
 
 /// Stuck sockets in the second storm.
 const STUCK: u32 = 1000;
 /// Long enough for all of them to be judged.
-const SECONDS: u32 = 4;
+const SECONDS: u32 = 8;
 /// Into CLOSE_WAIT and out of it.
 const TRANSITIONS: f64 = 2.0;
 
@@ -55,7 +55,10 @@ fn recorded(tool: &Path, net: &Net, storm: &Storm, stuck: u32) -> Result<(f64, f
     let tracer = tracer::ours("sizes", tool, &["--record", &path, "--threshold", "500ms"]);
     let running = tracer.start(net, super::storm::PORT)?;
     let (connections, _) = storm.blow(SECONDS, stuck)?;
-    let lost = running.stop()?.lost.context("it does not say what was lost")?;
+    let cost = running.stop()?;
+    let lost = cost.lost.context("it does not say what was lost")?;
+    let reported = cost.reported.context("it does not say what it reported")?;
+    ensure!(reported >= u64::from(stuck), "{reported} of {stuck} stuck sockets were judged in {SECONDS} s");
     let bytes = fs::metadata(&file).context("there is no recording")?.len();
     fs::remove_file(&file)?;
     #[expect(clippy::cast_precision_loss, reason = "a recording of seconds")]

@@ -74,6 +74,8 @@ pub(super) struct Cost {
     pub(super) cpu: Duration,
     /// Records that it says were lost; `None` when it does not say.
     pub(super) lost: Option<u64>,
+    /// Sockets that it reported stuck; `None` when it does not say.
+    pub(super) reported: Option<u64>,
 }
 
 impl Tracer {
@@ -131,12 +133,14 @@ impl Running {
         let printed = fs::read_to_string(&self.output).unwrap_or_default();
         let _ = fs::remove_file(&self.output);
         let summary = printed.lines().rev().find(|line| line.contains("\"kind\":\"summary\""));
-        let lost = summary
-            .filter(|_| self.is_ours)
-            .and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .and_then(|summary| summary["lost"]["total"].as_u64());
+        let summary = summary.filter(|_| self.is_ours);
+        let summary = summary.and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lost = summary.as_ref().and_then(|summary| summary["lost"]["total"].as_u64());
+        let reported = summary.and_then(|summary| {
+            Some(summary["leak"].as_object()?.values().filter_map(serde_json::Value::as_u64).sum())
+        });
         // The kernel counts in 1/100 s for userspace on every architecture (USER_HZ).
-        Ok(Cost { cpu: Duration::from_millis(spent * 10), lost })
+        Ok(Cost { cpu: Duration::from_millis(spent * 10), lost, reported })
     }
 }
 
