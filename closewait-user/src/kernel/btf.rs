@@ -34,7 +34,7 @@ const MAX_DEPTH: u32 = 8;
 
 /// Members looked at for one question: a struct may have itself as an anonymous member, many
 /// times over. The kernel's largest have some hundreds.
-const MAX_LOOKED_AT: u32 = 1 << 16;
+const MAX_LOOKED_AT: u32 = 1 << 13;
 
 /// BTF with the wanted names found.
 pub struct Btf<'a> {
