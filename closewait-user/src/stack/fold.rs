@@ -44,7 +44,7 @@ const PLUMBING_NAMES: [&str; 24] = [
 
 /// Functions that are plumbing, by how their names begin: the language
 /// runtimes' ways into the kernel and onto a thread.
-const PLUMBING_PREFIXES: [&str; 31] = [
+const PLUMBING_PREFIXES: [&str; 34] = [
     // Go
     "runtime.",
     "runtime/",
@@ -74,8 +74,11 @@ const PLUMBING_PREFIXES: [&str; 31] = [
     // C++
     "boost::asio::detail::",
     // JVM
-    "sun.nio.ch.",
+    "sun.nio.",
+    "java.io.",
     "java.net.",
+    "java.nio.",
+    "jdk.internal.",
     "Java_sun_nio_",
     "Java_java_net_",
     "StubRoutines",
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn a_stack_begins_with_the_users_own_functions() {
         let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
-        let cases: [(&[&str], &str); 10] = [
+        let cases: [(&[&str], &str); 11] = [
             // Java, as the JVM's own perf map writes it.
             (
                 &[
@@ -179,6 +182,17 @@ mod tests {
                     "void shop.Cart.takeAndForget(java.net.ServerSocket)",
                 ],
                 "void shop.Cart.takeAndForget(java.net.ServerSocket)",
+            ),
+            // What reads lines is no more of the application's than what reads bytes.
+            (
+                &[
+                    "int sun.nio.ch.NioSocketImpl.read(byte[], int, int)",
+                    "int sun.nio.cs.StreamDecoder.readBytes()",
+                    "int java.io.InputStreamReader.read(char[], int, int)",
+                    "java.lang.String java.io.BufferedReader.readLine()",
+                    "void shop.Orders.takeOrders(java.net.Socket)",
+                ],
+                "void shop.Orders.takeOrders(java.net.Socket)",
             ),
             // C: the wrapper in libc, the entry points around main.
             (

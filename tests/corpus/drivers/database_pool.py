@@ -1,4 +1,4 @@
-"""A pool of connections to a database that closes what is idle for two seconds.
+"""A pool of connections to a database that closes what is idle for four seconds.
 
 `mariadb`: PyMySQL in SQLAlchemy's pool. `haproxy`: the same, but it is the proxy between
 that closes. `haproxy-used`: through the proxy, but never idle for so long. `postgres`:
@@ -29,12 +29,12 @@ if is_mariadb:
     )
     incident.start(
         "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={base}/socket", "--port=3306",
-        "--bind-address=127.0.0.1", f"--wait-timeout={3600 if is_proxied else 2}", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M",
+        "--bind-address=127.0.0.1", f"--wait-timeout={3600 if is_proxied else 4}", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M",
     )
     incident.listens(3306, 60)
     if is_proxied:
         # A machine that has much to do may use them late.
-        patience = "6s" if form == "haproxy-used" else "2s"
+        patience = "6s" if form == "haproxy-used" else "4s"
         conf = incident.write(f"""
 defaults
     mode tcp
@@ -61,7 +61,7 @@ else:
     )
     incident.start(
         os.path.join(bin_dir, "postgres"), "-D", data, "-k", base, "-c", "listen_addresses=127.0.0.1",
-        "-c", "idle_session_timeout=2000", "-c", "fsync=off", user="postgres", extra_groups=[], cwd=base,
+        "-c", "idle_session_timeout=4000", "-c", "fsync=off", user="postgres", extra_groups=[], cwd=base,
     )
     incident.listens(5432, 60)
     pool = psycopg_pool.ConnectionPool("host=127.0.0.1 user=app dbname=postgres", min_size=5, max_size=5, open=True)

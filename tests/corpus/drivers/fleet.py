@@ -1,5 +1,5 @@
 """An application with about two hundred connections to several servers, which close what
-is idle for a second and a half.
+is idle for four seconds.
 
 The servers on 80 and 8788 only close (Recv-Q 1), the one on 443 says 37 bytes of goodbye
 first (Recv-Q 38), and what the one on 8080 closes is read to its end (Recv-Q 0).
@@ -22,7 +22,7 @@ FLEET = {80: 61, 443: 53, 8788: 42} | ({} if form == "bounded" else {8080: 43})
 def serve_for_ever():
     async def serve(port, reader, writer):
         try:
-            while await asyncio.wait_for(reader.read(65536), 1.5):
+            while await asyncio.wait_for(reader.read(65536), 4):
                 writer.write(ANSWER)
         except asyncio.TimeoutError:
             pass

@@ -28,7 +28,7 @@ def asks():
     return any(8000 in row[:2] and row[2] == 1 for row in incident.sockets())
 
 
-incident.until("it has asked", asks, 60)
+incident.until("it has asked", asks, 120)
 until = time.monotonic() + 4
 incident.until("the server has closed what was idle", lambda: time.monotonic() > until)
 incident.done(0)

@@ -18,7 +18,7 @@ CLIENTS = 1000 if is_thousand else 11
 at_once = ["-XX:-BackgroundCompilation"] if form == "leaking" else []
 threads = CLIENTS if is_thousand else 4
 java = incident.java("Orders.java", "fixed" if is_fixed else "leaking", threads, options=at_once)
-incident.listens(8080, 60)
+incident.listens(8080, 120)
 
 
 def connect():

@@ -24,7 +24,7 @@ def answer(connection):
 
 incident.server(answer, port=5999)
 tomcat = incident.java("Shop.java", incident.scratch(), jars=JARS)
-incident.listens(8080, 60)
+incident.listens(8080, 120)
 
 
 def ask():

@@ -29,15 +29,16 @@ pub(super) struct Outcome {
 /// Sockets are reported from this age on.
 const THRESHOLD: Duration = Duration::from_secs(1);
 /// A driver may take this long to drive its software into the incident.
-const TO_HAPPEN: Duration = Duration::from_secs(90);
+const TO_HAPPEN: Duration = Duration::from_mins(3);
 /// What is not right this long after it should be is a miss.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// After so long without a line all has been said for now.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks of `ss`; a socket seen in two that are far enough apart to be
-/// over the threshold, and looked at twice, has to be reported.
+/// over the threshold, and looked at twice, has to be reported. (The tool waits up to
+/// three seconds for the names of a stack.)
 const LOOK: Duration = Duration::from_millis(500);
-const REPORTED_AFTER: Duration = Duration::from_secs(4);
+const REPORTED_AFTER: Duration = Duration::from_secs(6);
 
 /// # Errors
 /// When the software did not get into the incident: that says nothing of the tool.
