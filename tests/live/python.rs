@@ -33,7 +33,8 @@ struct Python {
 impl Python {
     fn at(exe: PathBuf) -> Option<Self> {
         let has_none = exe.starts_with("/usr/bin") && !Path::new("/usr/lib/python3.11").exists();
-        let library = has_none.then(|| ("PYTHONPATH", programs().join("python3.zip")));
+        let path = || std::env::join_paths([programs().join("python3.zip"), programs().into()]);
+        let library = has_none.then(|| ("PYTHONPATH", path().unwrap().into()));
         let mut command = Command::new(&exe);
         command.args(["-S", "-c", "import sys; print(*sys.version_info[:3], sep='.')"]);
         command.envs(library.clone());

@@ -1,10 +1,12 @@
-"""Packs the modules of the standard library that programs with sockets import, as source:
-pack_python.py OUT.zip
+"""Packs the modules of the standard library that programs with sockets import, as source;
+one that is no source goes beside them: pack_python.py OUT.zip
 """
+import _contextvars
 import asyncio
 import encodings.idna
 import http.client
 import os
+import shutil
 import sys
 import threading
 import zipfile
@@ -20,3 +22,9 @@ with zipfile.ZipFile(sys.argv[1], "w") as archive:
             info = zipfile.ZipInfo(os.path.relpath(file, library))
             with open(file, "rb") as source:
                 archive.writestr(info, source.read())
+
+binary = getattr(_contextvars, "__file__", None)
+if binary:
+    place = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), os.path.basename(binary))
+    shutil.copy(binary, f"{place}.{os.getpid()}")
+    os.replace(f"{place}.{os.getpid()}", place)
