@@ -160,6 +160,9 @@ def main():
     if "--port" in options:
         call_server(leak, int(options["--port"]))
         return ended(leak)
+    if way == "asyncio":
+        # Takes seconds in an emulated machine, in which nobody would accept.
+        import asyncio  # noqa: F401
     listener = socket.create_server(("127.0.0.1", 0))
     say("ready", f"port={listener.getsockname()[1]}", f"pid={os.getpid()}")
     if way == "asyncio":

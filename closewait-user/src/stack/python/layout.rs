@@ -198,10 +198,7 @@ mod tests {
     fn what_is_not_known_is_said_and_what_is_told_is_taken() {
         let of_3_13 = |change: fn(&mut [u64])| of(0x030d_00f0, &told_by(0x030d_00f0, change));
         let layout = of_3_13(|_| ()).unwrap();
-        assert_eq!(
-            (layout.kernel.current_frame, layout.kernel.about, layout.boundary),
-            (72, 64, Boundary::Shim(6))
-        );
+        assert_eq!((layout.kernel.frame, layout.kernel.about, layout.boundary), (72, 64, Boundary::Shim(6)));
         assert_eq!((layout.ascii, layout.compact, layout.kernel.cframe), (40, 56, 0));
         let refused: [(Result<Layout, String>, &str); 6] = [
             (of(0x030a_0df0, &[]), "CPython 3.10"),
