@@ -1,6 +1,8 @@
 //! Unknown is not zero: a value is either known, or it is missing for a reason
 //! that reaches the reader.
 
+use crate::text::Text;
+
 /// A value, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -8,12 +10,12 @@ pub enum Fact<T> {
     /// The value.
     Known(T),
     /// Why it is not known: a short clause that can follow "unknown: ".
-    Unknown(String),
+    Unknown(Text),
 }
 
 impl<T> Fact<T> {
     /// An unknown value, because `reason`.
-    pub fn unknown(reason: impl Into<String>) -> Self {
+    pub fn unknown(reason: impl Into<Text>) -> Self {
         Self::Unknown(reason.into())
     }
 
@@ -27,6 +29,14 @@ impl<T> Fact<T> {
 
     /// The reason, if unknown.
     pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(reason) => Some(reason),
+        }
+    }
+
+    /// The same, to pass on.
+    pub fn why(&self) -> Option<&Text> {
         match self {
             Self::Known(_) => None,
             Self::Unknown(reason) => Some(reason),

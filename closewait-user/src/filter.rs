@@ -47,7 +47,7 @@ impl Filter {
         let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
         let holders = evidence.holders.known().map(Vec::as_slice).unwrap_or_default();
         let mut all = holders.iter().chain(listener);
-        let excluded = |holder: &Holder| self.exclude_comms.contains(&holder.comm);
+        let excluded = |holder: &Holder| self.exclude_comms.iter().any(|comm| holder.comm == **comm);
         if all.clone().next().is_some() && all.clone().all(excluded) {
             return false;
         }
@@ -56,7 +56,7 @@ impl Filter {
         }
         all.any(|holder| {
             (self.pids.is_empty() || self.pids.contains(&holder.pid))
-                && (self.comms.is_empty() || self.comms.contains(&holder.comm))
+                && (self.comms.is_empty() || self.comms.iter().any(|comm| holder.comm == **comm))
                 && (self.cgroups.is_empty() || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
         })
     }

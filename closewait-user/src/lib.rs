@@ -51,6 +51,7 @@ pub mod report;
 pub mod source;
 pub mod stack;
 pub mod tcp;
+pub mod text;
 pub mod tracker;
 pub mod verdict;
 pub mod version;

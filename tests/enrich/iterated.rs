@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use closewait_trace::enrich::holders::{iterated, scan};
 use closewait_trace::fact::Fact;
@@ -32,7 +33,7 @@ fn inode(socket: impl AsFd) -> u64 {
 fn steady(mut holders: Vec<Holder>) -> Vec<Holder> {
     for holder in &mut holders {
         if holder.pid == std::process::id() {
-            holder.nofile = Fact::unknown("changes");
+            Arc::make_mut(&mut holder.process).nofile = Fact::unknown("changes");
         }
     }
     holders

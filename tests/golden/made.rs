@@ -14,7 +14,7 @@ use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::{Since, SocketId, Suspect, SuspectKind};
 use closewait_trace::verdict::{
     Code, Confidence, Doing, EofRead, Evidence, Frame, Holder, How, Keepalive, Listener, LocalPeer, Look,
-    Nofile, OpenedVia, Opener, PortUse, Progress, Role, Target, Thread, Threads, Verdict,
+    Nofile, OpenedVia, Opener, PortUse, Process, Progress, Role, Target, Thread, Threads, Words,
 };
 
 /// Now, in every test: 2026-11-20 18:00:00 UTC, eleven days after boot.
@@ -45,6 +45,18 @@ pub(crate) struct Case {
     pub(crate) growth: Option<Growth>,
     pub(crate) ports: Option<PortUse>,
     pub(crate) verdict: Verdict,
+}
+
+/// A verdict and what is said of it.
+#[derive(Clone)]
+pub(crate) struct Verdict {
+    pub(crate) code: Code,
+    pub(crate) also: Vec<Code>,
+    pub(crate) confidence: Confidence,
+    pub(crate) leak: Option<bool>,
+    pub(crate) evidence: Vec<String>,
+    pub(crate) missing: Vec<String>,
+    pub(crate) next: String,
 }
 
 fn evidence(case: &Case) -> Evidence {
@@ -99,7 +111,7 @@ fn in_connect(owner: &Holder) -> Threads {
     let on = Some(Target::Address("10.0.0.9:5432".into()));
     let only = Thread {
         tid: owner.pid,
-        comm: owner.comm.clone(),
+        comm: owner.comm.to_string(),
         doing: Doing::Call { name: "connect".into(), on },
         wchan: Some("inet_stream_connect".into()),
         progress: Some(Progress::Still(Duration::from_secs(12))),
@@ -164,7 +176,10 @@ impl Case {
             mptcp: false,
             tainted: false,
         };
-        Finding::new(NOW, suspect, evidence(self), self.verdict.clone())
+        let Verdict { code, also, confidence, leak, evidence: because, missing, next } = self.verdict.clone();
+        let verdict = closewait_trace::verdict::Verdict { code, also, confidence, leak };
+        let words = Some(Box::new(Words { evidence: because, missing, next }));
+        Finding { words, ..Finding::new(NOW, suspect, evidence(self), verdict) }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -199,24 +214,28 @@ pub(crate) fn verdict(
 }
 
 pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
-    Holder {
+    let process = Process {
         pid,
-        comm: comm.into(),
-        exe: Fact::Known(exe.into()),
+        comm: comm.to_owned().into(),
+        exe: Fact::Known(exe.to_owned().into()),
         cmdline: Fact::unknown("not read"),
         uid: Fact::Known(1000),
-        fd,
-        cloexec: Fact::Known(true),
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("not read"),
-    }
+    };
+    Holder { process: process.into(), fd, cloexec: Fact::Known(true) }
+}
+
+/// Changes what is known of a holder's process.
+pub(crate) fn of(holder: &mut Holder) -> &mut Process {
+    Arc::make_mut(&mut holder.process)
 }
 
 pub(crate) fn fds(mut holder: Holder, used: u64, soft: u64) -> Holder {
-    holder.nofile = Fact::Known(Nofile { used, soft });
+    of(&mut holder).nofile = Fact::Known(Nofile { used, soft });
     holder
 }
 
@@ -266,7 +285,7 @@ pub(crate) fn incident() -> Vec<Report> {
 fn java() -> Vec<Case> {
     let java = |fd| {
         let mut h = fds(holder(21_773, "java", "/usr/lib/jvm/java-21/bin/java", fd), 61_202, 65_536);
-        h.container = Some("pod shop/cart".into());
+        of(&mut h).container = Some("pod shop/cart".into());
         h
     };
     let mut cases = Vec::new();
@@ -452,11 +471,11 @@ pub(crate) fn hostile() -> Vec<Report> {
     let mut reports = Vec::new();
     for (i, name) in (0_u32..).zip(names) {
         let mut h = holder(100 + i, name, &format!("/tmp/{name}/{}", "long".repeat(60)), i);
-        h.container = Some(format!("docker {name}{}", "0123456789abcdef".repeat(4)));
+        of(&mut h).container = Some(format!("docker {name}{}", "0123456789abcdef".repeat(4)).into());
         h.cloexec = Fact::unknown("no fdinfo");
-        h.uid = Fact::unknown("no status");
+        of(&mut h).uid = Fact::unknown("no status");
         if i == 3 {
-            h.exe = Fact::unknown("EACCES\u{1b}]0;x\u{7}");
+            of(&mut h).exe = Fact::unknown("EACCES\u{1b}]0;x\u{7}");
         }
         let deep: Vec<String> = (0..128).map(|f| format!("{name}::frame_{}", f / (i + 1))).collect();
         let deep = stack(&deep.iter().map(String::as_str).collect::<Vec<_>>());

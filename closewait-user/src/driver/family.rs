@@ -194,13 +194,13 @@ impl Kin {
         let mut evidence = before.unwrap_or_else(|| {
             let mut evidence = Evidence::unknown();
             evidence.listener =
-                if ended.inode == 0 { Fact::Unknown(why()) } else { Fact::unknown("it was accepted") };
-            evidence.holders = Fact::Unknown(why());
+                if ended.inode == 0 { Fact::unknown(why()) } else { Fact::unknown("it was accepted") };
+            evidence.holders = Fact::unknown(why());
             evidence
         });
         // Nobody was found because the holder had ended already.
         if evidence.holders.known().is_some_and(Vec::is_empty) && ended.inode != 0 {
-            evidence.holders = Fact::Unknown(why());
+            evidence.holders = Fact::unknown(why());
         }
         evidence
     }

@@ -2,8 +2,9 @@
 //! "constant" and "growing" to mean something, its stacks are waited for a bounded
 //! time, and then the verdict is made from what there is.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+
+use hashbrown::HashSet;
 
 use super::family::LastWord;
 use super::ghosts::Ghosts;
@@ -136,6 +137,9 @@ impl Judge {
 
     /// Those that do not wait for their verdict already.
     fn not_pending(&self, mut suspects: Vec<Suspect>) -> Vec<Suspect> {
+        if self.pending.is_empty() || suspects.is_empty() {
+            return suspects;
+        }
         let pending: HashSet<_> = self.pending.iter().map(|pending| pending.suspect.id).collect();
         suspects.retain(|suspect| !pending.contains(&suspect.id));
         suspects
@@ -156,9 +160,8 @@ impl Judge {
             return gone;
         }
         let gathered = enricher.gather(&suspects, now);
-        let mut by_id: HashMap<_, _> = suspects.into_iter().map(|suspect| (suspect.id, suspect)).collect();
-        for (id, gathered) in gathered {
-            let Some(mut suspect) = by_id.remove(&id) else { continue };
+        self.pending.reserve(suspects.len());
+        for (mut suspect, (_, gathered)) in suspects.into_iter().zip(gathered) {
             let mut evidence = Evidence::unknown();
             match gathered {
                 Gathered::Gone(_) => {
@@ -332,9 +335,7 @@ impl Judge {
         let looks = enricher.look(&suspects, now);
         threads::look(&mut due, enricher, now);
         let until = Clock::mono_now() + STACK_WAIT;
-        let mut by_id: HashMap<_, _> = due.into_iter().map(|pending| (pending.suspect.id, pending)).collect();
-        for (id, look) in looks {
-            let Some(mut pending) = by_id.remove(&id) else { continue };
+        for (mut pending, (_, look)) in due.into_iter().zip(looks) {
             match look {
                 Ok(Some(look)) if pending.was_not_accepted() && look.socket.inode != 0 => {
                     accepted.push(pending.suspect);
@@ -418,6 +419,7 @@ fn is_held(memory: &Memory, evidence: &Evidence) -> bool {
 fn found_to(evidence: &mut Evidence, found: Found) {
     // Nobody found is believed after a second walk, which the enricher has made.
     evidence.holder_scans = if found.holders.known().is_some_and(Vec::is_empty) { 2 } else { 1 };
+    evidence.looks.reserve_exact(2);
     evidence.looks.push(found.look);
     evidence.holders = found.holders;
     evidence.listener = found.listener;
@@ -461,7 +463,7 @@ fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Vec<Frame>>, Optio
             Fact::Unknown(why) => why,
         },
         Err(0) => "stacks are off".into(),
-        Err(errno) => stack::kernel_reason(errno),
+        Err(errno) => stack::kernel_reason(errno).into(),
     };
     (Fact::Unknown(unknown), None)
 }

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use hashbrown::HashMap;
+
 use crate::clock::MonoNs;
 use crate::fact::Fact;
-use crate::growth::{Place, Watch};
+use crate::growth::{Growth, Place, Watch};
 use crate::report::{Age, owner};
 use crate::tracker::{SocketId, Suspect, since_fin};
-use crate::verdict::{Evidence, Role};
+use crate::verdict::{Evidence, Pool, Role};
 
 /// See the module.
 #[derive(Default)]
@@ -23,20 +25,17 @@ impl Outlook {
                 self.0.seen(suspect.id, place, idle_before_fin(suspect, evidence), now);
             }
         }
+        // Those of one place have one outlook.
+        let mut known = HashMap::<Place, Known>::new();
         for (suspect, evidence) in cases {
             match place(suspect, evidence) {
                 Fact::Known(place) => {
-                    evidence.pool = self
-                        .0
-                        .pool(place, now)
-                        .map_or_else(|| Fact::unknown("it is not known to be a client's"), Fact::Known);
+                    let Known { pool, growth, of_server } =
+                        known.entry(place).or_insert_with(|| Known::of(&mut self.0, place, now));
+                    (evidence.pool, evidence.growth) = (pool.clone(), growth.clone());
                     if let Fact::Known(ports) = &mut evidence.ports {
-                        ports.growth = self.0.of_server(place, now);
+                        ports.growth = *of_server;
                     }
-                    evidence.growth = self
-                        .0
-                        .of_process(place.pid, now)
-                        .map_or_else(|| Fact::unknown("not watched for a minute yet"), Fact::Known);
                 }
                 Fact::Unknown(reason) => {
                     evidence.pool = Fact::Unknown(reason.clone());
@@ -54,6 +53,25 @@ impl Outlook {
     /// It ended.
     pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
         self.0.ended(id, now);
+    }
+}
+
+/// What is known of the sockets of one place.
+struct Known {
+    pool: Fact<Pool>,
+    growth: Fact<Growth>,
+    of_server: Option<Growth>,
+}
+
+impl Known {
+    fn of(watch: &mut Watch, place: Place, now: MonoNs) -> Self {
+        let pool = watch.pool(place, now);
+        let growth = watch.of_process(place.pid, now);
+        Self {
+            pool: pool.map_or_else(|| Fact::unknown("it is not known to be a client's"), Fact::Known),
+            growth: growth.map_or_else(|| Fact::unknown("not watched for a minute yet"), Fact::Known),
+            of_server: watch.of_server(place, now),
+        }
     }
 }
 
@@ -89,7 +107,7 @@ mod tests {
     use crate::item::{DiagSocket, Netns, TcpInfo, Timer};
     use crate::tcp::{Endpoint, State, Tuple};
     use crate::tracker::{Since, SuspectKind};
-    use crate::verdict::{Holder, Keepalive, Look};
+    use crate::verdict::{Holder, Keepalive, Look, Process};
 
     const NOW: MonoNs = MonoNs(500_000_000_000);
 
@@ -127,20 +145,19 @@ mod tests {
             tcp: Some(tcp),
         };
         let unknown = || Fact::unknown("test");
-        let holder = Holder {
+        let process = Process {
             pid: 7,
             comm: "app".into(),
             exe: unknown(),
             cmdline: unknown(),
             uid: Fact::unknown("test"),
-            fd: 5,
-            cloexec: Fact::unknown("test"),
             cgroups: Vec::new(),
             began: Fact::unknown("test"),
             execed: Fact::unknown("test"),
             container: None,
             nofile: Fact::unknown("test"),
         };
+        let holder = Holder { process: process.into(), fd: 5, cloexec: Fact::unknown("test") };
         let evidence = Evidence {
             looks: vec![Look { at: NOW, socket }],
             holders: Fact::Known(vec![holder]),

@@ -23,7 +23,7 @@ pub(super) async fn release(released: Released, stacks: &Stacks) -> Release {
     let closer = match (&released.by, who(&released, &how)) {
         (Some(by), Ok(())) => Fact::Known(closer(by, stacks).await),
         (None, Ok(())) => Fact::unknown("it was not recorded"),
-        (_, Err(why)) => Fact::Unknown(why),
+        (_, Err(why)) => Fact::unknown(why),
     };
     Release { released, how, closer, before: None, cause: None }
 }
@@ -61,7 +61,7 @@ fn exited(by: &By) -> bool {
 fn who(released: &Released, how: &Fact<Ending>) -> Result<(), String> {
     let error = released.by.as_ref().and_then(|by| by.error);
     match (how, error.and_then(|error| i32::try_from(error).ok())) {
-        (Fact::Unknown(why), _) => Err(why.clone()),
+        (Fact::Unknown(why), _) => Err(why.clone().into()),
         (Fact::Known(Ending::Destroyed), Some(libc::ECONNABORTED)) => Ok(()),
         (Fact::Known(Ending::Destroyed), _) => {
             Err("it ended from the network: whoever ran is a bystander".to_owned())
@@ -77,7 +77,7 @@ async fn closer(by: &By, stacks: &Stacks) -> Closer {
             Fact::Unknown(why) => Fact::Unknown(why),
         },
         Err(0) => Fact::unknown("not taken: it was not known to be stuck when it was closed"),
-        Err(errno) => Fact::Unknown(stack::kernel_reason(errno)),
+        Err(errno) => Fact::unknown(stack::kernel_reason(errno)),
     };
     let frames = stack.known().map(Vec::as_slice).unwrap_or_default();
     let by_finalizer = is_finalizer(&by.task.comm, frames);

@@ -1,7 +1,7 @@
 //! Whose threads are looked at: those of the processes to blame for most of the
 //! sockets that wait for their verdict.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::judge::Pending;
 use crate::clock::MonoNs;

@@ -6,14 +6,15 @@ use crate::fact::Fact;
 use crate::item::Gap;
 use crate::kernel::load::Served;
 use crate::kernel::plan::Purpose;
+use crate::text::Text;
 use crate::tracker::{Since, Suspect, SuspectKind};
 use crate::verdict::EofRead;
 
 /// What is watched by programs; `Err` says why not.
 pub(super) struct Watched {
-    accept: Result<(), String>,
-    eof: Result<(), String>,
-    error: Result<(), String>,
+    accept: Result<(), Text>,
+    eof: Result<(), Text>,
+    error: Result<(), Text>,
     /// All of these were watched from here on.
     from: MonoNs,
     /// What a program saw may have been lost up to here.
@@ -24,8 +25,8 @@ impl Watched {
     /// By programs that were attached when the trace `began`.
     pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
         let watched = |purpose| match served.iter().find(|served| served.purpose == purpose) {
-            Some(served) => served.degraded().map_or(Ok(()), Err),
-            None => Err("tracing cannot run here".to_owned()),
+            Some(served) => served.degraded().map_or(Ok(()), |why| Err(why.into())),
+            None => Err("tracing cannot run here".into()),
         };
         Self {
             accept: watched(Purpose::AcceptOpener),
@@ -59,7 +60,7 @@ impl Watched {
     }
 
     /// Why the open of a socket is not known.
-    pub(super) fn no_opener(&self, suspect: &Suspect) -> String {
+    pub(super) fn no_opener(&self, suspect: &Suspect) -> Text {
         match (suspect.since, &self.accept) {
             _ if suspect.missed => {
                 "the record of it was lost, or it was opened before this trace began".into()
@@ -68,7 +69,7 @@ impl Watched {
                 "it was opened before this trace began, or the record of it was lost".into()
             }
             (Since::Seen(_), Ok(())) => "its open was not seen: older than this trace, or lost".into(),
-            (Since::Seen(_), Err(why)) => format!("its open was not seen: {why}"),
+            (Since::Seen(_), Err(why)) => format!("its open was not seen: {why}").into(),
         }
     }
 

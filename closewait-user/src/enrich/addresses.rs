@@ -61,13 +61,16 @@ impl Addresses {
 
     /// The namespaces in which the peer of a connection from `netns` to `ip` may be,
     /// the connection's own first; none when the address is not of this host.
-    pub(super) fn namespaces(&self, netns: Netns, ip: IpAddr) -> Vec<Netns> {
-        if ip.is_loopback() {
-            return vec![netns];
-        }
-        let mut all = self.by_ip.get(&ip).cloned().unwrap_or_default();
-        all.sort_by_key(|at| *at != netns);
-        all
+    pub(super) fn namespaces(&self, netns: Netns, ip: IpAddr) -> impl Iterator<Item = Netns> {
+        let all = if ip.is_loopback() { None } else { self.by_ip.get(&ip) };
+        let all = all.map(Vec::as_slice).unwrap_or_default();
+        let own = (ip.is_loopback() || all.contains(&netns)).then_some(netns);
+        own.into_iter().chain(all.iter().copied().filter(move |at| *at != netns))
+    }
+
+    /// Whether an address is of this namespace.
+    pub(super) fn has(&self, netns: Netns, ip: IpAddr) -> bool {
+        self.namespaces(netns, ip).next() == Some(netns)
     }
 
     /// What it means that no namespace was found for an address.

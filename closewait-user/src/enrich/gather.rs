@@ -15,7 +15,7 @@ use super::ghosts::{self, CountsFrom};
 use super::holders::{FdTables, Scan};
 use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
-use super::sight::{self, Sight};
+use super::sight::{self, Beside, Sight};
 use super::sockets::{Sockets, Source};
 use super::surroundings::{Settings, Surrounding, Surroundings};
 use super::threads::ThreadWatch;
@@ -161,7 +161,7 @@ impl Enricher {
         wanted.into_iter().map(one).collect()
     }
 
-    /// A look at each suspect, in any order: `None` when it is no longer in
+    /// A look at each suspect, in their order: `None` when it is no longer in
     /// CLOSE_WAIT. Whether it is the socket of an earlier look says
     /// [`DiagSocket::same_life`](crate::item::DiagSocket::same_life).
     pub fn look(
@@ -174,14 +174,16 @@ impl Enricher {
             Sight::Left(_) => Ok(None),
             Sight::Unseen(reason) => Err(reason),
         };
-        self.sights(suspects, now).into_iter().map(|(suspect, sight)| (suspect.id, result(sight))).collect()
+        let sights = self.sights(suspects, now, None);
+        suspects.iter().zip(sights).map(|(suspect, sight)| (suspect.id, result(sight))).collect()
     }
 
-    /// A look at each suspect, and who holds it or does not accept it; in any order.
+    /// A look at each suspect, and who holds it or does not accept it; in their order.
     pub fn gather(&mut self, suspects: &[Suspect], now: MonoNs) -> Vec<(SocketId, Gathered)> {
-        let sights = self.sights(suspects, now);
+        let mut beside = Beside::default();
+        let sights = self.sights(suspects, now, Some(&mut beside));
         let here = || {
-            sights.iter().filter_map(|(suspect, sight)| match sight {
+            suspects.iter().zip(&sights).filter_map(|(suspect, sight)| match sight {
                 Sight::Here(look) => Some((suspect.netns, &look.socket)),
                 _ => None,
             })
@@ -192,7 +194,8 @@ impl Enricher {
             queues.list(&mut self.sockets, netns, socket.tuple.remote);
         }
         let all: Vec<_> = here().collect();
-        let mut around = Surroundings::look(&all, &mut self.sockets, &queues, &mut self.settings, now);
+        let mut around =
+            Surroundings::look(&all, &beside, &mut self.sockets, &queues, &mut self.settings, now);
         let inodes = all.iter().map(|(_, socket)| socket.inode);
         let wanted = inodes.chain(queues.inodes()).chain(around.inodes()).filter(|&i| i != 0).collect();
         let scanned = self.tables.scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
@@ -222,8 +225,9 @@ impl Enricher {
             let around = around.of(netns, &look.socket, &queues, scanned.as_ref());
             Gathered::Found(Box::new(Found { look, holders, listener, around, elsewhere, sk }))
         };
-        let gathered = sights
-            .into_iter()
+        let gathered = suspects
+            .iter()
+            .zip(sights)
             .map(|(suspect, sight)| match sight {
                 Sight::Here(look) => (suspect.id, found(suspect.netns, look)),
                 Sight::Left(state) => (suspect.id, Gathered::Gone(state)),
@@ -285,9 +289,9 @@ impl Enricher {
         ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from)
     }
 
-    fn sights<'a>(&mut self, suspects: &'a [Suspect], now: MonoNs) -> Vec<(&'a Suspect, Sight)> {
+    fn sights(&mut self, suspects: &[Suspect], now: MonoNs, beside: Option<&mut Beside>) -> Vec<Sight> {
         // A failure shows again, with its reason, where a namespace is looked for.
         let _ = self.sockets.refresh(now);
-        sight::sights(&mut self.sockets, suspects)
+        sight::sights(&mut self.sockets, suspects, beside)
     }
 }

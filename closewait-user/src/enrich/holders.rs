@@ -10,17 +10,19 @@ pub mod iterated;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, LazyLock};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use rustix::fs::{CWD, RawDir};
 use rustix::io::Errno;
 
 use super::netns::is_gone;
-use super::procfs::{self, Process, number, numbers};
+use super::procfs::{self, number, numbers};
 use crate::fact::Fact;
 use crate::item::SkAddr;
 use crate::kernel::task_files::TaskFiles;
-use crate::verdict::Holder;
+use crate::text::Text;
+use crate::verdict::{Holder, Process};
 
 /// Up to so many descriptors of one process get their close-on-exec flag read:
 /// it takes an open, a read and a close each, more than finding them took.
@@ -30,9 +32,11 @@ const CLOEXEC_MAX: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Scan {
     /// The processes that hold any.
-    holding: Vec<Process>,
+    holding: Vec<Arc<Process>>,
     /// Descriptors in order of inode and process, one for each such pair.
     hits: Vec<Hit>,
+    /// Where those of an inode begin.
+    places: HashMap<u64, usize>,
     /// Processes that could not be looked into.
     pub unread: Vec<Unread>,
     /// Processes looked into.
@@ -78,40 +82,54 @@ impl Scan {
 
     /// The holders that were found of an inode, one per process, in order of pid.
     pub fn found(&self, inode: u64) -> Vec<Holder> {
-        let holder = |hit: &Hit| {
-            let not_looked_at =
-                || Fact::unknown(format!("only looked at for {CLOEXEC_MAX} descriptors of a process"));
-            let cloexec = hit.cloexec.clone().unwrap_or_else(not_looked_at);
-            Some(self.holding.get(hit.process)?.holder(hit.fd, cloexec))
-        };
-        self.hits_of(inode).iter().filter_map(holder).collect()
+        self.hits_of(inode).iter().filter_map(|hit| self.holder(hit)).collect()
+    }
+
+    /// The first of them.
+    pub fn first(&self, inode: u64) -> Option<Holder> {
+        self.holder(self.hits_of(inode).first()?)
     }
 
     /// Their process ids.
     pub fn pids(&self, inode: u64) -> impl Iterator<Item = u32> {
-        self.hits_of(inode).iter().filter_map(|hit| Some(self.holding.get(hit.process)?.pid()))
+        self.hits_of(inode).iter().filter_map(|hit| Some(self.holding.get(hit.process)?.pid))
+    }
+
+    fn holder(&self, hit: &Hit) -> Option<Holder> {
+        static NOT_LOOKED_AT: LazyLock<Text> =
+            LazyLock::new(|| format!("only looked at for {CLOEXEC_MAX} descriptors of a process").into());
+        let process = Arc::clone(self.holding.get(hit.process)?);
+        let cloexec = hit.cloexec.clone().unwrap_or_else(|| Fact::Unknown(NOT_LOOKED_AT.clone()));
+        Some(Holder { process, fd: hit.fd, cloexec })
     }
 
     fn hits_of(&self, inode: u64) -> &[Hit] {
-        let from = self.hits.partition_point(|hit| hit.inode < inode);
+        let Some(&from) = self.places.get(&inode) else { return &[] };
         let hits = self.hits.get(from..).unwrap_or_default();
-        hits.get(..hits.partition_point(|hit| hit.inode == inode)).unwrap_or_default()
+        let len = hits.iter().take_while(|hit| hit.inode == inode).count();
+        hits.get(..len).unwrap_or_default()
     }
 
     /// Brings the hits into their order. Of several descriptors of one process, and of
     /// threads that have a table of their own, the lowest counts.
     fn order(&mut self) {
         let holding = &self.holding;
-        let pid = |hit: &Hit| holding.get(hit.process).map(Process::pid);
+        let pid = |hit: &Hit| holding.get(hit.process).map(|process| process.pid);
         self.hits.sort_unstable_by_key(|hit| (hit.inode, pid(hit), hit.fd));
         self.hits.dedup_by_key(|hit| (hit.inode, pid(hit)));
+        self.places.clear();
+        self.places.reserve(self.hits.len());
+        for (place, hit) in self.hits.iter().enumerate() {
+            self.places.entry(hit.inode).or_insert(place);
+        }
     }
 
     /// The holders of an inode. None found is known only when all processes of
     /// the host could be looked into.
     pub fn of(&self, inode: u64) -> Fact<Vec<Holder>> {
-        if self.is_held(inode) {
-            Fact::Known(self.found(inode))
+        let found = self.found(inode);
+        if !found.is_empty() {
+            Fact::Known(found)
         } else if !self.unread.is_empty() {
             Fact::unknown(self.unread_summary())
         } else if !in_first_pid_namespace() {
@@ -124,7 +142,7 @@ impl Scan {
     /// What is left to say when the holders were handed out.
     #[must_use]
     pub(super) fn without_holders(self) -> Self {
-        Self { holding: Vec::new(), hits: Vec::new(), ..self }
+        Self { holding: Vec::new(), hits: Vec::new(), places: HashMap::new(), ..self }
     }
 
     /// Adds what a second walk found about others.
@@ -314,12 +332,12 @@ impl<'a> Walk<'a> {
         }
         table.hits.sort_unstable();
         table.hits.dedup_by_key(|(inode, _)| *inode);
-        let process = Process::read(dir, pid, Ok(table.used as u64))?;
+        let process = procfs::process(dir, pid, Ok(table.used as u64))?;
         for (i, &(inode, fd)) in table.hits.iter().enumerate() {
             let cloexec = (i < CLOEXEC_MAX).then(|| procfs::cloexec(dir, (pid, tid), fd));
             self.scan.hits.push(Hit { inode, process: self.scan.holding.len(), fd, cloexec, sk: None });
         }
-        self.scan.holding.push(process);
+        self.scan.holding.push(Arc::new(process));
         Ok(())
     }
 }

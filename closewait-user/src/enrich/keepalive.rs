@@ -91,10 +91,8 @@ pub(super) fn keepalive(
         options(&holder, socket.inode)
     });
     let (on, options, whose) = match (own, seen, settings) {
-        (Some(Ok((on, options))), ..) => (on, options, ""),
-        (_, Some(on), Fact::Known(settings)) => {
-            (on, settings.keepalive, " (by the settings of its namespace)")
-        }
+        (Some(Ok((on, options))), ..) => (on, options, UNLESS),
+        (_, Some(on), Fact::Known(settings)) => (on, settings.keepalive, UNLESS_BY_SETTINGS),
         (Some(Err(reason)), ..) => return Fact::unknown(reason),
         (None, ..) => return Fact::unknown("another timer hides it, and its options were not read"),
     };
@@ -109,13 +107,17 @@ pub(super) fn keepalive(
     let heard = socket.tcp.and_then(|tcp| Some(tcp.last_ack_recv_ms?.min(tcp.last_data_recv_ms?)));
     let probes = socket.tcp.and_then(|tcp| tcp.probes).unwrap_or(0);
     let ends_in = heard.map(|ms| options.left(Duration::from_millis(ms.into()), probes));
-    let note = format!("unless the peer answers its probes{whose}");
+    let note = whose.into();
     Fact::Known(Keepalive { on, ends_in, first_probe, note })
 }
 
 fn off() -> Keepalive {
-    Keepalive { on: false, ends_in: None, first_probe: None, note: "never ends by itself".into() }
+    Keepalive { on: false, ends_in: None, first_probe: None, note: NEVER.into() }
 }
+
+const NEVER: &str = "never ends by itself";
+const UNLESS: &str = "unless the peer answers its probes";
+const UNLESS_BY_SETTINGS: &str = "unless the peer answers its probes (by the settings of its namespace)";
 
 /// SO_KEEPALIVE and its times of the socket behind a holder's descriptor.
 fn options(holder: &Holder, inode: u64) -> Result<(bool, Options), String> {

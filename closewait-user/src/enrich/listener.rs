@@ -15,41 +15,51 @@ use crate::verdict::{Holder, Listener};
 /// The listeners that a batch of sockets may wait for, or have come from.
 #[derive(Default)]
 pub(super) struct Queues {
-    by_netns: HashMap<Netns, Result<HashMap<u16, Vec<DiagSocket>>, String>>,
-    ends: HashMap<(Netns, Endpoint), Vec<DiagSocket>>,
+    by_netns: HashMap<Netns, Result<Listeners, String>>,
+}
+
+/// Those of one namespace.
+struct Listeners {
+    by_port: HashMap<u16, Vec<DiagSocket>>,
+    /// By the ends that were asked for.
+    ends: HashMap<Endpoint, Vec<DiagSocket>>,
 }
 
 impl Queues {
     /// Lists those that a socket with this end may wait for, or have come from: one
     /// dump for each namespace.
     pub(super) fn list(&mut self, sockets: &mut Sockets, netns: Netns, end: Endpoint) {
-        let by_port = self.by_netns.entry(netns).or_insert_with(|| {
+        let listeners = self.by_netns.entry(netns).or_insert_with(|| {
             let listed = sockets.list(netns, &[State::Listen])?;
             let mut by_port = HashMap::<_, Vec<_>>::new();
             for socket in listed.sockets {
                 by_port.entry(socket.tuple.local.port).or_default().push(socket);
             }
-            Ok(by_port)
+            Ok(Listeners { by_port, ends: HashMap::new() })
         });
-        if let Ok(by_port) = by_port
+        if let Ok(Listeners { by_port, ends }) = listeners
             && let Some(on_port) = by_port.get(&end.port)
         {
-            self.ends.entry((netns, end)).or_insert_with(|| candidates(on_port, end));
+            ends.entry(end).or_insert_with(|| candidates(on_port, end));
         }
     }
 
     /// Those at an end that was listed, more than one where they share the port; or
     /// why they cannot be listed.
     pub(super) fn on(&self, netns: Netns, end: Endpoint) -> Result<&[DiagSocket], String> {
-        if let Some(Err(reason)) = self.by_netns.get(&netns) {
-            return Err(format!("cannot list listeners: {reason}"));
+        match self.by_netns.get(&netns) {
+            Some(Ok(listeners)) if listeners.by_port.contains_key(&end.port) => {
+                Ok(listeners.ends.get(&end).map(Vec::as_slice).unwrap_or_default())
+            }
+            Some(Err(reason)) => Err(format!("cannot list listeners: {reason}")),
+            Some(Ok(_)) | None => Ok(&[]),
         }
-        Ok(self.ends.get(&(netns, end)).map(Vec::as_slice).unwrap_or_default())
     }
 
     /// Their inodes.
     pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
-        self.ends.values().flatten().map(|listener| listener.inode)
+        let all = self.by_netns.values().filter_map(|listed| listed.as_ref().ok());
+        all.flat_map(|listeners| listeners.ends.values().flatten()).map(|listener| listener.inode)
     }
 
     /// The listener of one of the sockets. `scan`: the walk that looked for
@@ -63,9 +73,9 @@ impl Queues {
     ) -> Fact<Listener> {
         let candidates = match self.on(netns, local) {
             Ok(candidates) => candidates,
-            Err(reason) => return Fact::Unknown(reason),
+            Err(reason) => return Fact::unknown(reason),
         };
-        let holder = |l: &DiagSocket| scan.and_then(|scan| scan.found(l.inode).into_iter().next());
+        let holder = |l: &DiagSocket| scan.and_then(|scan| scan.first(l.inode));
         let pid = |l: &DiagSocket| holder(l).map(|h| h.pid);
         let same_process = candidates.windows(2).all(|two| match two {
             [a, b] => pid(a).is_some() && pid(a) == pid(b),

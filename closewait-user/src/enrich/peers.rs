@@ -11,29 +11,34 @@ use hashbrown::HashMap;
 
 use super::addresses::Addresses;
 use super::holders::Scan;
-use super::sight::LOOKUPS_MAX;
+use super::sight::{Beside, LOOKUPS_MAX};
 use super::sockets::Sockets;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns};
 use crate::tcp::{State, Tuple};
+use crate::text::Text;
 use crate::verdict::LocalPeer;
 
 /// States in which the peer of a socket in CLOSE_WAIT can be: it has sent its FIN and not got ours.
-const STATES: [State; 2] = [State::FinWait1, State::FinWait2];
+pub(super) const STATES: [State; 2] = [State::FinWait1, State::FinWait2];
 
 /// State and inode.
-type Peer = (State, u64);
+pub(super) type Peer = (State, u64);
 
 /// See the module.
 pub(super) struct Peers {
     addresses: Addresses,
-    found: HashMap<(Netns, Tuple), Fact<Option<Peer>>>,
+    /// Those that were found.
+    found: HashMap<(Netns, Tuple), Peer>,
+    /// The namespaces that could not be searched, and why.
+    unsearched: HashMap<Netns, Text>,
 }
 
 impl Peers {
     pub(super) fn look(
         here: &[(Netns, &DiagSocket)],
+        beside: &Beside,
         sockets: &mut Sockets,
         known: &mut Addresses,
         now: MonoNs,
@@ -49,18 +54,18 @@ impl Peers {
                 wanted.entry(at).or_default().push((*netns, tuple));
             }
         }
-        let mut peers = Self { addresses: known.clone(), found: HashMap::new() };
+        let mut peers = Self { addresses: known.clone(), found: HashMap::new(), unsearched: HashMap::new() };
         for (at, wanted) in wanted {
-            let found = search(sockets, at, &wanted);
-            for (i, &(netns, tuple)) in wanted.iter().enumerate() {
-                let found = match &found {
-                    Ok(found) => Fact::Known(found.get(i).copied().flatten()),
-                    Err(reason) => Fact::unknown(reason),
-                };
+            match search(sockets, at, &wanted, beside.get(&at)) {
                 // The address may be of several namespaces, the connection is of one.
-                let known = peers.found.entry((netns, tuple)).or_insert_with(|| found.clone());
-                if matches!(known, Fact::Known(None)) {
-                    *known = found;
+                Ok(found) => {
+                    let found = wanted.iter().zip(found).filter_map(|(&whose, peer)| Some((whose, peer?)));
+                    for (whose, peer) in found {
+                        peers.found.entry(whose).or_insert(peer);
+                    }
+                }
+                Err(reason) => {
+                    peers.unsearched.insert(at, reason.into());
                 }
             }
         }
@@ -69,12 +74,12 @@ impl Peers {
 
     /// Inodes of those to which a file refers.
     pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
-        self.found.values().filter_map(|found| found.known()?.map(|(_, inode)| inode))
+        self.found.values().map(|(_, inode)| *inode)
     }
 
     /// Whether an address is known to be of this namespace.
     pub(super) fn is_in(&self, netns: Netns, ip: IpAddr) -> bool {
-        self.addresses.namespaces(netns, ip.to_canonical()).contains(&netns)
+        self.addresses.has(netns, ip.to_canonical())
     }
 
     /// The peer of one of the sockets. `scan`: the walk that looked for [`Self::inodes`].
@@ -88,38 +93,51 @@ impl Peers {
             return Fact::unknown("peers of MPTCP sockets are not looked for");
         }
         let tuple = socket.tuple.canonical();
-        let found = match self.found.get(&(netns, tuple)) {
-            None => return self.addresses.is_known(tuple.remote.ip),
-            Some(Fact::Unknown(reason)) => return Fact::unknown(reason),
-            Some(Fact::Known(found)) => found,
-        };
-        let peer = match *found {
-            Some((state, inode)) => LocalPeer {
-                state,
-                has_file: inode != 0,
-                holder: scan.and_then(|scan| scan.found(inode).into_iter().next()),
-            },
+        let found = if self.found.is_empty() { None } else { self.found.get(&(netns, tuple)) };
+        let peer = if let Some(&(state, inode)) = found {
+            LocalPeer { state, has_file: inode != 0, holder: scan.and_then(|scan| scan.first(inode)) }
+        } else {
+            let mut searched = self.addresses.namespaces(netns, tuple.remote.ip).peekable();
+            if searched.peek().is_none() {
+                return self.addresses.is_known(tuple.remote.ip);
+            }
+            if let Some(reason) = searched.find_map(|at| self.unsearched.get(&at)) {
+                return Fact::unknown(reason);
+            }
             // FIN_WAIT2 without a file lasts no longer than tcp_fin_timeout.
-            None => LocalPeer { state: State::Close, has_file: false, holder: None },
+            LocalPeer { state: State::Close, has_file: false, holder: None }
         };
         Fact::Known(Some(peer))
     }
 }
 
 /// The peers of `wanted` in a namespace, in the same order.
-fn search(sockets: &mut Sockets, at: Netns, wanted: &[(Netns, Tuple)]) -> Result<Vec<Option<Peer>>, String> {
+fn search(
+    sockets: &mut Sockets,
+    at: Netns,
+    wanted: &[(Netns, Tuple)],
+    beside: Option<&HashMap<Tuple, Peer>>,
+) -> Result<Vec<Option<Peer>>, String> {
     let swapped = |tuple: Tuple| Tuple { local: tuple.remote, remote: tuple.local };
     let mut found = vec![None; wanted.len()];
-    if wanted.len() <= LOOKUPS_MAX {
+    if beside.is_none() && wanted.len() <= LOOKUPS_MAX {
         for ((_, tuple), found) in wanted.iter().zip(&mut found) {
             *found = sockets.one(at, swapped(*tuple))?.map(|peer| (peer.state, peer.inode));
         }
     }
     // The lookup does not see sockets bound to an interface.
     if found.contains(&None) {
-        let listed = sockets.list(at, &STATES)?;
-        let by_ends: HashMap<_, _> =
-            listed.sockets.into_iter().map(|s| (s.tuple.canonical(), (s.state, s.inode))).collect();
+        let listed;
+        let by_ends = if let Some(by_ends) = beside {
+            by_ends
+        } else {
+            let all = sockets.list_brief(at, &STATES)?.into_iter();
+            listed = all.map(|s| (s.tuple.canonical(), (s.state, s.inode))).collect::<HashMap<_, _>>();
+            &listed
+        };
+        if by_ends.is_empty() {
+            return Ok(found);
+        }
         for ((_, tuple), found) in wanted.iter().zip(&mut found) {
             *found = found.or_else(|| by_ends.get(&swapped(*tuple)).copied());
         }

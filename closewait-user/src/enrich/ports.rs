@@ -105,7 +105,7 @@ impl PortsUsed {
                     let count = |ports: HashSet<u16>| u32::try_from(ports.len()).unwrap_or(u32::MAX);
                     Fact::Known(local.into_iter().map(|(key, ports)| (key, count(ports))).collect())
                 }
-                Err(reason) => Fact::Unknown(reason),
+                Err(reason) => Fact::unknown(reason),
             }
         };
         self.0.insert(netns, (now, servers, used.clone()));

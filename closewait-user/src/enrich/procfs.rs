@@ -2,7 +2,7 @@
 //!
 //! In: an open directory /proc/PID, which stays that process' own: once it has
 //! ended every read fails, also when its number was given to another. Out: the
-//! process' half of a [`Holder`]. Names are any bytes a process likes; they are
+//! [`Process`] of its holders. Names are any bytes a process likes; they are
 //! made UTF-8 lossily here and must be escaped where they are printed.
 
 use std::ffi::CStr;
@@ -18,52 +18,34 @@ use rustix::path::Arg;
 use super::{cgroup, container};
 use crate::clock::Clock;
 use crate::fact::Fact;
-use crate::verdict::{Holder, Nofile};
+use crate::text::Text;
+use crate::verdict::{Nofile, Process};
 
 /// As much of a file as is worth reading; command lines can be 2 MiB long.
 pub(super) const READ_MAX: usize = 8192;
 
-/// What all descriptors of one process have in common.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Process(Holder);
-
-impl Process {
-    /// Reads process `pid` from its directory `dir`. `used` is its number of
-    /// descriptors. An error: it has ended, or not even its name can be read.
-    pub fn read(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Result<Self> {
-        let exe = rustix::fs::readlinkat(dir, "exe", Vec::new())
-            .map(|link| link.to_string_lossy().into_owned())
-            .map_err(io::Error::from);
-        let cgroup = read(dir, "cgroup").unwrap_or_default();
-        let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
-        let nofile =
-            used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
-        Ok(Self(Holder {
-            pid,
-            comm: comm(dir)?,
-            exe: fact(exe.map_err(|e| format!("cannot read /proc/{pid}/exe: {e}"))),
-            cmdline: fact(ask(dir, pid, "cmdline", |line| Some(joined(line)))),
-            uid: fact(ask(dir, pid, "status", real_uid)),
-            fd: 0,
-            cloexec: Fact::unknown("not looked at"),
-            // A process need not be in any container: without the file nothing is claimed.
-            container: container::place(&cgroup).map(|place| place.to_string()),
-            cgroups: cgroup::memberships(&cgroup),
-            nofile: fact(nofile),
-            began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),
-            execed: fact(ask(dir, pid, "stat", has_execed)),
-        }))
-    }
-
-    /// Its process id.
-    pub const fn pid(&self) -> u32 {
-        self.0.pid
-    }
-
-    /// The holder of descriptor `fd`.
-    pub fn holder(&self, fd: u32, cloexec: Fact<bool>) -> Holder {
-        Holder { fd, cloexec, ..self.0.clone() }
-    }
+/// Reads process `pid` from its directory `dir`. `used` is its number of
+/// descriptors. An error: it has ended, or not even its name can be read.
+pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Result<Process> {
+    let exe = rustix::fs::readlinkat(dir, "exe", Vec::new())
+        .map(|link| link.to_string_lossy().into_owned())
+        .map_err(io::Error::from);
+    let cgroup = read(dir, "cgroup").unwrap_or_default();
+    let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
+    let nofile = used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
+    Ok(Process {
+        pid,
+        comm: comm(dir)?.into(),
+        exe: fact(exe.map(Text::from).map_err(|e| format!("cannot read /proc/{pid}/exe: {e}"))),
+        cmdline: fact(ask(dir, pid, "cmdline", |line| Some(joined(line).into()))),
+        uid: fact(ask(dir, pid, "status", real_uid)),
+        // A process need not be in any container: without the file nothing is claimed.
+        container: container::place(&cgroup).map(|place| place.to_string().into()),
+        cgroups: cgroup::memberships(&cgroup),
+        nofile: fact(nofile),
+        began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),
+        execed: fact(ask(dir, pid, "stat", has_execed)),
+    })
 }
 
 /// Name of a process (of its main thread).
@@ -125,7 +107,7 @@ fn ask<T>(dir: BorrowedFd<'_>, pid: u32, name: &str, parse: impl Fn(&str) -> Opt
 fn fact<T>(result: Result<T, String>) -> Fact<T> {
     match result {
         Ok(value) => Fact::Known(value),
-        Err(reason) => Fact::Unknown(reason),
+        Err(reason) => Fact::unknown(reason),
     }
 }
 
@@ -208,9 +190,12 @@ mod tests {
     fn this_process_is_read_whole_and_one_that_ended_not_at_all() {
         let pid = std::process::id();
         let dir = open_dir(rustix::fs::CWD, "/proc/self").unwrap();
-        let me = Process::read(dir.as_fd(), pid, Ok(7)).unwrap().holder(3, Fact::Known(true));
-        assert_eq!((me.pid, me.fd), (pid, 3));
-        assert_eq!(me.exe, Fact::Known(std::env::current_exe().unwrap().to_string_lossy().into_owned()));
+        let me = process(dir.as_fd(), pid, Ok(7)).unwrap();
+        assert_eq!(me.pid, pid);
+        assert_eq!(
+            me.exe,
+            Fact::Known(std::env::current_exe().unwrap().to_string_lossy().into_owned().into())
+        );
         assert_eq!(me.nofile.known().unwrap().used, 7);
         assert!(descriptors(dir.as_fd()).unwrap() >= 3);
         assert_eq!(me.uid, Fact::Known(rustix::process::getuid().as_raw()));
@@ -222,6 +207,6 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let dir = open_dir(rustix::fs::CWD, format!("/proc/{}", child.id())).unwrap();
         child.wait().unwrap();
-        assert!(super::super::netns::is_gone(&Process::read(dir.as_fd(), child.id(), Ok(0)).unwrap_err()));
+        assert!(super::super::netns::is_gone(&process(dir.as_fd(), child.id(), Ok(0)).unwrap_err()));
     }
 }

@@ -117,6 +117,18 @@ impl Sockets {
         })
     }
 
+    /// The ends, states and inodes of all plain TCP sockets of a namespace in one of `states`.
+    pub(super) fn list_brief(&mut self, netns: Netns, states: &[State]) -> Result<Vec<DiagSocket>, String> {
+        let listed = match self.without_diag {
+            None => self.ask(netns, |diag| diag.dump_brief(states))?,
+            Some(_) => None,
+        };
+        match listed {
+            Some(dump) => Ok(dump.sockets),
+            None => Ok(self.list(netns, states)?.sockets),
+        }
+    }
+
     /// The TCP socket with these ends, in any state. `None`: no lookup found it,
     /// or this source has no lookup.
     pub(super) fn one(&mut self, netns: Netns, tuple: Tuple) -> Result<Option<DiagSocket>, String> {

@@ -16,6 +16,7 @@ use super::keepalive::{self, Asked};
 use super::listener::Queues;
 use super::peers::Peers;
 use super::ports::{Ports, PortsUsed, Used};
+use super::sight::Beside;
 use super::sockets::Sockets;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
@@ -42,7 +43,7 @@ impl Surrounding {
         match self.role {
             Fact::Known((role, by)) => {
                 evidence.role = Fact::Known(role);
-                evidence.role_by = Some(by.to_owned());
+                evidence.role_by = Some(by.into());
             }
             Fact::Unknown(reason) => evidence.role = Fact::Unknown(reason),
         }
@@ -78,7 +79,7 @@ impl Settings {
                     .map_err(|e| e.to_string())?
                     .ok_or_else(|| "its settings in /proc/sys/net/ipv4 cannot be read".to_owned())
             });
-            (now, settings.map_or_else(Fact::Unknown, Fact::Known))
+            (now, settings.map_or_else(Fact::unknown, Fact::Known))
         };
         self.by_netns.entry(netns).or_insert_with(read).1.clone()
     }
@@ -96,6 +97,7 @@ impl Surroundings {
     /// Looks around `here`, sockets in CLOSE_WAIT.
     pub(super) fn look(
         here: &[(Netns, &DiagSocket)],
+        beside: &Beside,
         sockets: &mut Sockets,
         queues: &Queues,
         known: &mut Settings,
@@ -105,7 +107,7 @@ impl Surroundings {
         for (netns, _) in here {
             settings.entry(*netns).or_insert_with(|| known.of(sockets, *netns, now));
         }
-        let peers = Peers::look(here, sockets, &mut known.addresses, now);
+        let peers = Peers::look(here, beside, sockets, &mut known.addresses, now);
         let mut around = Self { settings, peers, used: HashMap::new(), asked: Asked::default() };
         let mut servers = HashMap::<Netns, Vec<_>>::new();
         for (netns, socket) in here {
@@ -137,7 +139,7 @@ impl Surroundings {
     ) -> Surrounding {
         let peer = self.peers.of(netns, socket, scan.ok());
         let settings = self.settings.get(&netns).cloned().unwrap_or_else(|| Fact::unknown("not looked at"));
-        let holder = || scan.ok()?.found(socket.inode).into_iter().next();
+        let holder = || scan.ok()?.first(socket.inode);
         let keepalive = keepalive::keepalive(socket, peer.known(), &mut self.asked, holder, &settings);
         let listeners = queues.on(netns, socket.tuple.local);
         let listener_holders = match scan {
@@ -151,7 +153,7 @@ impl Surroundings {
         };
         Surrounding {
             role: self.role(netns, socket, queues),
-            listener_holders: listener_holders.map_or_else(Fact::Unknown, Fact::Known),
+            listener_holders: listener_holders.map_or_else(Fact::unknown, Fact::Known),
             ports: self.ports(netns, socket),
             peer,
             keepalive,

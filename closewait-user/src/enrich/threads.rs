@@ -94,7 +94,7 @@ impl ThreadWatch {
                 }
                 before => {
                     let why = format!("only looked at for {PROCESSES_MAX} processes at a time");
-                    looked.insert(pid, Fact::Unknown(why));
+                    looked.insert(pid, Fact::unknown(why));
                     self.seen.extend(before.map(|seen| (pid, seen)));
                     continue;
                 }

@@ -65,7 +65,7 @@ impl Growth {
 }
 
 /// Whose a stuck socket is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
     /// Its owner.
     pub pid: u32,

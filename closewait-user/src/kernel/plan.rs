@@ -197,7 +197,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let needs = |event: bool, name: &str| {
         (!event).then(|| match &support.tracefs {
             Fact::Known(_) => format!("this kernel has no tracepoint {name}"),
-            Fact::Unknown(why) => why.clone(),
+            Fact::Unknown(why) => why.clone().into(),
         })
     };
     let walk = missing_for_fd_walk(offsets);

@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::fact::Fact;
 use crate::stack::fold::of_program;
+use crate::text::Text;
 use crate::tracker::Suspect;
 use crate::verdict::{Code, Evidence, Frame, Role};
 
@@ -45,7 +46,7 @@ impl CauseId {
             Fact::Known(holder) => {
                 hash.part(&holder.comm);
                 // After an upgrade the running file is shown as "PATH (deleted)".
-                let exe = holder.exe.known().map_or("", String::as_str);
+                let exe = holder.exe.known().map_or("", Text::as_str);
                 hash.part(exe.strip_suffix(" (deleted)").unwrap_or(exe));
             }
             Fact::Unknown(_) => {

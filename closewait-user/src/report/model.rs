@@ -4,6 +4,7 @@
 //! [`Report`], that every sink understands. Nothing here reads a clock or
 //! formats anything.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::fact::Fact;
 use crate::item::{Gap, Task};
 use crate::stack::fold::own_frames;
 use crate::tracker::{Released, Since, Suspect, SuspectKind};
-use crate::verdict::{Code, Evidence, Frame, Holder, Threads, Verdict};
+use crate::verdict::{Code, Evidence, Frame, Holder, Policy, Threads, Verdict, Words, words};
 
 use super::cause::CauseId;
 
@@ -45,6 +46,8 @@ pub struct Finding {
     pub evidence: Evidence,
     /// Why it is stuck.
     pub verdict: Verdict,
+    /// What to say of that; `None`: what follows from all of the above.
+    pub words: Option<Box<Words>>,
     /// Which cause it belongs to.
     pub cause: CauseId,
     /// It was reported before, and its verdict or holders have changed since.
@@ -56,7 +59,16 @@ impl Finding {
     /// A finding made `at`, with its cause worked out.
     pub fn new(at: MonoNs, suspect: Suspect, evidence: Evidence, verdict: Verdict) -> Self {
         let cause = CauseId::of(&suspect, &evidence, verdict.code);
-        Self { at, suspect, evidence, verdict, cause, update: false }
+        Self { at, suspect, evidence, verdict, words: None, cause, update: false }
+    }
+
+    /// The verdict in sentences. Of thousands of findings few are printed, so they are
+    /// put into words when that happens.
+    pub fn says(&self) -> Cow<'_, Words> {
+        match &self.words {
+            Some(words) => Cow::Borrowed(words),
+            None => Cow::Owned(words(&self.suspect, &self.evidence, self.at, &Policy::default())),
+        }
     }
 
     /// How long it has been stuck.

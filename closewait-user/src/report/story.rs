@@ -41,7 +41,7 @@ pub(super) fn by_cause(findings: &[&Finding], workspace: Option<&Path>) -> Vec<S
 
 fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Story {
     let finding = findings[0];
-    let (evidence, verdict) = (&finding.evidence, &finding.verdict);
+    let (evidence, verdict, says) = (&finding.evidence, &finding.verdict, finding.says());
     let opener = evidence.opener.known();
     let who = match (finding.owner().known(), opener) {
         (Some(owner), _) => format!("{}[{}]", owner.comm, owner.pid),
@@ -53,11 +53,11 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
     let title =
         format!("{sockets} of {who} stuck in CLOSE_WAIT: {}{}", verdict.code, function.unwrap_or_default());
     let mut lines = vec![format!("where: {}", finding.suspect.tuple)];
-    lines.push(format!("why: {}", verdict.evidence.join("; ")));
+    lines.push(format!("why: {}", says.evidence.join("; ")));
     if let Some(threads) = finding.threads().and_then(|threads| threads.known()) {
         lines.push(format!("doing: {threads}"));
     }
-    lines.push(format!("next: {}", verdict.next));
+    lines.push(format!("next: {}", says.next));
     let eof = evidence.eof_read.known().and_then(Option::as_ref);
     let accepted = opener.and_then(|opener| opener.stack.known());
     let read = eof.and_then(|eof| eof.stack.known());

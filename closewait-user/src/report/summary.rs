@@ -130,7 +130,7 @@ impl Summary {
             by_cause.push(CauseCount {
                 cause: cause.id,
                 code: cause.exemplar.verdict.code,
-                owner: cause.exemplar.owner().known().map(|h| h.comm.clone()),
+                owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
                 opened: cause.exemplar.opened_in().map(str::to_owned),
                 sockets,
                 stuck: cause.now.total(),

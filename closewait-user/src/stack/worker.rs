@@ -248,7 +248,7 @@ fn place_all(
             kept.keep(key, path);
         }
         match placed {
-            Err(reason) => results.settle(key, Fact::Unknown(reason)),
+            Err(reason) => results.settle(key, Fact::unknown(reason)),
             Ok(placed) => match out.try_send((placed, key)) {
                 Ok(()) => {}
                 Err(TrySendError::Full((_, key))) => results.give_up(key),

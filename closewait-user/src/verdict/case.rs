@@ -9,7 +9,7 @@ use crate::item::{DiagSocket, Task};
 use crate::tracker::Suspect;
 
 use super::looks::Looks;
-use super::{Code, Confidence, Evidence, Holder, Policy, ProcessEnd};
+use super::{Code, Confidence, Evidence, Holder, Policy, ProcessEnd, Words};
 
 /// What rules are given.
 pub(super) struct Case<'a> {
@@ -17,11 +17,13 @@ pub(super) struct Case<'a> {
     pub(super) evidence: &'a Evidence,
     pub(super) now: MonoNs,
     pub(super) looks: Looks<'a>,
+    /// Whether sentences are wanted, too.
+    pub(super) says: bool,
 }
 
 impl<'a> Case<'a> {
     pub(super) fn new(suspect: &'a Suspect, evidence: &'a Evidence, now: MonoNs, policy: &Policy) -> Self {
-        Self { suspect, evidence, now, looks: Looks::new(evidence, policy) }
+        Self { suspect, evidence, now, looks: Looks::new(evidence, policy), says: false }
     }
 
     /// The socket at the newest look.
@@ -44,21 +46,36 @@ impl<'a> Case<'a> {
     pub(super) fn process(&self, task: &Task) -> String {
         let opener = self.evidence.opener.known().map(|opener| &opener.task);
         let main = opener.filter(|opener| opener.pid == task.pid && opener.tid == opener.pid);
-        let comm = self.holders().iter().find(|holder| holder.pid == task.pid).map(|holder| &holder.comm);
-        match comm.or(main.map(|main| &main.comm)) {
+        let holder = self.holders().iter().find(|holder| holder.pid == task.pid);
+        let comm = holder.map(|holder| &*holder.comm);
+        match comm.or(main.map(|main| main.comm.as_str())) {
             Some(comm) => format!("{comm}[{}]", task.pid),
-            None => name(task),
+            None => name(task).to_string(),
         }
     }
 
     /// Names the holders: `java[21773] fd 17 and 2 more`.
-    pub(super) fn who(&self) -> String {
-        match self.holders() {
-            [] => {
-                self.evidence.ended.as_ref().map_or("the process that holds it".into(), |end| name(&end.task))
-            }
-            [only] => only.to_string(),
-            [first, more @ ..] => format!("{first} and {} more", more.len()),
+    pub(super) fn who(&self) -> Who<'a> {
+        Who(self.holders(), self.evidence.ended.as_ref().map(|end| &end.task))
+    }
+
+    /// A sentence for later, empty where none is wanted.
+    pub(super) fn say(&self, sentence: impl fmt::Display) -> String {
+        if self.says { sentence.to_string() } else { String::new() }
+    }
+}
+
+/// Names holders; where there are none any more, who had it in the end.
+#[derive(Clone, Copy)]
+pub(super) struct Who<'a>(&'a [Holder], Option<&'a Task>);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            ([], Some(ended)) => name(ended).fmt(f),
+            ([], None) => f.write_str("the process that holds it"),
+            ([only], _) => only.fmt(f),
+            ([first, more @ ..], _) => write!(f, "{first} and {} more", more.len()),
         }
     }
 }
@@ -81,28 +98,37 @@ pub(super) struct Finding {
     pub(super) rank: Rank,
     pub(super) confidence: Confidence,
     pub(super) leak: Option<bool>,
-    pub(super) evidence: Vec<String>,
-    pub(super) missing: Vec<String>,
-    pub(super) next: String,
+    /// `None` where nobody wants them: most sockets are only counted, and putting
+    /// numbers into sentences takes longer than finding out what to say.
+    pub(super) words: Option<Words>,
 }
 
 impl Finding {
     /// A decisive finding of high confidence.
-    pub(super) fn new(code: Code, leak: Option<bool>, next: impl Into<String>) -> Self {
-        Self {
-            code,
-            rank: Rank::Decisive,
-            confidence: Confidence::High,
-            leak,
-            evidence: Vec::new(),
-            missing: Vec::new(),
-            next: next.into(),
+    pub(super) fn new(case: &Case, code: Code, leak: Option<bool>, next: impl fmt::Display) -> Self {
+        let words = case.says.then(|| Words { next: next.to_string(), ..Words::default() });
+        Self { code, rank: Rank::Decisive, confidence: Confidence::High, leak, words }
+    }
+
+    pub(super) fn because(mut self, evidence: impl fmt::Display) -> Self {
+        if let Some(words) = &mut self.words {
+            words.evidence.push(evidence.to_string());
+        }
+        self
+    }
+
+    /// Other advice.
+    pub(super) fn next(&mut self, next: impl fmt::Display) {
+        if let Some(words) = &mut self.words {
+            words.next = next.to_string();
         }
     }
 
-    pub(super) fn because(mut self, evidence: impl Into<String>) -> Self {
-        self.evidence.push(evidence.into());
-        self
+    /// What is missing, however sure it is.
+    pub(super) fn missing(&mut self, missing: impl fmt::Display) {
+        if let Some(words) = &mut self.words {
+            words.missing.push(missing.to_string());
+        }
     }
 
     pub(super) fn at_most(mut self, confidence: Confidence) -> Self {
@@ -111,14 +137,14 @@ impl Finding {
     }
 
     /// Less sure for want of something.
-    pub(super) fn without(self, missing: impl Into<String>, confidence: Confidence) -> Self {
+    pub(super) fn without(self, missing: impl fmt::Display, confidence: Confidence) -> Self {
         let mut finding = self.at_most(confidence);
-        finding.missing.push(missing.into());
+        finding.missing(missing);
         finding
     }
 
     /// Only until `missing` is known: of low confidence, and no leak yet.
-    pub(super) fn until(self, missing: impl Into<String>) -> Self {
+    pub(super) fn until(self, missing: impl fmt::Display) -> Self {
         let mut finding = self.without(missing, Confidence::Low);
         finding.leak = None;
         if finding.rank == Rank::Decisive {
@@ -131,40 +157,46 @@ impl Finding {
     /// between which none did. (That they did move, earlier rules have ruled out.)
     pub(super) fn if_still(self, case: &Case) -> Self {
         if let Some(end) = &case.evidence.ended {
-            return self.because(match end.closed_after {
-                None => format!("{} ended and had not closed it", case.process(&end.task)),
-                Some(_) => closed_by(end),
-            });
+            return match end.closed_after {
+                None => self.because(format_args!("{} ended and had not closed it", case.process(&end.task))),
+                Some(_) => self.because(closed_by(end)),
+            };
         }
         let (span, socket) = match &case.looks {
-            Looks::None(why) | Looks::One(_, why) => return self.until(why.clone()),
+            Looks::None(why) | Looks::One(_, why) => return self.until(why),
             Looks::Two(first, last) => (last.at.since(first.at), &last.socket),
         };
         let recv = case.looks.both(|look| look.socket.recv_q);
         let mut finding = match recv {
             Some((before, after)) if before == after => {
-                self.because(format!("Recv-Q {} constant over {}", queue(after), Time(span)))
+                self.because(format_args!("Recv-Q {} constant over {}", Queue(after), Time(span)))
             }
             _ => self,
         };
         if socket.send_q > 0 {
             finding.leak = None;
-            finding = finding
-                .without(format!("what becomes of {} bytes in Send-Q", socket.send_q), Confidence::Medium);
+            finding = finding.without(
+                format_args!("what becomes of {} bytes in Send-Q", socket.send_q),
+                Confidence::Medium,
+            );
         }
         if case.looks.growth(|tcp| tcp.bytes_acked).is_none() {
             return finding.without("bytes_acked: this source does not tell", Confidence::Medium);
         }
-        finding.because(format!("nothing sent or acknowledged in {}", Time(span)))
+        finding.because(format_args!("nothing sent or acknowledged in {}", Time(span)))
     }
 }
 
 /// A receive queue as people count it: `1 (the FIN)`.
-pub(super) fn queue(recv_q: u32) -> String {
-    match recv_q {
-        0 => "0".into(),
-        1 => "1 (the FIN)".into(),
-        n => format!("{n} ({} bytes and the FIN)", n - 1),
+pub(super) struct Queue(pub(super) u32);
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            1 => f.write_str("1 (the FIN)"),
+            n => write!(f, "{n} ({} bytes and the FIN)", n - 1),
+        }
     }
 }
 
@@ -197,11 +229,18 @@ pub(super) fn closed_by(end: &ProcessEnd) -> String {
 }
 
 /// Names a task: `java[21773]`, with the thread where it is not the main one.
-pub(super) fn name(task: &Task) -> String {
-    if task.tid == task.pid {
-        format!("{}[{}]", task.comm, task.pid)
-    } else {
-        format!("{}[{}/{}]", task.comm, task.pid, task.tid)
+pub(super) fn name(task: &Task) -> Named<'_> {
+    Named(task)
+}
+
+/// See [`name`].
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a>(&'a Task);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Task { comm, pid, tid } = self.0;
+        if tid == pid { write!(f, "{comm}[{pid}]") } else { write!(f, "{comm}[{pid}/{tid}]") }
     }
 }
 
@@ -224,6 +263,9 @@ mod tests {
         for (ms, want) in cases {
             assert_eq!(Time(Duration::from_millis(ms)).to_string(), want);
         }
-        assert_eq!([0, 1, 25].map(queue), ["0", "1 (the FIN)", "25 (24 bytes and the FIN)"]);
+        assert_eq!(
+            [0, 1, 25].map(|n| Queue(n).to_string()),
+            ["0", "1 (the FIN)", "25 (24 bytes and the FIN)"]
+        );
     }
 }

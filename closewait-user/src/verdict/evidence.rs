@@ -1,5 +1,6 @@
 //! What is known about a suspect when the verdict is made.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::fact::Fact;
 use crate::growth::Growth;
 use crate::item::{DiagSocket, Task};
 use crate::tcp::State;
+use crate::text::Text;
 
 /// Everything gathered about one suspect.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -28,7 +30,7 @@ pub struct Evidence {
     /// Whether we accepted it or connected it.
     pub role: Fact<Role>,
     /// What tells the role of a socket whose opening was not seen, as in "by its ports".
-    pub role_by: Option<String>,
+    pub role_by: Option<Text>,
     /// How many scans of the fd tables `holders` rests on.
     pub holder_scans: u32,
     /// Where else a reference to the socket was found. Known and empty: looked, nothing.
@@ -206,7 +208,7 @@ pub struct Keepalive {
     #[serde(default)]
     pub first_probe: Option<Duration>,
     /// What that rests on: a clause.
-    pub note: String,
+    pub note: Text,
 }
 
 /// One look at the socket.
@@ -282,22 +284,38 @@ pub enum OpenedVia {
 /// A process with a file descriptor on the socket.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
-    /// Process id.
-    pub pid: u32,
-    /// Process name (of its main thread).
-    pub comm: String,
-    /// Path of its executable.
-    pub exe: Fact<String>,
-    /// Its command line, arguments joined by spaces.
-    pub cmdline: Fact<String>,
-    /// Its real user id.
-    pub uid: Fact<u32>,
+    /// The process, which may hold thousands.
+    #[serde(flatten)]
+    pub process: Arc<Process>,
     /// The descriptor; the lowest, when it has several.
     pub fd: u32,
     /// Whether the descriptor is closed on exec.
     pub cloexec: Fact<bool>,
+}
+
+impl Deref for Holder {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// What all descriptors of one process have in common.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Its name (of its main thread).
+    pub comm: Text,
+    /// Path of its executable.
+    pub exe: Fact<Text>,
+    /// Its command line, arguments joined by spaces.
+    pub cmdline: Fact<Text>,
+    /// Its real user id.
+    pub uid: Fact<u32>,
     /// Container or unit, when it is in one.
-    pub container: Option<String>,
+    pub container: Option<Text>,
     /// Its cgroups, `controllers:path`, but for the roots.
     #[serde(default)]
     pub cgroups: Vec<String>,

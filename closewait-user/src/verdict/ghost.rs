@@ -21,40 +21,46 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
         (State::LastAck, _) => (
             Code::GhostShutdown,
             "it was shut down, and both sides finished",
-            format!("Call close() in {who}: shutdown() ends the connection, not the descriptor."),
+            case.say(format_args!(
+                "Call close() in {who}: shutdown() ends the connection, not the descriptor."
+            )),
         ),
         (_, Some(libc::ECONNABORTED)) => (
             Code::GhostDestroyed,
             "it was destroyed from outside (SOCK_DESTROY, as by ss -K)",
-            format!("Close it in {who}: destroying the socket freed its memory, not the descriptor."),
+            case.say(format_args!(
+                "Close it in {who}: destroying the socket freed its memory, not the descriptor."
+            )),
         ),
         (_, Some(libc::ETIMEDOUT)) => (
             Code::GhostTimeout,
             "keepalive or the user timeout gave up on the peer",
-            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+            case.say(format_args!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close.")),
         ),
         (State::Close, Some(0)) => (
             Code::GhostShutdown,
             "no error is left on it, as after a shutdown (or whoever reset it was told already)",
-            format!("Call close() in {who}: shutdown() ends the connection, not the descriptor."),
+            case.say(format_args!(
+                "Call close() in {who}: shutdown() ends the connection, not the descriptor."
+            )),
         ),
         (State::Close, None) => (
             Code::GhostReset,
             "reset by the peer or shut down, it cannot be told which",
-            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+            case.say(format_args!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close.")),
         ),
         _ => (
             Code::GhostReset,
             "the peer reset it",
-            format!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close."),
+            case.say(format_args!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close.")),
         ),
     };
     let ago = Time(case.now.since(closed));
-    let mut finding = Finding::new(code, Some(true), next).because(match from {
-        State::CloseWait | State::LastAck => format!("{from} -> CLOSE {ago} ago: {how}"),
-        _ => {
-            format!("in CLOSE for {ago} at least: {how}; it may have come from another state than CLOSE_WAIT")
-        }
+    let mut finding = Finding::new(case, code, Some(true), next).because(match from {
+        State::CloseWait | State::LastAck => case.say(format_args!("{from} -> CLOSE {ago} ago: {how}")),
+        _ => case.say(format_args!(
+            "in CLOSE for {ago} at least: {how}; it may have come from another state than CLOSE_WAIT"
+        )),
     });
     if from == State::Close && case.suspect.tuple.remote.port == 0 {
         finding = finding.without("the remote end: a closed socket does not tell it", Confidence::Medium);
@@ -66,9 +72,9 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
     if from != State::LastAck {
         finding = match &case.evidence.sock_error {
             Fact::Known(0) => finding.without("a cause: the socket has no error", Confidence::Low),
-            Fact::Known(error) => finding.because(format!("the kernel reported error {error}")),
+            Fact::Known(error) => finding.because(format_args!("the kernel reported error {error}")),
             Fact::Unknown(reason) => {
-                finding.without(format!("the socket's error: {reason}"), Confidence::Low)
+                finding.without(format_args!("the socket's error: {reason}"), Confidence::Low)
             }
         };
     }
@@ -77,10 +83,10 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             finding.leak = None;
             finding = finding.because("no process has a descriptor on it any more").at_most(Confidence::Low);
         }
-        Fact::Known(_) => finding = finding.because(format!("held by {who}")),
+        Fact::Known(_) => finding = finding.because(format_args!("held by {who}")),
         Fact::Unknown(reason) => {
             finding.leak = None;
-            finding = finding.without(format!("holders: {reason}"), Confidence::Low);
+            finding = finding.without(format_args!("holders: {reason}"), Confidence::Low);
         }
     }
     of_idle_pool(case, finding)
@@ -98,7 +104,7 @@ fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
     }
     let kept = match pool::idle(case) {
         Some((pool, idle)) => {
-            finding = finding.because(pool::habit(&idle));
+            finding = finding.because(pool::Habit(idle));
             pool::kept(case, pool)
         }
         None => pool::few_or_many(case),
@@ -107,15 +113,16 @@ fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
         (Kept::Growing(why), _) => finding = finding.because(why),
         (Kept::Bounded(why), Fact::Known(_)) => {
             finding.leak = Some(false);
-            finding.next = format!(
+            finding.next(format_args!(
                 "Nothing, while they do not become more: {} will notice at its next use.",
                 case.who()
-            );
+            ));
             finding = finding.because(why);
         }
         (Kept::Bounded(why), Fact::Unknown(reason)) => {
             finding.leak = None;
-            finding = finding.because(why).without(format!("EOF evidence: {reason}"), Confidence::Medium);
+            finding =
+                finding.because(why).without(format_args!("EOF evidence: {reason}"), Confidence::Medium);
         }
         (Kept::Unclear(missing), _) => {
             finding.leak = None;

@@ -15,19 +15,21 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
     let listener = case.evidence.listener.known();
     let holder = listener.and_then(|listener| listener.holder.as_ref());
     let port = case.suspect.tuple.local.port;
-    let who = holder.map_or_else(|| format!("the listener on port {port}"), Holder::to_string);
+    let who =
+        holder.map_or_else(|| case.say(format_args!("the listener on port {port}")), |who| case.say(who));
     let finding = Finding::new(
+        case,
         Code::NotAccepted,
         Some(true),
-        format!(
+        format_args!(
             "Find out why {who} does not call accept(): is its thread blocked, or its event loop stopped?"
         ),
     )
     .because("inode 0: no process has accepted it");
     Some(match (listener, &case.evidence.listener) {
         (Some(listener), _) => {
-            let queue = format!("{} of {} in the accept queue of {who}", listener.queue, listener.limit);
-            let finding = finding.because(queue);
+            let (queue, limit) = (listener.queue, listener.limit);
+            let finding = finding.because(format_args!("{queue} of {limit} in the accept queue of {who}"));
             match case.evidence.threads.known().and_then(|threads| threads.is_accepting()) {
                 Some(false) => finding.because("none of its threads is in accept()"),
                 Some(true) => finding.because("a thread of it is in accept()"),
@@ -35,7 +37,7 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
             }
         }
         (None, fact) => finding
-            .without(format!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
+            .without(format_args!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
     })
 }
 
@@ -46,14 +48,15 @@ pub(super) fn unheld(case: &Case) -> Option<Finding> {
         return None;
     }
     let scans = case.evidence.holder_scans.max(1);
-    let times = if scans == 1 { "1 scan".into() } else { format!("{scans} scans") };
+    let plural = if scans == 1 { "" } else { "s" };
     let mut finding = Finding::new(
+        case,
         Code::Unheld,
         None,
         "Look for who got the socket over a unix socket, registered it with io_uring, \
          or sits in a system call on it after its descriptor was closed.",
     )
-    .because(format!("inode {inode}, and no descriptor on it in {times} of all fd tables"));
+    .because(format_args!("inode {inode}, and no descriptor on it in {scans} scan{plural} of all fd tables"));
     if scans < 2 {
         finding = finding.without("a second scan of the fd tables", Confidence::Medium);
     }
@@ -62,7 +65,7 @@ pub(super) fn unheld(case: &Case) -> Option<Finding> {
             for reference in found {
                 let (sentence, next) = elsewhere(reference);
                 finding = finding.because(sentence);
-                finding.next = next;
+                finding.next(next);
             }
             if found.is_empty() {
                 finding = finding
@@ -71,8 +74,8 @@ pub(super) fn unheld(case: &Case) -> Option<Finding> {
             }
         }
         Fact::Unknown(reason) => {
-            finding =
-                finding.without(format!("references that are no descriptors: {reason}"), Confidence::Medium);
+            finding = finding
+                .without(format_args!("references that are no descriptors: {reason}"), Confidence::Medium);
         }
     }
     Some(finding)
@@ -112,21 +115,23 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
     let heir = holders.iter().find(|holder| !may_hold(case, holder))?;
     let opener_holds = holders.iter().any(|holder| may_hold(case, holder));
     let mut finding = Finding::new(
+        case,
         Code::Inherited,
         Some(true),
-        format!(
+        format_args!(
             "Open the socket with SOCK_CLOEXEC (accept4), or close it in {heir} after fork(): \
              while that descriptor is open, nobody else's close() ends the connection."
         ),
     );
     if let Fact::Known(opener) = &case.evidence.opener {
         let left = if opener_holds { "still has" } else { "no longer has" };
-        finding = finding.because(format!("opened by {}, which {left} a descriptor", name(&opener.task)));
+        finding =
+            finding.because(format_args!("opened by {}, which {left} a descriptor", name(&opener.task)));
     } else {
         finding = finding
-            .because(format!("{heir} is not among the holders of the listener on its local port"))
+            .because(format_args!("{heir} is not among the holders of the listener on its local port"))
             .without(
-                format!("the opener: {}", case.evidence.opener.reason().unwrap_or_default()),
+                format_args!("the opener: {}", case.evidence.opener.reason().unwrap_or_default()),
                 Confidence::Medium,
             );
     }
@@ -135,20 +140,20 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
         Fact::Known(false) => ", not close-on-exec",
         Fact::Unknown(_) => "",
     };
-    finding = finding.because(format!("held by {}{cloexec}", case.who()));
+    finding = finding.because(format_args!("held by {}{cloexec}", case.who()));
 
     match used(case) {
         Use::Unused(why) => finding = finding.because(why),
         Use::Unaware(why) => finding = finding.because(why).at_most(Confidence::Medium),
         Use::Used(by) => {
             finding.rank = Rank::Also;
-            finding = finding.because(format!("{by} reads or writes it"));
+            finding = finding.because(format_args!("{by} reads or writes it"));
         }
         // A server that forks for each connection, or hands it to a worker, is no leak.
         Use::Unknown(reason) => {
             finding.rank = Rank::Also;
-            finding =
-                finding.without(format!("whether a holder reads or writes it: {reason}"), Confidence::Medium);
+            finding = finding
+                .without(format_args!("whether a holder reads or writes it: {reason}"), Confidence::Medium);
         }
     }
     // Standard input and output are given on purpose (inetd, socket activation).

@@ -127,7 +127,7 @@ pub enum Confidence {
 }
 
 /// The decision about one socket.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     /// Why it is stuck.
     pub code: Code,
@@ -137,6 +137,11 @@ pub struct Verdict {
     pub confidence: Confidence,
     /// Whether it is a leak; `None` when the evidence cannot tell.
     pub leak: Option<bool>,
+}
+
+/// A verdict in sentences.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Words {
     /// What it rests on: short sentences with numbers.
     pub evidence: Vec<String>,
     /// What would have helped and is missing.
@@ -162,55 +167,68 @@ const RULES: [fn(&Case) -> Option<Finding>; 11] = [
 
 /// Decides why `suspect` is stuck, or what made it a ghost.
 pub fn verdict(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Policy) -> Verdict {
-    let case = Case::new(suspect, evidence, now, policy);
+    let (Finding { code, confidence, leak, .. }, also) = decide(&Case::new(suspect, evidence, now, policy));
+    Verdict { code, also, confidence, leak }
+}
+
+/// What the same verdict rests on, in sentences.
+pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Policy) -> Words {
+    let case = Case { says: true, ..Case::new(suspect, evidence, now, policy) };
+    decide(&case).0.words.unwrap_or_default()
+}
+
+/// The finding that is the verdict, and the other codes that hold.
+fn decide(case: &Case) -> (Finding, Vec<Code>) {
+    let suspect = case.suspect;
     if let SuspectKind::Ghost { closed, from } = suspect.kind {
-        return concluded(ghost::ghost(&case, closed, from), Vec::new());
+        return (ghost::ghost(case, closed, from), Vec::new());
     }
     let left = case.socket().filter(|socket| socket.state != State::CloseWait);
     let mut found: Vec<_> = match left {
         Some(_) => Vec::new(),
-        None => RULES.iter().filter_map(|rule| rule(&case)).collect(),
+        None => RULES.iter().filter_map(|rule| rule(case)).collect(),
     };
     let first = found.iter().position(|finding| finding.rank != Rank::Also);
-    let chosen = first.map_or_else(|| unknown(&case), |index| found.remove(index));
+    let mut chosen = first.map_or_else(|| unknown(case), |index| found.remove(index));
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
-    let mut verdict = concluded(chosen, also.collect());
+    let also = also.collect();
     if suspect.missed {
-        let lost = "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket";
-        verdict.missing.push(lost.into());
+        chosen.missing(
+            "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket",
+        );
     }
-    verdict
-}
-
-fn concluded(finding: Finding, also: Vec<Code>) -> Verdict {
-    let Finding { code, rank: _, confidence, leak, evidence, missing, next } = finding;
-    Verdict { code, also, confidence, leak, evidence, missing, next }
+    (chosen, also)
 }
 
 /// No rule can explain it: says what was looked at, and what was not.
 fn unknown(case: &Case) -> Finding {
     let next =
         "Run again with what is missing available; `closewait-trace doctor` tells what this kernel offers.";
-    let finding = Finding::new(Code::Unknown, None, next).at_most(Confidence::Low);
+    let finding = Finding::new(case, Code::Unknown, None, next).at_most(Confidence::Low);
     let mut finding = match case.socket() {
         Some(socket) if socket.state != State::CloseWait => {
-            let mut finding = finding.because(format!("it is in {} by now", socket.state));
-            finding.next = "Nothing: it has left CLOSE_WAIT.".into();
+            let mut finding = finding.because(format_args!("it is in {} by now", socket.state));
+            finding.next("Nothing: it has left CLOSE_WAIT.");
             finding
         }
-        Some(socket) => finding
-            .because(format!("Recv-Q {}, Send-Q {}, inode {}", socket.recv_q, socket.send_q, socket.inode)),
+        Some(socket) => finding.because(format_args!(
+            "Recv-Q {}, Send-Q {}, inode {}",
+            socket.recv_q, socket.send_q, socket.inode
+        )),
         None => finding,
     };
     if let looks::Looks::None(why) | looks::Looks::One(_, why) = &case.looks {
-        finding.missing.push(why.clone());
+        finding.missing(why);
     }
     let facts = [
         ("opener", case.evidence.opener.reason()),
         ("holders", case.evidence.holders.reason()),
         ("EOF evidence", case.evidence.eof_read.reason()),
     ];
-    let reasons = facts.into_iter().filter_map(|(what, reason)| Some(format!("{what}: {}", reason?)));
-    finding.missing.extend(reasons);
+    for (what, reason) in facts {
+        if let Some(reason) = reason {
+            finding.missing(format_args!("{what}: {reason}"));
+        }
+    }
     finding
 }

@@ -1,6 +1,7 @@
 //! What can be said of sockets that a client keeps to one server: whether they are
 //! bounded, as those of a pool are, or become more.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::case::{Case, Time};
@@ -30,8 +31,13 @@ pub(super) fn idle<'a>(case: &Case<'a>) -> Option<(&'a Pool, IdleBeforeFin)> {
 }
 
 /// The sentence about the peer's habit.
-pub(super) fn habit(idle: &IdleBeforeFin) -> String {
-    format!("the peer closed {} of {} after {} idle", idle.sockets, idle.of, Time(idle.typical))
+pub(super) struct Habit(pub(super) IdleBeforeFin);
+
+impl fmt::Display for Habit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let IdleBeforeFin { typical, sockets, of } = self.0;
+        write!(f, "the peer closed {sockets} of {of} after {} idle", Time(typical))
+    }
 }
 
 /// A verdict on a pool, with the sentence that says why.
@@ -50,24 +56,21 @@ pub(super) fn kept(case: &Case, pool: &Pool) -> Kept {
         return Kept::Growing(why);
     }
     let Some(growth) = &pool.growth else {
-        return Kept::Unclear(format!(
-            "births and closes over {} ({} stuck, watched for {})",
-            Time(WATCHED),
-            pool.stuck,
-            Time(pool.watched)
-        ));
+        let (over, watched, stuck) = (Time(WATCHED), Time(pool.watched), pool.stuck);
+        let why = format_args!("births and closes over {over} ({stuck} stuck, watched for {watched})");
+        return Kept::Unclear(case.say(why));
     };
-    let counted = format!(
+    let counted = case.say(format_args!(
         "{} stuck, {} births and {} closes in {}",
         pool.stuck,
         growth.births,
         growth.closes,
         Time(growth.watched)
-    );
+    ));
     if growth.at_least > 0.0 {
-        Kept::Growing(format!("{counted}: grows by at least {:.1}/min", growth.at_least))
+        Kept::Growing(case.say(format_args!("{counted}: grows by at least {:.1}/min", growth.at_least)))
     } else {
-        Kept::Bounded(format!("{counted}: bounded"))
+        Kept::Bounded(case.say(format_args!("{counted}: bounded")))
     }
 }
 
@@ -77,7 +80,8 @@ fn used_up(case: &Case, pool: &Pool) -> Option<String> {
     case.holders().iter().find_map(|holder| {
         let nofile = holder.nofile.known().filter(|nofile| nofile.used >= nofile.soft)?;
         (u64::from(pool.stuck) * 2 >= nofile.soft).then(|| {
-            format!("{} of the {} descriptors that {holder} may have: none is left", pool.stuck, nofile.soft)
+            let (stuck, soft) = (pool.stuck, nofile.soft);
+            case.say(format_args!("{stuck} of the {soft} descriptors that {holder} may have: none is left"))
         })
     })
 }
@@ -88,20 +92,20 @@ pub(super) fn few_or_many(case: &Case) -> Kept {
     let pool = match &case.evidence.pool {
         Fact::Known(pool) => pool,
         Fact::Unknown(reason) => {
-            return Kept::Unclear(format!("whether it is one of an idle pool: {reason}"));
+            return Kept::Unclear(case.say(format_args!("whether it is one of an idle pool: {reason}")));
         }
     };
     match kept(case, pool) {
         Kept::Bounded(why) if pool.stuck <= FEW => Kept::Bounded(why),
-        Kept::Bounded(_) if pool.stuck > TOO_MANY => Kept::Unclear(format!(
+        Kept::Bounded(_) if pool.stuck > TOO_MANY => Kept::Unclear(case.say(format_args!(
             "why there are {}: more than a pool keeps, though they do not become more now",
             pool.stuck
-        )),
-        Kept::Bounded(_) if pool.watched < WATCHED_MANY => Kept::Unclear(format!(
+        ))),
+        Kept::Bounded(_) if pool.watched < WATCHED_MANY => Kept::Unclear(case.say(format_args!(
             "births and closes over {}: {} are many for a pool whose idle timeout is not known",
             Time(WATCHED_MANY),
             pool.stuck
-        )),
+        ))),
         other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! Rules about the EOF: ignored, not read yet, or gone from the queue unseen.
 
-use super::case::{Case, Finding, Time, name, queue};
+use super::case::{Case, Finding, Queue, Time, name};
 use super::looks::Looks;
 use super::pool::{self, Kept, kept};
 use super::{Code, Confidence, LocalPeer, Role};
@@ -16,26 +16,28 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let read = case.evidence.eof_read.known()?.as_ref()?;
     let reader = name(&read.task);
     let finding = Finding::new(
+        case,
         Code::EofIgnored,
         Some(true),
         match (case.holders(), &case.evidence.ended) {
             ([], _) | (_, Some(_)) => {
-                format!("Call close() where {reader} got 0 from its read (see the EOF stack).")
+                case.say(format_args!("Call close() where {reader} got 0 from its read (see the EOF stack)."))
             }
-            _ => format!(
+            _ => case.say(format_args!(
                 "Call close() where {reader} got 0 from its read (see the EOF stack); {} has it.",
                 case.who()
-            ),
+            )),
         },
     )
-    .because(format!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
+    .because(format_args!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
     let mut finding = finding.if_still(case);
     if let Fact::Known(Some(LocalPeer { state: State::FinWait2, has_file: true, holder })) =
         &case.evidence.local_peer
     {
-        let who = holder.as_ref().map_or_else(|| "a process of this host".into(), ToString::to_string);
+        let who = holder.as_ref().map_or_else(|| case.say("a process of this host"), |who| case.say(who));
         finding.leak = None;
-        finding = finding.because(format!("the peer, {who}, only half-closed and may wait for an answer"));
+        finding =
+            finding.because(format_args!("the peer, {who}, only half-closed and may wait for an answer"));
     }
     Some(finding)
 }
@@ -47,11 +49,12 @@ pub(super) fn slow_reader(case: &Case) -> Option<Finding> {
     // Nothing can arrive after a FIN, so only a read changes the queue.
     (after < before).then(|| {
         Finding::new(
+            case,
             Code::SlowReader,
             Some(false),
-            format!("Nothing to fix: {} is reading what is left, and the EOF comes last.", case.who()),
+            format_args!("Nothing to fix: {} is reading what is left, and the EOF comes last.", case.who()),
         )
-        .because(format!("Recv-Q went from {before} to {after} in {span}"))
+        .because(format_args!("Recv-Q went from {before} to {after} in {span}"))
     })
 }
 
@@ -62,15 +65,16 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
     let remote = case.suspect.tuple.remote;
     let timeout = Time(idle.typical);
     let finding = Finding::new(
+        case,
         Code::IdlePool,
         None,
-        format!(
+        format_args!(
             "Let the pool of {} drop idle connections before {remote} does: set its idle timeout below {timeout}.",
             case.who()
         ),
     )
     .because("we connected, and nothing was read since the FIN")
-    .because(pool::habit(&idle));
+    .because(pool::Habit(idle));
     let mut finding = with_fingerprint(finding, recv_q);
     match kept(case, pool) {
         Kept::Bounded(why) => {
@@ -79,11 +83,11 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
         }
         Kept::Growing(why) => {
             finding.leak = Some(true);
-            finding.next = format!(
+            finding.next(format_args!(
                 "Find where {} drops connections to {remote} without closing them: they become more, which those \
                  of a pool do not.",
                 case.who()
-            );
+            ));
             finding = finding.because(why);
         }
         Kept::Unclear(missing) => finding = finding.without(missing, Confidence::Medium),
@@ -99,16 +103,17 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
         return None;
     }
     let mut finding = Finding::new(
+        case,
         Code::NotReading,
         Some(true),
-        format!("See what {} does instead of reading: it must read to the end, or close().", case.who()),
+        format_args!("See what {} does instead of reading: it must read to the end, or close().", case.who()),
     );
     if let Looks::One(..) = case.looks {
-        finding = finding.because(format!("Recv-Q {}", queue(recv_q)));
+        finding = finding.because(format_args!("Recv-Q {}", Queue(recv_q)));
     }
     finding = with_fingerprint(finding, recv_q);
     if let (Fact::Unknown(reason), None) = (&case.evidence.holders, &case.evidence.ended) {
-        finding = finding.without(format!("holders: {reason}"), Confidence::Medium);
+        finding = finding.without(format_args!("holders: {reason}"), Confidence::Medium);
     }
     // What a pool keeps looks just like this, and need not be a leak; but a pool
     // keeps no connection with an answer unread.
@@ -116,12 +121,12 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
         match pool::few_or_many(case) {
             Kept::Bounded(why) => {
                 finding.leak = Some(false);
-                finding.next = format!(
+                finding.next(format_args!(
                     "Nothing, while they stay so few: {} will notice at its next use. Else set its idle timeout \
                      below that of {}.",
                     case.who(),
                     case.suspect.tuple.remote
-                );
+                ));
                 finding = finding.because(why).at_most(Confidence::Medium);
             }
             Kept::Growing(why) => finding = finding.because(why),
@@ -141,9 +146,10 @@ pub(super) fn eof_consumed(case: &Case) -> Option<Finding> {
         return None;
     }
     let finding = Finding::new(
+        case,
         Code::EofConsumed,
         None,
-        format!(
+        format_args!(
             "Check that {} reads once more after a short read and closes at 0: one read may have taken the last \
              bytes and the FIN together.",
             case.who()
@@ -152,7 +158,7 @@ pub(super) fn eof_consumed(case: &Case) -> Option<Finding> {
     .because("Recv-Q 0: the FIN was taken from the queue");
     Some(match &case.evidence.eof_read {
         Fact::Known(_) => finding.because("reads were watched, and none returned 0"),
-        Fact::Unknown(reason) => finding.without(format!("EOF evidence: {reason}"), Confidence::Medium),
+        Fact::Unknown(reason) => finding.without(format_args!("EOF evidence: {reason}"), Confidence::Medium),
     })
 }
 
@@ -172,5 +178,5 @@ fn with_fingerprint(finding: Finding, recv_q: u32) -> Finding {
         54 => "TLS with CBC",
         _ => return finding,
     };
-    finding.because(format!("Recv-Q {recv_q} is consistent with a close_notify of {tls}"))
+    finding.because(format_args!("Recv-Q {recv_q} is consistent with a close_notify of {tls}"))
 }

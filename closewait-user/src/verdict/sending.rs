@@ -17,18 +17,21 @@ pub(super) fn peer_gone(case: &Case) -> Option<Finding> {
     }
     let probes = socket.tcp.and_then(|tcp| tcp.probes).unwrap_or(0);
     let unanswered = u32::from(socket.retrans.max(probes));
-    let sent = format!("{unanswered} transmissions or probes in a row unanswered, Send-Q {}", socket.send_q);
     let finding = Finding::new(
+        case,
         Code::PeerGone,
         Some(false),
         "Nothing to fix in the holder: the kernel ends the socket when its retries or keepalive probes run out; \
          see why the peer vanished, and set TCP_USER_TIMEOUT where that takes too long.",
     )
-    .because(sent);
+    .because(format_args!(
+        "{unanswered} transmissions or probes in a row unanswered, Send-Q {}",
+        socket.send_q
+    ));
 
     let Looks::Two(first, last) = case.looks else {
         let Looks::One(_, why) = &case.looks else { return None };
-        return (unanswered >= UNANSWERED).then(|| finding.until(why.clone()));
+        return (unanswered >= UNANSWERED).then(|| finding.until(why));
     };
     let retransmitted = case.looks.growth(|tcp| tcp.total_retrans.map(u64::from)).unwrap_or(0);
     let grew = retransmitted > 0 || last.socket.retrans > first.socket.retrans;
@@ -36,11 +39,13 @@ pub(super) fn peer_gone(case: &Case) -> Option<Finding> {
     let span = Time(last.at.since(first.at));
     match case.looks.ack_came() {
         Some(true) => None,
-        Some(false) if grew => Some(
-            finding.because(format!("{retransmitted} more retransmitted in {span} and no ACK in that time")),
-        ),
+        Some(false) if grew => {
+            Some(finding.because(format_args!(
+                "{retransmitted} more retransmitted in {span} and no ACK in that time"
+            )))
+        }
         Some(false) if unanswered >= UNANSWERED => {
-            Some(finding.because(format!("no ACK in {span}")).at_most(Confidence::Medium))
+            Some(finding.because(format_args!("no ACK in {span}")).at_most(Confidence::Medium))
         }
         None if unanswered >= UNANSWERED => Some(finding.until("last_ack_recv: this source does not tell")),
         _ => None,
@@ -50,18 +55,19 @@ pub(super) fn peer_gone(case: &Case) -> Option<Finding> {
 /// A legitimate half-close: data is still going out.
 pub(super) fn sending(case: &Case) -> Option<Finding> {
     let finding = Finding::new(
+        case,
         Code::Sending,
         Some(false),
-        format!("Nothing to fix: {} still sends to a peer that has finished sending.", case.who()),
+        format_args!("Nothing to fix: {} still sends to a peer that has finished sending.", case.who()),
     );
     if let Some(end) = &case.evidence.ended {
         // What it did last cannot be looked at twice; that it answered is known.
         let written = *end.written.known()?;
         return (written > 0).then(|| {
             finding
-                .because(format!("{written} bytes were written to it after the peer's FIN"))
+                .because(format_args!("{written} bytes were written to it after the peer's FIN"))
                 .because(match end.closed_after {
-                    None => format!("{} ended", case.process(&end.task)),
+                    None => case.say(format_args!("{} ended", case.process(&end.task))),
                     Some(_) => super::case::closed_by(end),
                 })
                 .at_most(Confidence::Medium)
@@ -73,24 +79,27 @@ pub(super) fn sending(case: &Case) -> Option<Finding> {
             let moving = look.socket.send_q > 0
                 && look.socket.timer != Timer::Persist
                 && u32::from(look.socket.retrans) < UNANSWERED;
-            let queued = format!("{} bytes in Send-Q", look.socket.send_q);
-            return moving.then(|| finding.because(queued).until(why.clone()));
+            return moving
+                .then(|| finding.because(format_args!("{} bytes in Send-Q", look.socket.send_q)).until(why));
         }
         Looks::Two(first, last) => Time(last.at.since(first.at)),
     };
     let acked = case.looks.growth(|tcp| tcp.bytes_acked);
     let sent = case.looks.growth(first_time_sent);
     match (acked, sent) {
-        (Some(acked @ 1..), _) => Some(finding.because(format!("{acked} more bytes acknowledged in {span}"))),
+        (Some(acked @ 1..), _) => {
+            Some(finding.because(format_args!("{acked} more bytes acknowledged in {span}")))
+        }
         (_, Some(sent @ 1..)) => {
-            let finding = finding.because(format!("{sent} more bytes sent for the first time in {span}"));
+            let finding =
+                finding.because(format_args!("{sent} more bytes sent for the first time in {span}"));
             Some(finding.without("an acknowledgement of them", Confidence::Medium))
         }
         (Some(0), _) | (_, Some(0)) => None,
         (None, None) => {
             // A source without tcp_info: only the queue can tell.
             let (before, after) = case.looks.both(|look| look.socket.send_q)?;
-            let finding = finding.because(format!("Send-Q went from {before} to {after} in {span}"));
+            let finding = finding.because(format_args!("Send-Q went from {before} to {after} in {span}"));
             (before != after)
                 .then(|| finding.without("bytes_acked: this source does not tell", Confidence::Medium))
         }
@@ -106,22 +115,27 @@ pub(super) fn send_blocked(case: &Case) -> Option<Finding> {
         return None;
     }
     let why = match (persist, window) {
-        (true, Some(window)) => format!("zero-window probes run, the peer's window is {window}"),
+        (true, Some(window)) => {
+            case.say(format_args!("zero-window probes run, the peer's window is {window}"))
+        }
         (true, None) => "zero-window probes run".into(),
         (false, _) => "the peer's window is 0".into(),
     };
     let finding = Finding::new(
+        case,
         Code::SendBlocked,
         None,
-        format!(
+        format_args!(
             "See why the peer does not read; give {} a send timeout, and close when it passes.",
             case.who()
         ),
     )
-    .because(format!("{} bytes in Send-Q, {why}", socket.send_q));
+    .because(format_args!("{} bytes in Send-Q, {why}", socket.send_q));
     Some(match (&case.looks, case.looks.ack_came(), case.looks.span()) {
-        (_, Some(true), Some(span)) => finding.because(format!("the peer answered within {}", Time(span))),
-        (Looks::One(_, why), ..) => finding.until(why.clone()),
+        (_, Some(true), Some(span)) => {
+            finding.because(format_args!("the peer answered within {}", Time(span)))
+        }
+        (Looks::One(_, why), ..) => finding.until(why),
         _ => finding.without(
             "whether the peer still answers: no ACK came between the looks (probes may be 2 min apart)",
             Confidence::Medium,

@@ -64,21 +64,27 @@ fn task(comm: &str, pid: u32, tid: u32) -> Task {
     Task { pid, tid, comm: comm.into() }
 }
 
-fn holder(pid: u32, fd: u32) -> Holder {
-    Holder {
+fn process(pid: u32) -> Process {
+    Process {
         pid,
         comm: "app".into(),
         exe: Fact::unknown("test"),
         cmdline: Fact::unknown("test"),
         uid: Fact::Known(0),
-        fd,
-        cloexec: Fact::Known(false),
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
         container: None,
         nofile: Fact::unknown("test"),
     }
+}
+
+fn holding(process: Process, fd: u32) -> Holder {
+    Holder { process: process.into(), fd, cloexec: Fact::Known(false) }
+}
+
+fn holder(pid: u32, fd: u32) -> Holder {
+    holding(process(pid), fd)
 }
 
 fn opener(pid: u32, via: OpenedVia) -> Fact<Opener> {
@@ -117,8 +123,26 @@ fn held() -> Evidence {
     }
 }
 
-fn judge(evidence: &Evidence) -> Verdict {
-    verdict(&suspect(), evidence, NOW, &Policy::default())
+/// A verdict and what is said of it.
+#[derive(Debug)]
+struct Told {
+    code: Code,
+    also: Vec<Code>,
+    confidence: Confidence,
+    leak: Option<bool>,
+    evidence: Vec<String>,
+    missing: Vec<String>,
+    next: String,
+}
+
+fn judge(evidence: &Evidence) -> Told {
+    told(&suspect(), evidence)
+}
+
+fn told(suspect: &Suspect, evidence: &Evidence) -> Told {
+    let Verdict { code, also, confidence, leak } = verdict(suspect, evidence, NOW, &Policy::default());
+    let Words { evidence, missing, next } = words(suspect, evidence, NOW, &Policy::default());
+    Told { code, also, confidence, leak, evidence, missing, next }
 }
 
 /// `(code, confidence, leak)`
@@ -426,7 +450,7 @@ fn ghosts() {
         let closed = NOW - Duration::from_secs(20);
         let suspect = Suspect { kind: SuspectKind::Ghost { closed, from }, ..suspect() };
         let evidence = Evidence { holders, sock_error, ..Evidence::unknown() };
-        let verdict = verdict(&suspect, &evidence, NOW, &Policy::default());
+        let verdict = told(&suspect, &evidence);
         says(
             &verdict.evidence,
             if from == State::Close { "may have come from another state" } else { "20.0 s ago" },

@@ -32,9 +32,9 @@ pub(super) fn used(case: &Case) -> Use {
         let held = case.holders().iter().any(|holder| holder.pid == read.task.pid);
         let reader = name(&read.task);
         return if held {
-            Use::Used(reader)
+            Use::Used(case.say(reader))
         } else {
-            Use::Unused(format!("{reader} read the EOF and is no holder any more"))
+            Use::Unused(case.say(format_args!("{reader} read the EOF and is no holder any more")))
         };
     }
     let why = match untouched(case) {
@@ -42,15 +42,15 @@ pub(super) fn used(case: &Case) -> Use {
         Err(why) => why,
     };
     if let Some(holder) = unaware(case) {
-        Use::Unaware(format!(
+        Use::Unaware(case.say(format_args!(
             "{holder} is a program of its own that was started with the descriptor, and neither its arguments \
              nor its threads refer to it"
-        ))
+        )))
     } else if was_answered(case).is_some_and(|answered| answered) {
-        Use::Unaware(format!(
+        Use::Unaware(case.say(format_args!(
             "what had come was answered before {} began, and nothing has come since",
             case.who()
-        ))
+        )))
     } else {
         Use::Unknown(why.into())
     }

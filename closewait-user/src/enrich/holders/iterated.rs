@@ -3,13 +3,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use closewait_ebpf::{Held, held_flags};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Hit, Scan, Unread, open_process};
 use crate::enrich::netns::is_gone;
-use crate::enrich::procfs::{self, Process};
+use crate::enrich::procfs;
 use crate::fact::Fact;
 use crate::item::SkAddr;
 use crate::kernel::task_files::TaskFiles;
@@ -54,11 +55,11 @@ impl Scan {
         let mut places = vec![None; pids.len()];
         for (pid, place) in pids {
             let process = open_process(pid)
-                .and_then(|dir| Process::read(dir.as_fd(), pid, procfs::descriptors(dir.as_fd())));
+                .and_then(|dir| procfs::process(dir.as_fd(), pid, procfs::descriptors(dir.as_fd())));
             match process {
                 Ok(process) => {
                     places[place] = Some(self.holding.len());
-                    self.holding.push(process);
+                    self.holding.push(Arc::new(process));
                     self.processes += 1;
                 }
                 Err(e) if is_gone(&e) => {}

@@ -148,6 +148,14 @@ impl SockDiag {
         Ok(dump)
     }
 
+    /// The TCP sockets in one of `states`, without `tcp_info`, and no MPTCP sockets.
+    pub fn dump_brief(&mut self, states: &[State]) -> Result<Dump, DiagError> {
+        let mut dump = Dump::begin();
+        self.walk(Request::Brief(states), &mut dump)?;
+        dump.ended = Clock::mono_now();
+        Ok(dump)
+    }
+
     /// The TCP sockets that are connected to one of `remotes`, in any state, without
     /// `tcp_info`: the kernel leaves out all others by itself. Cost: as of [`Self::dump`],
     /// less the filling in.

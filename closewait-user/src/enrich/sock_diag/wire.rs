@@ -45,6 +45,8 @@ const SOCKID: usize = 48;
 pub enum Request<'a> {
     /// All TCP sockets in one of these states.
     Tcp(&'a [State]),
+    /// The same without `tcp_info`, which is most of what there is to fill in and read.
+    Brief(&'a [State]),
     /// All MPTCP sockets over IPv4 in one of these states.
     Mptcp4(&'a [State]),
     /// All MPTCP sockets over IPv6 in one of these states.
@@ -61,9 +63,9 @@ impl Request<'_> {
     pub fn encode(self, seq: u32) -> Vec<u8> {
         let mut body = Vec::with_capacity(72);
         let (kind, flags) = match self {
-            Self::Tcp(states) => {
+            Self::Tcp(states) | Self::Brief(states) => {
                 // struct inet_diag_req: family, src_len, dst_len, ext, id, states, dbs
-                body.put_slice(&[0, 0, 0, WANT_INFO]);
+                body.put_slice(&[0, 0, 0, if matches!(self, Self::Tcp(_)) { WANT_INFO } else { 0 }]);
                 body.put_slice(&[0; SOCKID]);
                 body.put_u32_ne(mask(states));
                 body.put_u32_ne(0);

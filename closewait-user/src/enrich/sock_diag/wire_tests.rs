@@ -108,6 +108,7 @@ fn requests_have_the_sizes_the_kernel_checks() {
     };
     for (request, len) in [
         (Request::Tcp(&[State::CloseWait]), 16 + 60),
+        (Request::Brief(&[State::CloseWait]), 16 + 60),
         (Request::Mptcp4(&[]), 16 + 56 + 8),
         (Request::Mptcp6(&[]), 16 + 56 + 8),
         (Request::One(tuple("10.0.0.1", "10.0.0.2")), 16 + 56),

@@ -10,6 +10,7 @@ use crate::fact::Fact;
 use crate::item::Netns;
 use crate::report::model::{Age, Closer, Finding, Release, bounds, entered};
 use crate::tcp::{Endpoint, State, Tuple};
+use crate::text::Text;
 use crate::tracker::{INFERRED_WITHIN, Since, SuspectKind};
 use crate::verdict::{self, Doing, LocalPeer};
 
@@ -29,11 +30,11 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 /// The value if known, else the reason.
-fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -> (Option<U>, Option<String>) {
-    (fact.known().map(map), fact.reason().map(str::to_owned))
+fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -> (Option<U>, Option<Text>) {
+    (fact.known().map(map), fact.why().cloned())
 }
 
-pub(super) fn frames(stack: &Fact<Vec<verdict::Frame>>) -> (Vec<Frame>, Option<String>) {
+pub(super) fn frames(stack: &Fact<Vec<verdict::Frame>>) -> (Vec<Frame>, Option<Text>) {
     let (stack, unknown) = split(stack, |frames| frames.iter().map(Frame::from).collect());
     (stack.unwrap_or_default(), unknown)
 }
@@ -66,17 +67,11 @@ impl From<Age> for AgeMs {
     }
 }
 
-impl From<&verdict::Verdict> for Verdict {
-    fn from(v: &verdict::Verdict) -> Self {
-        Self {
-            code: v.code,
-            also: v.also.clone(),
-            confidence: v.confidence,
-            leak: v.leak,
-            evidence: v.evidence.clone(),
-            missing: v.missing.clone(),
-            next: v.next.clone(),
-        }
+impl From<&Finding> for Verdict {
+    fn from(f: &Finding) -> Self {
+        let verdict::Verdict { code, also, confidence, leak } = f.verdict.clone();
+        let verdict::Words { evidence, missing, next } = f.says().into_owned();
+        Self { code, also, confidence, leak, evidence, missing, next }
     }
 }
 
@@ -323,11 +318,11 @@ impl Stuck {
             peer_unknown,
             keepalive: look.map(|_| Keepalive::from(&evidence.keepalive)),
             queues: look.map(|s| Queues { recv: s.recv_q, send: s.send_q }),
-            look_unknown: evidence.look_failed.clone(),
+            look_unknown: evidence.look_failed.as_ref().map(Text::from),
             limits: Limits::new(f),
             growth,
             growth_unknown,
-            verdict: Some(Verdict::from(&f.verdict)),
+            verdict: Some(Verdict::from(f)),
             cause: Some(f.cause.to_string()),
         }
     }
@@ -372,7 +367,7 @@ impl From<&Closer> for CloserLine {
 impl Stuck {
     /// Of a socket whose finding is not at hand any more.
     fn not_kept(r: &Release) -> Self {
-        let unknown = || Some(NOT_KEPT.to_owned());
+        let unknown = || Some(Text::from(NOT_KEPT));
         Self {
             ts: String::new(),
             update: false,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::model::Ending;
+use crate::text::Text;
 use crate::verdict::{Code, Confidence, How, OpenedVia, Role};
 
 use super::totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
@@ -99,41 +100,41 @@ pub(crate) struct Stuck {
     /// Who accepted or connected it.
     pub opener: Option<Opener>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub opener_unknown: Option<String>,
+    pub opener_unknown: Option<Text>,
     /// The read that returned 0 because the peer had closed. Null without
     /// `eof_read_unknown`: reads were watched, and there was none.
     pub eof_read: Option<EofRead>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub eof_read_unknown: Option<String>,
+    pub eof_read_unknown: Option<Text>,
     /// Who has a file descriptor on it.
     pub holders: Vec<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub holders_unknown: Option<String>,
+    pub holders_unknown: Option<Text>,
     /// What the threads of the process to blame do, where that explains the socket
     /// (NOT_ACCEPTED, NOT_READING, EOF_IGNORED).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Threads>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads_unknown: Option<String>,
+    pub threads_unknown: Option<Text>,
     /// In whose accept queue it waits; null for a socket that was accepted or connected.
     pub listener: Option<Listener>,
     /// The other end of the connection; null when it is not on this host.
     pub peer: Option<Peer>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_unknown: Option<String>,
+    pub peer_unknown: Option<Text>,
     /// Null when the socket could not be looked at.
     pub keepalive: Option<Keepalive>,
     /// Null when the socket could not be looked at.
     pub queues: Option<Queues>,
     /// Why the socket could not be looked at, or not twice.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub look_unknown: Option<String>,
+    pub look_unknown: Option<Text>,
     pub limits: Limits,
     /// How fast the stuck sockets of the process to blame become more; null with the
     /// reason in `growth_unknown`, as before they were counted for a minute.
     pub growth: Option<Growth>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub growth_unknown: Option<String>,
+    pub growth_unknown: Option<Text>,
     /// Null only in `released`, when what was reported has not been kept.
     pub verdict: Option<Verdict>,
     /// Names the cause; the same after a restart and on another host.
@@ -147,7 +148,7 @@ pub(crate) struct Released {
     /// How it ended.
     pub how: Option<Ending>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub how_unknown: Option<String>,
+    pub how_unknown: Option<Text>,
     /// The error the connection ended with, an errno: 32 or 104 a reset by the peer, 110
     /// a timeout, 103 destroyed by `closer`. Only there when it ended with one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +156,7 @@ pub(crate) struct Released {
     /// Who ended it.
     pub closer: Option<CloserLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub closer_unknown: Option<String>,
+    pub closer_unknown: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -171,10 +172,10 @@ pub(crate) struct Socket {
     /// Whether it was accepted (or waits to be) or connected.
     pub role: Option<Role>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role_unknown: Option<String>,
+    pub role_unknown: Option<Text>,
     /// What tells the role of a socket whose opening was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role_by: Option<String>,
+    pub role_by: Option<Text>,
     /// Only there when true: an MPTCP socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mptcp: bool,
@@ -215,7 +216,7 @@ pub(crate) struct Opener {
     /// Innermost frame first.
     pub stack: Vec<Frame>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack_unknown: Option<String>,
+    pub stack_unknown: Option<Text>,
     /// What is missing from the stack, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_note: Option<String>,
@@ -232,7 +233,7 @@ pub(crate) struct EofRead {
     /// Innermost frame first.
     pub stack: Vec<Frame>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack_unknown: Option<String>,
+    pub stack_unknown: Option<Text>,
     /// What is missing from the stack, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_note: Option<String>,
@@ -249,27 +250,27 @@ pub(crate) struct CloserLine {
     /// Innermost frame first.
     pub stack: Vec<Frame>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack_unknown: Option<String>,
+    pub stack_unknown: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Holder {
     pub pid: u32,
-    pub comm: String,
-    pub exe: Option<String>,
+    pub comm: Text,
+    pub exe: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe_unknown: Option<String>,
+    pub exe_unknown: Option<Text>,
     /// The lowest, when it has several.
     pub fd: u32,
     pub cloexec: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cloexec_unknown: Option<String>,
+    pub cloexec_unknown: Option<Text>,
     pub uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid_unknown: Option<String>,
+    pub uid_unknown: Option<Text>,
     /// Container, pod or unit; null when it is in none.
-    pub container: Option<String>,
+    pub container: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -329,7 +330,7 @@ pub(crate) enum ThreadState {
 pub(crate) struct Listener {
     /// Null when no process was found.
     pub pid: Option<u32>,
-    pub comm: Option<String>,
+    pub comm: Option<Text>,
     pub fd: Option<u32>,
     /// Connections waiting to be accepted.
     pub queue: u32,
@@ -347,7 +348,7 @@ pub(crate) struct Keepalive {
     pub ends_in_ms: Option<u64>,
     /// What that rests on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub note: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -359,7 +360,7 @@ pub(crate) struct Peer {
     pub half_closed: bool,
     /// Who has a descriptor on it; null when nobody has, or nobody was found.
     pub pid: Option<u32>,
-    pub comm: Option<String>,
+    pub comm: Option<Text>,
     pub fd: Option<u32>,
 }
 
@@ -409,11 +410,11 @@ pub(crate) struct Limits {
     /// Descriptors of the process to blame.
     pub nofile: Option<Nofile>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nofile_unknown: Option<String>,
+    pub nofile_unknown: Option<Text>,
     /// Local ports towards the remote end, of a client.
     pub ports: Option<Ports>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ports_unknown: Option<String>,
+    pub ports_unknown: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]

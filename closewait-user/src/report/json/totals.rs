@@ -57,7 +57,7 @@ impl CauseLine {
         Self {
             ts: timestamp(at.clock, at.now),
             cause: cause.id.to_string(),
-            owner: cause.exemplar.owner().known().map(|h| h.comm.clone()),
+            owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
             pids: cause.processes.keys().copied().collect(),
             processes: processes([cause]),
             code: cause.exemplar.verdict.code,

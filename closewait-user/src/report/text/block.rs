@@ -11,6 +11,7 @@ use crate::item::Task;
 use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Process};
 use crate::report::model::{Age, Finding, owner};
+use crate::text::Text;
 use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
 use super::outlook;
@@ -40,13 +41,16 @@ pub(super) fn confidence_word(confidence: Confidence) -> &'static str {
 }
 
 /// What causes are put together under one owner line by.
-pub(super) fn owner_key(finding: &Finding) -> (String, Option<String>, Option<String>) {
+pub(super) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>) {
     match finding.owner() {
         Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
         Fact::Unknown(reason) => match &finding.evidence.ended {
             // Of all that have ended the one with this name.
-            Some(end) => (end.task.comm.clone(), Some(format!("{}", end.closed_after.is_some())), None),
-            None => (reason, opener_name(&finding.evidence), None),
+            Some(end) => {
+                let closed = format!("{}", end.closed_after.is_some());
+                (end.task.comm.clone().into(), Some(closed.into()), None)
+            }
+            None => (reason, opener_name(&finding.evidence).map(Text::from), None),
         },
     }
 }
@@ -185,7 +189,7 @@ pub(super) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
     if gone > 0 && stuck > 0 || gone > 1 {
         labelled(&mut lines, style, "ended", &endings(cause.endings), 2);
     }
-    next(&mut lines, &finding.verdict, style);
+    next(&mut lines, finding, style);
     lines
 }
 
@@ -218,9 +222,9 @@ pub(super) fn code_and_confidence(verdict: &Verdict) -> String {
 
 /// Why, what is missing, who holds it and where it was opened.
 pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, style: &Style) {
-    let verdict = &finding.verdict;
+    let (verdict, says) = (&finding.verdict, finding.says());
     let evidence = &finding.evidence;
-    let mut why = escape(&verdict.evidence.join("; ")).into_owned();
+    let mut why = escape(&says.evidence.join("; ")).into_owned();
     if many && !why.is_empty() {
         why.insert_str(0, "e.g. ");
     }
@@ -230,8 +234,8 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
     }
     labelled(lines, style, "why", &why, 3);
     if verdict.leak != Some(false) {
-        if !verdict.missing.is_empty() {
-            labelled(lines, style, "missing", &escape(&verdict.missing.join("; ")), 2);
+        if !says.missing.is_empty() {
+            labelled(lines, style, "missing", &escape(&says.missing.join("; ")), 2);
         }
         if let Some(holders) = other_holders(evidence) {
             labelled(lines, style, "held by", &holders, 2);
@@ -255,8 +259,8 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
 }
 
 /// `next:` and the fix; the last of every block.
-pub(super) fn next(lines: &mut Vec<String>, verdict: &Verdict, style: &Style) {
-    labelled(lines, style, "next:", &escape(&verdict.next), 3);
+pub(super) fn next(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
+    labelled(lines, style, "next:", &escape(&finding.says().next), 3);
 }
 
 /// All holders, when there is more than one process.

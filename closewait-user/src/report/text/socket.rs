@@ -37,7 +37,7 @@ pub(super) fn finding(f: &Finding, clock: &Clock, style: &Style) -> Vec<String> 
     }
     labelled(&mut lines, style, "where", &place::of_socket(f), 2);
     detail(&mut lines, f, false, style);
-    next(&mut lines, &f.verdict, style);
+    next(&mut lines, f, style);
     lines
 }
 

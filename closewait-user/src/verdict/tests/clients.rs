@@ -187,7 +187,7 @@ fn what_took_the_last_descriptor_is_no_pool() {
         let nofile = Fact::Known(Nofile { used, soft });
         let still_there = pool(stuck, growth(0, 0, -1.0));
         Evidence {
-            holders: Fact::Known(vec![Holder { nofile, ..holder(7, 5) }]),
+            holders: Fact::Known(vec![holding(Process { nofile, ..process(7) }, 5)]),
             ..client(Pool { idle_before_fin, ..still_there })
         }
     };

@@ -101,21 +101,16 @@ fn a_heir_who_does_not_know_is_one() {
 #[test]
 fn a_heir_that_began_after_the_last_use_has_not_used_it() {
     let sent = NOW - Duration::from_secs(30);
-    let heir = |began| Holder { began, ..holder(9, 5) };
+    let heir = |pid, began| holding(Process { began, ..process(pid) }, 5);
     let began = |after_ms| Fact::Known(sent + Duration::from_millis(after_ms));
     let greeted = || still(|s| tcp(s).bytes_received = Some(1));
     let table = [
-        ("it began later", vec![heir(began(10))], greeted(), true),
-        ("times are in ticks", vec![heir(began(9))], greeted(), false),
-        ("when is not known", vec![heir(Fact::unknown("test"))], greeted(), false),
-        (
-            "another began before",
-            vec![heir(began(500)), Holder { pid: 10, ..heir(began(0)) }],
-            greeted(),
-            false,
-        ),
-        ("somebody read something", vec![heir(began(500))], still(|_| {}), false),
-        ("/proc/net/tcp does not tell", vec![heir(began(500))], still(|s| s.tcp = None), false),
+        ("it began later", vec![heir(9, began(10))], greeted(), true),
+        ("times are in ticks", vec![heir(9, began(9))], greeted(), false),
+        ("when is not known", vec![heir(9, Fact::unknown("test"))], greeted(), false),
+        ("another began before", vec![heir(9, began(500)), heir(10, began(0))], greeted(), false),
+        ("somebody read something", vec![heir(9, began(500))], still(|_| {}), false),
+        ("/proc/net/tcp does not tell", vec![heir(9, began(500))], still(|s| s.tcp = None), false),
     ];
     for (case, holders, looks, is_heir) in table {
         let verdict = judge(&Evidence { holders: Fact::Known(holders), looks, ..child() });
@@ -131,12 +126,17 @@ fn a_heir_that_began_after_the_last_use_has_not_used_it() {
 /// A program that was started with the descriptor left open, while the server had read
 /// a request: nobody told it.
 fn daemon() -> Holder {
-    Holder {
-        cmdline: Fact::Known("/usr/sbin/reportd --since 15 -p55".into()),
-        began: Fact::Known(MonoNs(1)),
-        execed: Fact::Known(true),
-        ..holder(9, 5)
-    }
+    altered(holder(9, 5), |process| {
+        process.cmdline = Fact::Known("/usr/sbin/reportd --since 15 -p55".into());
+        process.began = Fact::Known(MonoNs(1));
+        process.execed = Fact::Known(true);
+    })
+}
+
+/// The same, of another process.
+fn altered(mut holder: Holder, alter: impl FnOnce(&mut Process)) -> Holder {
+    alter(std::sync::Arc::make_mut(&mut holder.process));
+    holder
 }
 
 #[test]
@@ -164,11 +164,11 @@ fn a_program_that_was_told_nothing_is_a_heir() {
         ("reading it", Evidence { threads: sees("read", 5), ..by(daemon()) }, false),
         (
             "told by an argument",
-            by(Holder { cmdline: Fact::Known("worker --fd=5".into()), ..daemon() }),
+            by(altered(daemon(), |it| it.cmdline = Fact::Known("worker --fd=5".into()))),
             false,
         ),
-        ("arguments unknown", by(Holder { cmdline: Fact::unknown("test"), ..daemon() }), false),
-        ("a copy of the server", by(Holder { execed: Fact::Known(false), ..daemon() }), false),
+        ("arguments unknown", by(altered(daemon(), |it| it.cmdline = Fact::unknown("test"))), false),
+        ("a copy of the server", by(altered(daemon(), |it| it.execed = Fact::Known(false))), false),
         ("close-on-exec", by(Holder { cloexec: Fact::Known(true), ..daemon() }), false),
         ("standard input", by(Holder { fd: 0, ..daemon() }), false),
         ("socket activation", Evidence { opener: by_systemd, ..by(daemon()) }, false),
@@ -197,7 +197,7 @@ fn asked_afterwards_a_heir_must_have_begun_after_the_last_data() {
     let older = |began| Evidence {
         opener: Fact::unknown("older than the trace"),
         listener_holders: Fact::Known(vec![7]),
-        holders: Fact::Known(vec![Holder { began: Fact::Known(began), ..daemon() }]),
+        holders: Fact::Known(vec![altered(daemon(), |it| it.began = Fact::Known(began))]),
         ..child()
     };
     assert_eq!(what(&older(heard)).0, Code::Inherited);
@@ -210,7 +210,8 @@ fn a_job_that_was_forked_after_the_answer_is_a_heir() {
     let sent = NOW - Duration::from_secs(30);
     let by = |after_ms| {
         let began = Fact::Known(sent + Duration::from_millis(after_ms));
-        Fact::Known(vec![Holder { began, execed: Fact::Known(false), ..holder(9, 5) }])
+        let forked = |process: &mut Process| (process.began, process.execed) = (began, Fact::Known(false));
+        Fact::Known(vec![altered(holder(9, 5), forked)])
     };
     let asked_at = |ms| still(|s| tcp(s).last_data_recv_ms = Some(ms));
     let table = [
