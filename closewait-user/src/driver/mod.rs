@@ -454,6 +454,11 @@ impl Driver {
     fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         self.next_reconcile = now + every;
+        if self.looks_once {
+            // Judging again what has been judged would never come to an end where that
+            // takes longer than until the next time.
+            self.next_reconcile = MonoNs(u64::MAX);
+        }
         let (again, ghosts): (Vec<_>, Vec<_>) =
             self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
         let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
