@@ -16,17 +16,18 @@ use std::time::Duration;
 
 use closewait_trace::clock::Clock;
 use closewait_trace::enrich::holders;
-use closewait_trace::enrich::sock_diag::SockDiag;
+use closewait_trace::enrich::sock_diag::{SockDiag, wire};
 use closewait_trace::enrich::{Enricher, Gathered, Options};
 use closewait_trace::item::Snapshot;
 use closewait_trace::kernel::load::{self, Settings};
 use closewait_trace::kernel::plan::plan;
 use closewait_trace::kernel::support::{BTF_PATH, Support};
 use closewait_trace::kernel::task_files::TaskFiles;
+use closewait_trace::report::{Finding, FirstLook, Report, Reporter, Style, TextOptions, TextSink};
 use closewait_trace::tcp::State;
 use closewait_trace::tracker::Suspect;
 use closewait_trace::verdict::{Evidence, Policy, verdict};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../../tests/enrich/net.rs"]
@@ -108,20 +109,27 @@ fn spent() -> [Duration; 2] {
     [wall, cpu(libc::RUSAGE_SELF) + cpu(libc::RUSAGE_CHILDREN)]
 }
 
-/// What the complete first report takes, by each way and beside `ss`.
+/// What the complete first report takes, by each way, beside `ss`, and beside the least
+/// that the kernel takes for it.
 fn first_report() {
     const ROUNDS: usize = 11;
     let mut by_proc = Enricher::new(Options::default()).unwrap();
     let mut by_iterator = Enricher::new(Options::default()).unwrap();
     by_iterator.use_task_files(task_files());
     let suspects = suspects_of(&seen(&mut by_proc));
+    let files = task_files();
+    let mut floor = Floor::new();
     let ss = || assert_nearly_all(with_net(|net| net.ss(&["-Htanp", "state", "close-wait"])).len());
-    let mut took: [Vec<[Duration; 2]>; 3] = Default::default();
+    let mut took: [Vec<[Duration; 2]>; 4] = Default::default();
+    let mut parts: Vec<Parts> = Vec::new();
     for _ in 0..ROUNDS {
-        let works: [&mut dyn FnMut(); 3] = [
-            &mut || judge_all(&mut by_iterator, &suspects),
-            &mut || judge_all(&mut by_proc, &suspects),
+        let works: [&mut dyn FnMut(); 4] = [
+            &mut || parts.push(judge_all(&mut by_iterator, &suspects)),
+            &mut || {
+                judge_all(&mut by_proc, &suspects);
+            },
             &mut || ss(),
+            &mut || floor.take(&files),
         ];
         for (work, took) in works.into_iter().zip(&mut took) {
             let before = spent();
@@ -132,41 +140,107 @@ fn first_report() {
     }
     println!("{ROUNDS} rounds, {} sockets; median and least, ms", suspects.len());
     println!("{:<32} {:>14} {:>14}", "", "wall", "CPU");
-    for (name, took) in ["first report, iterator", "first report, /proc", "ss -tanp"].into_iter().zip(took) {
+    let names = ["first report, iterator", "first report, /proc", "ss -tanp", "two dumps and a pass, unread"];
+    let line = |name: &str, times: &[[Duration; 2]]| {
         let column = |i: usize| {
-            let mut column: Vec<_> = took.iter().map(|times| times[i].as_secs_f64() * 1e3).collect();
+            let mut column: Vec<_> = times.iter().map(|times| times[i].as_secs_f64() * 1e3).collect();
             column.sort_by(f64::total_cmp);
             format!("{:.1} {:.1}", column[ROUNDS / 2], column[0])
         };
         println!("{name:<32} {:>14} {:>14}", column(0), column(1));
+    };
+    for (name, took) in names.into_iter().zip(took) {
+        line(name, &took);
+    }
+    println!("of the first, by the iterator:");
+    for (part, name) in ["first look, holders", "second look", "verdicts", "screen"].into_iter().enumerate() {
+        line(name, &parts.iter().map(|parts| parts[part]).collect::<Vec<_>>());
     }
 }
 
-/// Both looks, holders and a verdict for each socket.
-fn judge_all(enricher: &mut Enricher, suspects: &[Suspect]) {
-    let mut evidence = HashMap::new();
-    for (id, gathered) in enricher.gather(suspects, Clock::mono_now()) {
-        let Gathered::Found(found) = gathered else { continue };
-        let known = Evidence {
-            looks: vec![found.look],
-            holders: found.holders,
-            listener: found.listener,
-            ..Evidence::unknown()
-        };
-        evidence.insert(id, known);
+/// Wall and CPU time of the parts of the work.
+type Parts = [[Duration; 2]; 4];
+
+/// The least that the kernel takes: two dumps of what is stuck and one pass over the
+/// descriptors, of which nothing is kept.
+struct Floor(netlink_sys::Socket, Vec<u8>);
+
+impl Floor {
+    fn new() -> Self {
+        let socket = with_net(|net| {
+            net.run(|| {
+                let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_SOCK_DIAG).unwrap();
+                socket.bind_auto().unwrap();
+                socket
+            })
+        });
+        Self(socket, Vec::with_capacity(64 << 10))
     }
-    assert_nearly_all(evidence.len());
-    for (id, look) in enricher.look(suspects, Clock::mono_now()) {
-        if let (Ok(Some(look)), Some(evidence)) = (look, evidence.get_mut(&id)) {
+
+    fn take(&mut self, files: &TaskFiles) {
+        for _ in 0..2 {
+            self.0.send(&wire::Request::Tcp(&[State::CloseWait]).encode(1), 0).unwrap();
+            loop {
+                self.1.clear();
+                self.0.recv(&mut self.1, 0).unwrap();
+                if self.1[4..6] == wire::DONE.to_ne_bytes() {
+                    break;
+                }
+            }
+        }
+        let mut seen = 0;
+        files.pass(|_| seen += 1).unwrap();
+        assert!(seen >= PROCESSES * SOCKETS - 10, "{seen} descriptors");
+    }
+}
+
+/// Both looks, holders, a verdict for each socket, and the text of the report.
+fn judge_all(enricher: &mut Enricher, suspects: &[Suspect]) -> Parts {
+    let mut times = vec![spent()];
+    let gathered = enricher.gather(suspects, Clock::mono_now());
+    let known = |(_, gathered)| {
+        let Gathered::Found(found) = gathered else { return None };
+        let mut evidence = Evidence { looks: Vec::with_capacity(2), ..Evidence::unknown() };
+        evidence.looks.push(found.look);
+        (evidence.holders, evidence.listener) = (found.holders, found.listener);
+        found.around.add_to(&mut evidence);
+        Some(evidence)
+    };
+    let mut evidence: Vec<_> = gathered.into_iter().map(known).collect();
+    assert_nearly_all(evidence.iter().flatten().count());
+    times.push(spent());
+    let looks = enricher.look(suspects, Clock::mono_now());
+    for ((_, look), evidence) in looks.into_iter().zip(&mut evidence) {
+        if let (Ok(Some(look)), Some(evidence)) = (look, evidence) {
             evidence.looks.push(look);
         }
     }
+    times.push(spent());
     let (now, policy) = (Clock::mono_now(), Policy::default());
-    for suspect in suspects {
-        if let Some(evidence) = evidence.get(&suspect.id) {
-            divan::black_box(verdict(suspect, evidence, now, &policy));
-        }
+    let judged = suspects.iter().zip(evidence).filter_map(|(suspect, evidence)| {
+        let evidence = evidence?;
+        let verdict = verdict(suspect, &evidence, now, &policy);
+        Some(Report::Stuck(Box::new(Finding::new(now, suspect.clone(), evidence, verdict))))
+    });
+    let judged: Vec<_> = judged.collect();
+    times.push(spent());
+    let options = TextOptions {
+        style: Style::default(),
+        threshold: Duration::from_secs(10),
+        group: true,
+        limit: 20,
+        interval: None,
+    };
+    let screen = TextSink::new(Box::new(std::io::sink()), Box::new(std::io::sink()), options);
+    let mut reporter = Reporter::new(vec![Box::new(screen)]);
+    let clock = Clock::read();
+    for report in judged {
+        reporter.report(report, &clock, now).unwrap();
     }
+    let first = FirstLook { watched: suspects.len() as u64, young: 0 };
+    reporter.report(Report::FirstLook(first), &clock, now).unwrap();
+    times.push(spent());
+    std::array::from_fn(|part| [0, 1].map(|i| times[part + 1][i].saturating_sub(times[part][i])))
 }
 
 #[divan::bench]
