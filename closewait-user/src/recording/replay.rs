@@ -17,6 +17,10 @@ use crate::report::{Age, Cost, Finding, Release, Report, Reporter, Summary, Tota
 use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker, TrackerStats};
 use crate::verdict::{Evidence, Policy, verdict};
 
+/// So many stuck sockets are kept of the time before the wanted part: a recording of any
+/// size is to be replayed in a bounded memory.
+const BEFORE_MAX: usize = 10_000;
+
 /// What of a recording is wanted.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -58,6 +62,8 @@ pub struct Replay {
     dropped: u64,
     /// What was stuck before that is wanted, as it was last looked at.
     before: BTreeMap<SocketId, Looked>,
+    /// Not all of that was kept.
+    too_many_before: bool,
 }
 
 impl Replay {
@@ -76,6 +82,7 @@ impl Replay {
             dropped: 0,
             header,
             before: BTreeMap::new(),
+            too_many_before: false,
         }
     }
 
@@ -164,9 +171,7 @@ impl Replay {
         }
         match entry {
             Entry::Looked(looked) if wanted => self.looked(*looked)?,
-            Entry::Looked(looked) => {
-                self.before.insert(looked.suspect.id, *looked);
-            }
+            Entry::Looked(looked) => self.keep(*looked),
             Entry::Header(_) => {}
             Entry::Forgotten(id) => {
                 self.before.remove(&id);
@@ -196,6 +201,16 @@ impl Replay {
             }
         }
         self.reporter.tick(&clock, now)
+    }
+
+    /// Keeps what may be stuck still where the wanted part begins.
+    fn keep(&mut self, looked: Looked) {
+        let id = looked.suspect.id;
+        if self.before.len() < BEFORE_MAX || self.before.contains_key(&id) {
+            self.before.insert(id, looked);
+            return;
+        }
+        self.too_many_before = true;
     }
 
     fn looked(&mut self, looked: Looked) -> io::Result<()> {
@@ -233,6 +248,10 @@ impl Replay {
         let whole = self.wanted.is_everything(&self.header);
         let tracker = self.stats.filter(|_| whole).unwrap_or_else(|| self.tracker.stats().clone());
         self.degraded.extend(incomplete);
+        if self.too_many_before {
+            self.degraded
+                .push(format!("more than {BEFORE_MAX} sockets were stuck before --from: not all are shown"));
+        }
         let totals = Totals {
             began: self.header.began.max(self.wanted.from),
             ended: self.now,
