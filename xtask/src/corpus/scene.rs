@@ -73,7 +73,7 @@ pub(super) fn show(case: &Case, tool: &Path, installed: &Installed) -> Result<()
         start(&room, case, tool, "text")?
     };
     let began = Stopwatch::start();
-    while let Heard::Line(line) = tool.hear(began, case.label.watch()) {
+    while let Heard::Line(line) = tool.hear(began, case.label.watch() + PATIENCE) {
         println!("{line}");
     }
     tool.interrupt();
