@@ -2,10 +2,10 @@
 //! may be one, or a script that names one in its first line.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use super::super::file::HeldFile;
 
 /// Longest first line that the kernel looks at (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: u64 = 256;
@@ -56,9 +56,7 @@ fn find(command: &OsStr) -> Option<PathBuf> {
 
 /// `#!/usr/bin/python3 -s`, `#!/usr/bin/env python3`.
 fn named_in(script: &Path) -> Option<OsString> {
-    let mut text = Vec::new();
-    // A command is run, so it is no FIFO that would block.
-    File::open(script).ok()?.take(FIRST_LINE).read_to_end(&mut text).ok()?;
+    let text = HeldFile::of_path(script).ok()?.contents(FIRST_LINE).ok()?;
     let line = text.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let first = words.next()?;

@@ -8,6 +8,9 @@ use super::super::file::HeldFile;
 /// Most bytes of a table that are read; those of an interpreter have some 200 KB.
 const MAX_TABLE: u64 = 4 << 20;
 
+/// Longest name or list of paths that is read whole.
+const MAX_TEXT: usize = 1024;
+
 /// elf(5): bytes of `Elf64_Sym`, `Elf64_Rela`, `Elf64_Dyn`.
 const SYMBOL: usize = 24;
 const RELOCATION: usize = 24;
@@ -83,8 +86,10 @@ impl Dynamic {
         of.filter_map(|entry| std::str::from_utf8(self.text(word(entry, 8)?.try_into().ok())?).ok())
     }
 
+    /// A text without an end costs no more than the longest that is believed.
     fn text(&self, at: Option<u32>) -> Option<&[u8]> {
-        self.strings.get(at? as usize..)?.split(|&byte| byte == 0).next()
+        let text = self.strings.get(at? as usize..)?;
+        text[..text.len().min(MAX_TEXT)].split(|&byte| byte == 0).next()
     }
 }
 
@@ -103,4 +108,57 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn symbols_are_told_by_who_defines_them() {
+        let symbol = |name: u32, section: u16, value: u64| {
+            let mut bytes = [0; SYMBOL];
+            bytes[..4].copy_from_slice(&name.to_ne_bytes());
+            bytes[6..8].copy_from_slice(&section.to_ne_bytes());
+            bytes[8..16].copy_from_slice(&value.to_ne_bytes());
+            bytes
+        };
+        let relocation = |at: u64, index: u64, kind: u64| {
+            [at, index << 32 | kind, 0].into_iter().flat_map(u64::to_ne_bytes).collect::<Vec<_>>()
+        };
+        let tables = Dynamic {
+            strings: b"\0Py_BytesMain\0_PyRuntime\0libpython3.11.so.1.0\0$ORIGIN/../lib:/opt/lib\0".to_vec(),
+            symbols: [symbol(0, 0, 0), symbol(1, 0, 0), symbol(14, 9, 0x1000)].concat(),
+            relocations: [relocation(0x4000, 1, 7), relocation(0x4008, 2, 6), relocation(0x4010, 1, 8)]
+                .concat(),
+            tags: [DT_NEEDED, 25, DT_RUNPATH, 46, 0, 0].into_iter().flat_map(u64::to_ne_bytes).collect(),
+        };
+        assert_eq!((tables.defined("_PyRuntime"), tables.defined("Py_BytesMain")), (Some(0x1000), None));
+        assert_eq!(tables.imported().collect::<Vec<_>>(), [(0x4000, "Py_BytesMain")]);
+        assert_eq!(tables.needed().collect::<Vec<_>>(), ["libpython3.11.so.1.0"]);
+        assert_eq!(tables.run_paths().collect::<Vec<_>>(), ["$ORIGIN/../lib", "/opt/lib"]);
+    }
+
+    #[test]
+    fn names_without_an_end_cost_a_bounded_time() {
+        let mut tables = Dynamic {
+            strings: vec![b'a'; 4 << 20],
+            symbols: vec![1; 40_000 * SYMBOL],
+            relocations: Vec::new(),
+            tags: Vec::new(),
+        };
+        // Read to their ends these would be 160 GB.
+        assert_eq!(tables.defined("_PyRuntime"), None);
+        tables.strings.truncate(1);
+        assert_eq!(tables.defined("_PyRuntime"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_tables_are_survived(strings: Vec<u8>, symbols: Vec<u8>, relocations: Vec<u8>, tags: Vec<u8>) {
+            let tables = Dynamic { strings, symbols, relocations, tags };
+            let _ = (tables.defined("_PyRuntime"), tables.imported().count(), tables.run_paths().count());
+        }
+    }
 }
