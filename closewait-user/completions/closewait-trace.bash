@@ -136,7 +136,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
@@ -188,7 +188,7 @@ _closewait__trace() {
             fi
             case "${prev}" in
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
@@ -398,7 +398,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)

@@ -59,6 +59,7 @@ sock_recv_length\t'sock:sock_recv_length'
 sk_error_report\t'sock:inet_sk_error_report'
 user_stack\t'User stacks copied, to be unwound by their tables'
 stack\t'User stacks by the kernel\'s walk of frame pointers'
+python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l btf -d 'Read kernel type information from here' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l group -d 'Group sockets by cause (the default in text)'
@@ -122,7 +123,7 @@ off\t'None'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l report -d 'Write the report to this file, in the format of --output' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l junit -d 'Write what leaked to this file as JUnit XML' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l max -d 'Fail only if more sockets than this leaked' -r
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l suppressions -d 'Do not count what a line of this file describes' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l suppressions -d 'Do not count what a line of this file describes: `frame:PATTERN` (a function or module of a stack), `comm:`, `remote:ADDRESS:PORT`, `verdict:` or `cause:`, of which all on a line must fit; `*` is any text, `#` begins a comment' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l user -d 'Run CMD as this user; as the one who called sudo, if absent' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
@@ -135,6 +136,7 @@ sock_recv_length\t'sock:sock_recv_length'
 sk_error_report\t'sock:inet_sk_error_report'
 user_stack\t'User stacks copied, to be unwound by their tables'
 stack\t'User stacks by the kernel\'s walk of frame pointers'
+python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l btf -d 'Read kernel type information from here' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l group -d 'Group sockets by cause (the default in text)'
@@ -146,7 +148,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l update-baseline -d 'Add what leaks now to the file of suppressions, and do not fail for it'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l strict-exit -d 'Count every socket that was in CLOSE_WAIT when its process ended, however short or harmless'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l from -d 'Report only what was seen from then on: a time such as 2026-01-31T10:00:00Z, or a duration since the start such as 90s' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l from -d 'Begin with what was stuck then: a time such as 2026-01-31T10:00:00Z, or a duration since the start such as 90s' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l to -d 'Report only what was seen until then' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -s t -l threshold -d 'Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -s o -l output -d 'Format of the reports; JSON is one object per line' -r -f -a "text\t'For people'
@@ -188,6 +190,7 @@ sock_recv_length\t'sock:sock_recv_length'
 sk_error_report\t'sock:inet_sk_error_report'
 user_stack\t'User stacks copied, to be unwound by their tables'
 stack\t'User stacks by the kernel\'s walk of frame pointers'
+python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l btf -d 'Read kernel type information from here' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l self-test -d 'Leak a socket in a network namespace of its own, and see whether it is found'
