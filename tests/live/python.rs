@@ -11,6 +11,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::deep::{EOF_READ, OPENER, right};
 use super::netns::Netns;
@@ -57,9 +58,9 @@ impl Python {
         all
     }
 
-    /// A program that runs the scenario by this interpreter, with these first arguments.
-    fn scenario(&self, name: &str) -> PathBuf {
-        let file = scratch().join(format!("{name}-{}", self.version));
+    /// A program that runs the scenario by this interpreter.
+    fn scenario(&self, dir: &TempDir) -> PathBuf {
+        let file = dir.path().join("scenario");
         let script = programs().join("deep_python.py");
         let mut text = "#!/bin/sh\n".to_owned();
         if let Some((variable, path)) = &self.library {
@@ -70,13 +71,6 @@ impl Python {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         file
     }
-}
-
-/// A directory for what is made to be run.
-fn scratch() -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("closewait-python-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
 }
 
 fn symbols(stack: &Value) -> Vec<&str> {
@@ -102,8 +96,8 @@ fn line_with(text: &str) -> u64 {
 }
 
 fn trace(python: &Python, options: &[&str], functions: &[&str]) -> Ended {
-    let net = Netns::new();
-    let program = python.scenario("deep");
+    let (net, dir) = (Netns::new(), tempfile::tempdir().unwrap());
+    let program = python.scenario(&dir);
     let workload = Workload { program: program.to_str().unwrap(), server: options, functions, ..SERVER };
     workload.is_reported_by(Tool::trace(&net, &[]), &net)
 }
@@ -183,8 +177,8 @@ fn the_callbacks_of_an_event_loop_are_named() {
 #[test]
 fn a_client_of_the_standard_library_is_named_by_its_own_function() {
     for python in Python::all() {
-        let net = Netns::new();
-        let program = python.scenario("client");
+        let (net, dir) = (Netns::new(), tempfile::tempdir().unwrap());
+        let program = python.scenario(&dir);
         let functions = &["create_connection", "Pool.lease", "call_server"];
         let workload = Workload { caller: program.to_str().unwrap(), functions, ..CLIENT };
         let ended = workload.is_reported_by(Tool::trace(&net, &[]), &net);
@@ -201,11 +195,12 @@ fn an_interpreter_that_nobody_could_know_of_is_known_after_its_first_stack() {
         show("NOT RUN: an interpreter that nobody could know of: there is none in /usr/bin to copy");
         return;
     };
-    let copy = scratch().join("interpreter");
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("interpreter");
     std::fs::copy(&python.exe, &copy).unwrap();
     let library = python.library.or_else(|| Some(("PYTHONHOME", "/usr".into())));
     let python = Python { exe: copy, library, version: python.version };
-    let (net, program) = (Netns::new(), python.scenario("copied"));
+    let (net, program) = (Netns::new(), python.scenario(&dir));
     let mut tool = Tool::trace(&net, &[]);
     let workload = Workload { program: program.to_str().unwrap(), leak: 1, ..SERVER };
     let first = workload.run(&net, &net);
