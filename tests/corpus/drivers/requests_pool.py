@@ -1,7 +1,7 @@
 """A session of requests to a server that closes what is idle.
 
 `bounded`: five workers use one session again and again, with pauses that are longer than
-the server's patience. `idle`: they do that once. `growing`: a session for each call, kept for ever. `closed`: the same,
+the server's patience. `growing`: a session for each call, kept for ever. `closed`: the same,
 each session closed.
 """
 
@@ -22,7 +22,7 @@ incident.listens(8000)
 incident.holder()
 URL = "http://127.0.0.1:8000/"
 
-if form in ("bounded", "idle"):
+if form == "bounded":
     session = requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=5))
     together = threading.Barrier(5)
@@ -31,7 +31,7 @@ if form in ("bounded", "idle"):
         while True:
             together.wait()
             session.get(URL)
-            time.sleep(20 if form == "bounded" else 3600)
+            time.sleep(20)
 
     for _ in range(5):
         incident.background(poll_status)
