@@ -42,9 +42,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The tests of the matrix on all kernels, with a tool that embeds `object`.
+    /// The tests of the matrix on all kernels, with a tool that embeds `object`. Each machine
+    /// runs on one core, of which there are two.
     pub(crate) fn whole_matrix(object: PathBuf) -> Self {
-        Self { kernels: Vec::new(), command: None, jobs: 1, object: Some(object), filter: Vec::new() }
+        Self { kernels: Vec::new(), command: None, jobs: 2, object: Some(object), filter: Vec::new() }
     }
 }
 
