@@ -90,16 +90,16 @@ pub(super) fn keepalive(
         asked.0 += 1;
         options(&holder, socket.inode)
     });
-    let (on, options, whose) = match (own, seen, settings) {
-        (Some(Ok((on, options))), ..) => (on, options, UNLESS),
-        (_, Some(on), Fact::Known(settings)) => (on, settings.keepalive, UNLESS_BY_SETTINGS),
+    let (on, options, are_its_own) = match (own, seen, settings) {
+        (Some(Ok((on, options))), ..) => (on, options, true),
+        (_, Some(on), Fact::Known(settings)) => (on, settings.keepalive, false),
         (Some(Err(reason)), ..) => return Fact::unknown(reason),
         (None, ..) => return Fact::unknown("another timer hides it, and its options were not read"),
     };
     if !on {
         return Fact::Known(off());
     }
-    let first_probe = whose.is_empty().then_some(options.idle);
+    let first_probe = are_its_own.then_some(options.idle);
     if let Some(Some(LocalPeer { has_file: true, .. })) = peer {
         let note = "the peer is still there and answers its probes: it never ends by itself".into();
         return Fact::Known(Keepalive { on, ends_in: None, first_probe, note });
@@ -107,7 +107,7 @@ pub(super) fn keepalive(
     let heard = socket.tcp.and_then(|tcp| Some(tcp.last_ack_recv_ms?.min(tcp.last_data_recv_ms?)));
     let probes = socket.tcp.and_then(|tcp| tcp.probes).unwrap_or(0);
     let ends_in = heard.map(|ms| options.left(Duration::from_millis(ms.into()), probes));
-    let note = whose.into();
+    let note = if are_its_own { UNLESS } else { UNLESS_BY_SETTINGS }.into();
     Fact::Known(Keepalive { on, ends_in, first_probe, note })
 }
 
