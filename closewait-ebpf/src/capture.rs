@@ -25,7 +25,7 @@ const COPIES_PER_PATH: u8 = 3;
 
 /// Copies of one process, and of all, in [`WINDOW_NS`]. A copy costs some 6 us here and
 /// 200 us to be named; all of them fit into the ring if nobody reads it for a second.
-const PER_PROCESS: u32 = 64;
+const PER_PROCESS: u32 = 128;
 const OVERALL: u32 = 192;
 /// Of these, a copy of a path that has one already may take this part: a process that
 /// takes many paths at once (a Go program at its start took 17) gets one of each first.
@@ -63,12 +63,13 @@ struct Entry {
 }
 
 /// The id of the running task's call path, or a negative errno; copies the stack if it is new.
+/// `desk` is that of the running program ([`maps::desk`]).
 ///
 /// Not inlined: it is the larger part of every program that takes a stack. Global, so
 /// that the verifier looks at it once, and not anew for all that its callers may know.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn copied_stack() -> i32 {
+pub(crate) extern "C" fn copied_stack(desk: u32) -> i32 {
     let (task, regs) = user_regs();
     // SAFETY: integers, at offsets of the structures that the addresses are of.
     let (mm, entry) = unsafe {
@@ -82,8 +83,8 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
     // SAFETY: no precondition.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
     // Two paths through an interpreter have one native stack.
-    let python = python::python_frames();
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    let python = python::python_frames(desk);
+    let Some(scratch) = SCRATCH.get_ptr_mut(desk) else {
         return -EBUSY;
     };
     // SAFETY: integers; the slot is this CPU's.
@@ -97,7 +98,7 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
         }
         let seed = entry.ip ^ (entry.sp & 0xfff) ^ python;
         let words = call_path::of_words(scratch, seed, code);
-        // Preempted meanwhile, the words may be another task's.
+        // Old kernels run a program on top of itself; then the words may be another task's.
         if (&raw const (*scratch).owner).read_volatile() != pid_tgid {
             return -EBUSY;
         }
@@ -112,7 +113,7 @@ pub(crate) extern "C" fn copied_stack() -> i32 {
         let copies = PATHS.get(process | id as u64).copied().unwrap_or(0);
         if copies >= COPIES_PER_PATH {
             let _ = WORDS.insert(process | words.id as u64, id, 0);
-        } else if copy(entry, id, (pid_tgid >> 32) as u32, copies == 0) {
+        } else if copy(entry, id, (pid_tgid >> 32) as u32, copies == 0, desk) {
             let _ = PATHS.insert(process | id as u64, copies + 1, 0);
         }
         id
@@ -164,7 +165,7 @@ pub(crate) unsafe fn member<T: Copy>(base: u64, offset: u16) -> T {
 
 /// Copies the stack, unless there were too many copies lately.
 #[inline(always)]
-fn copy(entry: Entry, id: i32, tgid: u32, first: bool) -> bool {
+fn copy(entry: Entry, id: i32, tgid: u32, first: bool, desk: u32) -> bool {
     // SAFETY: no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     if !may_copy(tgid, now, if first { 1 } else { AGAIN }) {
@@ -173,7 +174,7 @@ fn copy(entry: Entry, id: i32, tgid: u32, first: bool) -> bool {
         }
         return false;
     }
-    send(entry, id, now)
+    send(entry, id, now, desk)
 }
 
 #[inline(always)]
@@ -210,7 +211,7 @@ unsafe fn within(window: *mut Window, now: u64, limit: u32) -> bool {
 }
 
 #[inline(always)]
-fn send(entry: Entry, id: i32, now: u64) -> bool {
+fn send(entry: Entry, id: i32, now: u64, desk: u32) -> bool {
     let ring = (&raw const COPIES).cast_mut().cast();
     // SAFETY: COPIES is a ring buffer; the kernel gives null or the room asked for.
     let record = unsafe { bpf_ringbuf_reserve(ring, ROOM as u64, 0) }.cast::<Copied>();
@@ -231,7 +232,7 @@ fn send(entry: Entry, id: i32, now: u64) -> bool {
         (*record).lr =
             if offset!(regs_lr) == ABSENT { 0 } else { read(entry.regs + u64::from(offset!(regs_lr))) };
         (*record).len = read_stack(record.add(1).cast(), entry.sp);
-        python::tell(record, record.add(1).cast::<u8>().add(STACK_ROOM).cast());
+        python::tell(record, record.add(1).cast::<u8>().add(STACK_ROOM).cast(), desk);
         // They are few, and the maps of the process must be read while it lives.
         bpf_ringbuf_submit(record.cast(), u64::from(BPF_RB_FORCE_WAKEUP));
     }

@@ -21,7 +21,7 @@ use closewait_ebpf::{
 };
 
 use crate::{
-    maps,
+    maps::{self, desk},
     memory::read,
     transitions::{netns, protocol},
     tunables::{ONLY_NETNS, offset},
@@ -100,7 +100,7 @@ fn received_nothing(ctx: &impl EbpfContext, sk: u64, counts: bool) -> i32 {
         return 0;
     }
     let task = user_stack::task();
-    let stack_id = user_stack::take(ctx, &task);
+    let stack_id = user_stack::take(ctx, &task, if counts { desk::EOF } else { desk::EOF_AGAIN });
     // SAFETY: no precondition.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.

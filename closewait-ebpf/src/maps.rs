@@ -50,9 +50,9 @@ pub(crate) static WORDS: LruHashMap<u64, i32> = LruHashMap::with_max_entries(819
 #[map]
 pub(crate) static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// The words of a user stack that are being hashed. Written and read by `call_path`.
+/// The words of a user stack that are being hashed, by [`desk`]. Written and read by `call_path`.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(desk::COUNT, 0);
 
 /// The interpreters of Python, by [`closewait_ebpf::python_key`] of the executable. Written by
 /// userspace as it finds them, read by `python`, never deleted: a program may be started again.
@@ -63,9 +63,9 @@ pub(crate) static PYTHONS: HashMap<u64, Python> = HashMap::with_max_entries(256,
 #[map]
 pub(crate) static PYTHONS_KNOWN: Array<u64> = Array::with_max_entries(pythons_known::COUNT, 0);
 
-/// The Python frames of a thread that opens or reads. Written by `python`, read by `capture`.
+/// The Python frames of a thread that opens or reads, by [`desk`]. Written by `python`, read by `capture`.
 #[map]
-pub(crate) static WALKED: PerCpuArray<Walked> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static WALKED: PerCpuArray<Walked> = PerCpuArray::with_max_entries(desk::COUNT, 0);
 
 /// How many stacks of a process were copied lately, by its id. Written and read by
 /// `capture`, evicted by the kernel: a process that was forgotten may copy again.
@@ -86,6 +86,23 @@ pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0
 /// programs, deleted when a process is freed. Its size is set by the loader.
 #[map]
 pub(crate) static FAMILY: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 0);
+
+/// Where a program that takes a stack works. A program that is preempted is in the way of
+/// itself only: the kernel does not run it again on that CPU meanwhile, but it runs others.
+pub(crate) mod desk {
+    /// The second transitions program.
+    pub(crate) const EDGE: u32 = 0;
+    /// The one for accepts, of whichever hook.
+    pub(crate) const ACCEPT: u32 = 1;
+    /// The one for accepts by io_uring.
+    pub(crate) const URING: u32 = 2;
+    /// The first for reads of EOF.
+    pub(crate) const EOF: u32 = 3;
+    /// The second.
+    pub(crate) const EOF_AGAIN: u32 = 4;
+    /// Number of desks.
+    pub(crate) const COUNT: u32 = 5;
+}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

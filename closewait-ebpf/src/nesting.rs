@@ -24,12 +24,11 @@ pub(crate) enum Run {
 }
 
 impl Run {
-    /// The running task's stack. Not on top of a program that may be taking one: what it
-    /// works with is this CPU's.
+    /// The running task's stack. Not on top of a program that may be taking one, at this desk.
     #[inline(always)]
-    pub(crate) fn stack(self, ctx: &impl EbpfContext, task: &Task) -> i32 {
+    pub(crate) fn stack(self, ctx: &impl EbpfContext, task: &Task, desk: u32) -> i32 {
         match self {
-            Self::Usual => user_stack::take(ctx, task),
+            Self::Usual => user_stack::take(ctx, task, desk),
             Self::OnTop => -EBUSY,
         }
     }

@@ -28,7 +28,7 @@ use closewait_ebpf::{
 
 use crate::{
     family,
-    maps::{self, SOCKETS},
+    maps::{self, SOCKETS, desk},
     memory::read,
     nesting::Run,
     transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
@@ -121,6 +121,16 @@ fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
     opened(ctx, sk, via, fd, Run::Usual)
 }
 
+/// Where the program that saw an opening works.
+#[inline(always)]
+const fn desk_of(via: u32) -> u32 {
+    match via {
+        via::CONNECT => desk::EDGE,
+        via::ACCEPT_IO_URING => desk::URING,
+        _ => desk::ACCEPT,
+    }
+}
+
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
 pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32, run: Run) -> i32 {
@@ -128,7 +138,7 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32, run: Ru
         return 0;
     }
     let task = user_stack::task();
-    let stack_id = run.stack(ctx, &task);
+    let stack_id = run.stack(ctx, &task, desk_of(via));
     let opened = Opened {
         // SAFETY: no precondition.
         at_ns: unsafe { bpf_ktime_get_ns() },

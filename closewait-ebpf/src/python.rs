@@ -58,12 +58,12 @@ pub(crate) struct Walked {
 }
 
 /// Walks the frames of the running thread, if it runs Python. Returns a hash of where
-/// each function is, 0 when there is none.
+/// each function is, 0 when there is none. `desk` is that of the running program.
 ///
 /// Global, so that the verifier looks at it once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn python_frames() -> u64 {
+pub(crate) extern "C" fn python_frames(desk: u32) -> u64 {
     // The verifier looks at it also when nobody calls it.
     if PYTHON.load() == 0 {
         return 0;
@@ -72,7 +72,7 @@ pub(crate) extern "C" fn python_frames() -> u64 {
     if PYTHONS_KNOWN.get_ptr(pythons_known::EXECUTABLES).is_none_or(|known| unsafe { *known } == 0) {
         return 0;
     }
-    let Some(walked) = WALKED.get_ptr_mut(0) else {
+    let Some(walked) = WALKED.get_ptr_mut(desk) else {
         return 0;
     };
     // SAFETY: no precondition; members of the running task; `walked` is this CPU's.
@@ -218,7 +218,7 @@ unsafe fn read_user<T>(to: *mut T, size: u64, addr: u64) {
 /// # Safety
 /// Both are valid, `to` for all of [`PYTHON_FRAMES`].
 #[inline(always)]
-pub(crate) unsafe fn tell(record: *mut Copied, to: *mut PythonFrame) {
+pub(crate) unsafe fn tell(record: *mut Copied, to: *mut PythonFrame, desk: u32) {
     // SAFETY: as the caller promises; the slot is this CPU's.
     unsafe {
         (*record).python = 0;
@@ -228,7 +228,7 @@ pub(crate) unsafe fn tell(record: *mut Copied, to: *mut PythonFrame) {
         if PYTHON.load() == 0 {
             return;
         }
-        let Some(walked) = WALKED.get_ptr_mut(0) else {
+        let Some(walked) = WALKED.get_ptr_mut(desk) else {
             return;
         };
         let size = (PYTHON_FRAMES * PythonFrame::SIZE) as u32;

@@ -22,7 +22,7 @@ use closewait_ebpf::{
 
 use crate::{
     family,
-    maps::{self, SOCKETS},
+    maps::{self, SOCKETS, desk},
     memory::{read, read_to},
     nesting::{self, Run},
     openers,
@@ -153,7 +153,7 @@ fn of_interest(
     }
     let closes_with_file = newstate == CLOSE && has_socket;
     let task = user_stack::task();
-    let stack_id = if remember(sk, closes_with_file) { run.stack(ctx, &task) } else { NO_STACK };
+    let stack_id = if remember(sk, closes_with_file) { run.stack(ctx, &task, desk::EDGE) } else { NO_STACK };
     let inode = if closes_with_file { inode(socket) } else { 0 };
     // Whoever ends a connection sets it before the edge: 32 a reset, 110 a timeout, 103
     // SOCK_DESTROY. An application that aborts leaves it as it is (tcp_close, tcp_disconnect).

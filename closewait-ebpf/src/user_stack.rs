@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// Takes the stack of the running `task`, and announces its call path if that is new.
-/// Returns the stack's id; [`NO_STACK`] when stacks are off, a negative errno when there is none.
+/// `desk` is that of the program ([`maps::desk`]). Returns the stack's id; [`NO_STACK`] when stacks are off, a negative errno when there is none.
 #[inline(always)]
-pub(crate) fn take(ctx: &impl EbpfContext, task: &Task) -> i32 {
+pub(crate) fn take(ctx: &impl EbpfContext, task: &Task, desk: u32) -> i32 {
     let id = match STACKS_BY.load() {
-        stacks_by::COPY => capture::copied_stack(),
+        stacks_by::COPY => capture::copied_stack(desk),
         stacks_by::FRAME_POINTERS => {
             let map = (&raw const STACKS).cast_mut().cast();
             // SAFETY: `ctx` is the program's own context and STACKS a stack map.
