@@ -24,12 +24,12 @@ if is_mariadb:
 
     subprocess.run(
         ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--auth-root-authentication-method=normal",
-         "--skip-test-db"],
+         "--skip-test-db", "--innodb-use-native-aio=0"],
         check=True, stdout=sys.stderr,
     )
     incident.start(
         "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={base}/socket", "--port=3306",
-        "--bind-address=127.0.0.1", f"--wait-timeout={3600 if is_proxied else 4}", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M",
+        "--bind-address=127.0.0.1", f"--wait-timeout={3600 if is_proxied else 4}", "--skip-grant-tables", "--skip-networking=0", "--innodb-buffer-pool-size=8M", "--innodb-use-native-aio=0",
     )
     incident.listens(3306, 60)
     if is_proxied:

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Print what the tool says to people of one case, and judge nothing
     #[arg(long, requires = "name")]
     show: bool,
-    /// Play one or two cases that are not right once more, and say so
+    /// Play a few cases that are not right once more, and say so
     #[arg(long)]
     second_attempt: bool,
     /// Cases played at a time: most of a case is waiting
@@ -46,8 +46,11 @@ pub(crate) struct Args {
     jobs: u8,
 }
 
-/// Of so many cases or fewer a second attempt tells whether they were chance.
-const FEW: usize = 2;
+/// Of so many cases or fewer a second attempt tells whether they were chance: software that
+/// could not be started, or that was late, on a machine that has other things to do.
+const FEW: usize = 8;
+/// So many are played at a time then.
+const JOBS_AGAIN: u8 = 3;
 
 /// # Errors
 /// When software is missing, an incident could not be made, or the tool was wrong.
@@ -113,17 +116,18 @@ fn play_all(cases: &[&Case], jobs: u8, tool: &Path, installed: &Installed) -> Ve
     rows.into_inner().unwrap_or_default()
 }
 
-/// Plays what was not right once more, if it is little: each alone, and named in the table.
-fn play_again(rows: &mut [Row], cases: &[&Case], tool: &Path, installed: &Installed) {
-    let wrong: Vec<usize> = (0..rows.len()).filter(|&at| !rows[at].is_right()).collect();
-    if wrong.len() > FEW {
+/// Plays what was not right once more, if it is little: named in the table.
+fn play_again(rows: &mut Vec<Row>, cases: &[&Case], tool: &Path, installed: &Installed) {
+    let wrong: Vec<&str> = rows.iter().filter(|row| !row.is_right()).map(|row| row.name.as_str()).collect();
+    if wrong.is_empty() || wrong.len() > FEW {
         return;
     }
-    for at in wrong {
-        let Some(case) = cases.iter().find(|case| case.name == rows[at].name) else { continue };
-        rows[at] = Row::new(case, play(case, tool, installed));
-        rows[at].second_attempt = true;
-        eprintln!("{}", rows[at].line());
+    let again: Vec<&Case> =
+        cases.iter().copied().filter(|case| wrong.contains(&case.name.as_str())).collect();
+    rows.retain(Row::is_right);
+    for mut row in play_all(&again, JOBS_AGAIN, tool, installed) {
+        row.second_attempt = true;
+        rows.push(row);
     }
 }
 
