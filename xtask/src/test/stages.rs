@@ -36,11 +36,11 @@ pub(super) const STAGES: [Stage; 10] = [
     Stage { name: "BPF object from source", budget_min: 2, run: bpf_object },
     Stage { name: "lints", budget_min: 3, run: lints },
     Stage { name: "aarch64, compiled", budget_min: 2, run: other_machine },
-    Stage { name: "unit, property, golden, schema", budget_min: 5, run: unit },
+    Stage { name: "unit, property, golden, schema", budget_min: 4, run: unit },
     Stage { name: "release build", budget_min: 3, run: release },
-    Stage { name: "live, this kernel", budget_min: 5, run: live },
+    Stage { name: "live, this kernel", budget_min: 7, run: live },
     Stage { name: "incidents of real software", budget_min: 6, run: incidents },
-    Stage { name: "live, VM kernels", budget_min: 16, run: vms },
+    Stage { name: "live, VM kernels", budget_min: 13, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
