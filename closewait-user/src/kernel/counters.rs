@@ -123,16 +123,20 @@ impl Counters {
     }
 
     fn skips_of(&self, program: &str) -> Option<u64> {
-        self.skipped().find_map(|(name, skips)| (name == program).then_some(skips))
+        self.programs.iter().find(|loaded| loaded.name == program)?.field("recursion_misses")
     }
 
     /// A field of the fdinfo of every program that has it.
     fn each(&self, name: &'static str) -> impl Iterator<Item = (&str, u64)> {
-        self.programs.iter().filter_map(move |program| {
-            let fd = program.fd.as_raw_fd();
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-            Some((program.name.as_str(), field(&info, name)?))
-        })
+        self.programs.iter().filter_map(move |program| Some((program.name.as_str(), program.field(name)?)))
+    }
+}
+
+impl Program {
+    /// A field of its fdinfo.
+    fn field(&self, name: &str) -> Option<u64> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd())).ok()?;
+        field(&info, name)
     }
 }
 

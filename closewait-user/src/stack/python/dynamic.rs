@@ -2,7 +2,7 @@
 //! symbols, the symbols of others that it uses, and the libraries it names out. These
 //! tables are there in stripped files too. Any bytes, no panic, bounded.
 
-use super::super::elf::{Elf, Section};
+use super::super::elf::{Elf, Section, half, u32_at, word};
 use super::super::file::HeldFile;
 
 /// Most bytes of a table that are read; those of an interpreter have some 200 KB.
@@ -96,18 +96,6 @@ impl Dynamic {
 fn read(file: &HeldFile, section: &Section) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(section.size).ok().filter(|_| section.size <= MAX_TABLE)?];
     file.read_at(&mut bytes, section.offset).then_some(bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 #[cfg(test)]
