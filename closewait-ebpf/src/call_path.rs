@@ -28,6 +28,9 @@ const WORDS: usize = 128;
 const HASHED: usize = WORDS * 8;
 const PART: usize = HASHED / 2;
 
+/// Lanes of the hash.
+const LANES: usize = 4;
+
 /// Words into the code that are asked whether a call stands before them. Of a stack
 /// with more, the first tell enough.
 const MOST_RETURNS: usize = 32;
@@ -40,9 +43,8 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) struct Scratch {
     /// Whose stack it is. Another task may preempt a program on this CPU.
     pub(crate) owner: u64,
+    /// Once they are hashed, the first of them are those that point into the code.
     words: [u64; WORDS],
-    /// Those that point into the code.
-    inside: [u64; WORDS],
 }
 
 /// The bounds of the executable's code.
@@ -50,15 +52,6 @@ pub(crate) struct Scratch {
 pub(crate) struct Code {
     pub(crate) start: u64,
     pub(crate) len: u64,
-}
-
-/// What the words came to.
-#[derive(Clone, Copy)]
-pub(crate) struct Hashed {
-    /// Of the words into the code, and where they were.
-    pub(crate) id: i32,
-    /// How many they are: the first of [`Scratch::inside`].
-    inside: u64,
 }
 
 /// All ones if `a` is less than `b`, which must be below 2^63; else zero. By arithmetic,
@@ -85,6 +78,10 @@ pub(crate) unsafe fn read_words(scratch: *mut Scratch, sp: u64, buf: u64, len: u
     // SAFETY: as the caller promises; two parts are all the room.
     unsafe {
         let words = (&raw mut (*scratch).words).cast::<u8>();
+        // Mostly they are one: a call of the helper costs more than what it reads.
+        if second == part && bpf_probe_read_user(words.cast(), HASHED as u32, sp as *const _) == 0 {
+            return true;
+        }
         read_part(words.add(PART), sp.wrapping_add(second));
         read_part(words, sp) == 0
     }
@@ -108,47 +105,67 @@ unsafe fn read_part(to: *mut u8, from: u64) -> u64 {
     }
 }
 
-/// Hashes the words that point into the code, and collects them.
+/// Hashes the words that point into the code.
+///
+/// By [`LANES`] lanes, each with every so many words: a multiplication waits for the one
+/// before it, and those of the lanes do not wait for each other.
 ///
 /// # Safety
 /// `scratch` is valid.
 #[inline(always)]
-pub(crate) unsafe fn of_words(scratch: *mut Scratch, seed: u64, code: Code) -> Hashed {
-    let (mut hash, mut found) = (seed.wrapping_mul(SPREAD), 0_u64);
+pub(crate) unsafe fn of_words(scratch: *const Scratch, seed: u64, code: Code) -> i32 {
+    let mut lanes = [seed, !seed, seed ^ SPREAD, !seed ^ SPREAD];
     let mut at = 0;
     while at < WORDS {
         // Eight at a time: a loop costs as much as its body.
-        for word in 0..8 {
-            // SAFETY: as the caller promises; `found` is below the number of words,
-            // as the mask tells the verifier.
-            unsafe {
-                let word = (&raw const (*scratch).words).cast::<u64>().add(at + word).read_volatile();
-                let inside = below(word.wrapping_sub(code.start), code.len);
-                let to = (&raw mut (*scratch).inside).cast::<u64>().add(found as usize & (WORDS - 1));
-                to.write_volatile(word);
-                found = found.wrapping_sub(inside);
-                hash = (hash ^ (word & inside)).wrapping_mul(SPREAD);
-            }
+        for step in 0..8 {
+            // SAFETY: as the caller promises.
+            let word = unsafe { word(scratch, at + step) };
+            let inside = below(word.wrapping_sub(code.start), code.len);
+            let lane = &mut lanes[step % LANES];
+            *lane = (*lane ^ (word & inside)).wrapping_mul(SPREAD);
         }
         at += 8;
     }
-    Hashed { id: (hash >> 33) as i32, inside: found }
+    let hash = lanes.into_iter().fold(0, |hash: u64, lane| (hash ^ lane).wrapping_mul(SPREAD));
+    (hash >> 33) as i32
 }
 
-/// Hashes those of the collected words that a call stands before.
+/// Hashes those of the words into the code that a call stands before.
 ///
 /// # Safety
-/// `scratch` is valid, and `hashed` came of it.
+/// `scratch` is valid.
 #[inline(always)]
-pub(crate) unsafe fn of_returns(scratch: *const Scratch, seed: u64, hashed: Hashed) -> i32 {
+pub(crate) unsafe fn of_returns(scratch: *mut Scratch, seed: u64, code: Code) -> i32 {
+    let mut found = 0_u64;
+    for at in 0..WORDS {
+        // SAFETY: as the caller promises; `found` is below the number of words, as the
+        // mask tells the verifier, and not above `at`: what is written has been read.
+        unsafe {
+            let word = word(scratch, at);
+            let to = (&raw mut (*scratch).words).cast::<u64>().add(found as usize & (WORDS - 1));
+            to.write_volatile(word);
+            found = found.wrapping_sub(below(word.wrapping_sub(code.start), code.len));
+        }
+    }
     let mut hash = seed.wrapping_mul(SPREAD);
     let mut at = 0;
-    while at < MOST_RETURNS && (at as u64) < hashed.inside {
+    while at < MOST_RETURNS && (at as u64) < found {
         // SAFETY: as the caller promises.
-        let word = unsafe { (&raw const (*scratch).inside).cast::<u64>().add(at).read_volatile() };
+        let word = unsafe { word(scratch, at) };
         let counts = 0_u64.wrapping_sub(is_return_address(word));
         hash = (hash ^ (word & counts)).wrapping_mul(1 + ((SPREAD - 1) & counts));
         at += 1;
     }
     (hash >> 33) as i32
+}
+
+/// One word.
+///
+/// # Safety
+/// `scratch` is valid, and has so many.
+#[inline(always)]
+unsafe fn word(scratch: *const Scratch, at: usize) -> u64 {
+    // SAFETY: as the caller promises; volatile, because another task may write it.
+    unsafe { (&raw const (*scratch).words).cast::<u64>().add(at).read_volatile() }
 }

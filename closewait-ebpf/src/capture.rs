@@ -103,16 +103,16 @@ pub(crate) extern "C" fn copied_stack(desk: u32) -> i32 {
             return -EBUSY;
         }
         let process = pid_tgid >> 32 << 32;
-        if let Some(&known) = WORDS.get(process | words.id as u64) {
+        if let Some(&known) = WORDS.get(process | words as u64) {
             return known;
         }
-        let id = if start < LOW { call_path::of_returns(scratch, seed, words) } else { words.id };
+        let id = if start < LOW { call_path::of_returns(scratch, seed, code) } else { words };
         if (&raw const (*scratch).owner).read_volatile() != pid_tgid {
             return -EBUSY;
         }
         let copies = PATHS.get(process | id as u64).copied().unwrap_or(0);
         if copies >= COPIES_PER_PATH {
-            let _ = WORDS.insert(process | words.id as u64, id, 0);
+            let _ = WORDS.insert(process | words as u64, id, 0);
         } else if copy(entry, id, (pid_tgid >> 32) as u32, copies == 0, desk) {
             let _ = PATHS.insert(process | id as u64, copies + 1, 0);
         }

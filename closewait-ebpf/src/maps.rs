@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
 };
-use closewait_ebpf::{Python, Remembered, counter, pythons_known};
+use closewait_ebpf::{Python, Remembered, counter, edges, pythons_known};
 
 use crate::call_path::Scratch;
 use crate::capture::Window;
@@ -76,10 +76,10 @@ pub(crate) static COPYING: LruHashMap<u32, Window> = LruHashMap::with_max_entrie
 #[map]
 pub(crate) static COPYING_ALL: Array<Window> = Array::with_max_entries(1, 0);
 
-/// Whether the second transitions program runs on this CPU (0 or 1). Written by it, read
-/// by the first: see `nesting`.
+/// What the two transitions programs tell each other on a CPU: members [`edges`]. Written by
+/// both (see `nesting`), read by `kernel::counters`.
 #[map]
-pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EDGES: PerCpuArray<[u64; edges::COUNT]> = PerCpuArray::with_max_entries(1, 0);
 
 /// With `run`: the processes of the command, by id; the value is when it began, 0 for
 /// the one that userspace has written to begin with. Written at fork, read by all

@@ -1,15 +1,16 @@
-//! What happens on top of the second transitions program.
+//! What happens on top of a transitions program.
 //!
-//! While it runs, the kernel skips it on that CPU: for an event in softirq, and, where
-//! programs may be preempted, for one of another task. The first program sees those too.
-//! It counts them, so that userspace knows which skipped runs are accounted for (most
-//! are edges that nobody needs), and does for an edge of interest what the second would,
-//! but for the stack.
+//! While one of the two runs, the kernel skips it on that CPU: for an event in softirq,
+//! and, where programs may be preempted, for one of another task. The other one sees the
+//! event, and does what the skipped one would (the first without a stack). Each counts
+//! what the other has to do, so that userspace knows exactly how many edges neither saw:
+//! an event between the kernel's own mark and that of the program. The kernel's count of
+//! skipped runs is mostly of edges that nobody needs.
 
 use aya_ebpf::EbpfContext;
-use closewait_ebpf::{Task, counter};
+use closewait_ebpf::{Task, counter, edges};
 
-use crate::{maps::RUNNING, user_stack};
+use crate::{maps::EDGES, user_stack};
 
 /// What a stack says that was not taken on top of another one.
 const EBUSY: i32 = 16;
@@ -44,31 +45,44 @@ impl Run {
     }
 }
 
-/// The second program begins. Between the kernel's own mark and this one an event is
-/// skipped and not counted here: that is taken for a loss.
+/// The value of this CPU.
+pub(crate) type Edges = [u64; edges::COUNT];
+
+/// The value of this CPU.
 #[inline(always)]
-pub(crate) fn begin() {
-    set(1);
+pub(crate) fn edges() -> Option<*mut Edges> {
+    EDGES.get_ptr_mut(0)
+}
+
+/// A program, [`edges::FIRST`] or [`edges::SECOND`], begins.
+#[inline(always)]
+pub(crate) fn begin(edges: *mut Edges, program: usize) {
+    mark(edges, program, 1);
 }
 
 /// And ends.
 #[inline(always)]
-pub(crate) fn end() {
-    set(0);
+pub(crate) fn end(edges: *mut Edges, program: usize) {
+    mark(edges, program, 0);
 }
 
-/// Whether the kernel will skip the second program for the present event.
+/// Whether a program runs below this one: then the kernel skips it for the present event.
 #[inline(always)]
-pub(crate) fn is_skipped() -> bool {
-    // SAFETY: the map hands out this CPU's own slot, which the program below this one has
-    // written; volatile, because that one is interrupted.
-    RUNNING.get_ptr(0).is_some_and(|running| unsafe { running.read_volatile() } != 0)
+pub(crate) fn is_below(edges: *mut Edges, program: usize) -> bool {
+    // SAFETY: this CPU's own value; volatile, because that program is interrupted.
+    unsafe { (&raw const (*edges)[program]).read_volatile() != 0 }
+}
+
+/// Adds one to a member.
+#[inline(always)]
+pub(crate) fn add(edges: *mut Edges, member: usize) {
+    // SAFETY: this CPU's own value; a member is written by one program, which does not
+    // nest on a CPU.
+    unsafe { (*edges)[member] += 1 };
 }
 
 #[inline(always)]
-fn set(value: u64) {
-    if let Some(running) = RUNNING.get_ptr_mut(0) {
-        // SAFETY: as above; nothing else writes it while this program runs.
-        unsafe { running.write_volatile(value) };
-    }
+fn mark(edges: *mut Edges, program: usize, running: u64) {
+    // SAFETY: this CPU's own value; volatile, because the other program interrupts this one.
+    unsafe { (&raw mut (*edges)[program]).write_volatile(running) };
 }

@@ -4,8 +4,8 @@
 //! program, a FIN handled in softirq on top of a `close()` that is being recorded
 //! would be skipped (0.6-2 % of entries were, measured). So the edge into CLOSE_WAIT
 //! has a program of its own that does as little as possible, and the edges made in
-//! process context, with task and stack, have another. What happens on top of that one
-//! is left to the first: see [`nesting`].
+//! process context, with task and stack, have another. What happens on top of the one
+//! is left to the other: see [`nesting`].
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
-    ABSENT, Edge, NO_STACK, TaskEdge, about, counter, edge_flags, flags, kind,
+    ABSENT, Edge, NO_STACK, TaskEdge, about, counter, edge_flags, edges, flags, kind,
     tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, IPPROTO_MPTCP, IPPROTO_TCP, edge_use},
     via,
 };
@@ -36,24 +36,24 @@ pub(crate) const AF_INET6: u16 = 10;
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn enter_raw(ctx: RawTracePointContext) -> i32 {
-    enter(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+    first(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn edge_raw(ctx: RawTracePointContext) -> i32 {
-    edge(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+    second(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
 }
 
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 fn enter_tp(ctx: TracePointContext) -> i32 {
     let (sk, old, new) = classic(&ctx);
-    enter(&ctx, sk, old, new)
+    first(&ctx, sk, old, new)
 }
 
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 fn edge_tp(ctx: TracePointContext) -> i32 {
     let (sk, old, new) = classic(&ctx);
-    edge(&ctx, sk, old, new)
+    second(&ctx, sk, old, new)
 }
 
 /// The arguments, from the record of the classic tracepoint, whose layout the loader
@@ -73,27 +73,71 @@ fn classic(ctx: &TracePointContext) -> (u64, u8, u8) {
 
 /// Program one: the edge into CLOSE_WAIT, and what happens on top of program two.
 #[inline(always)]
-fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
-    if nesting::is_skipped() {
-        maps::count(counter::NESTED);
-        let edge_use = edge_use(oldstate, newstate);
-        if !matches!(edge_use, EdgeUse::Ignore) {
-            return of_interest(ctx, sk, oldstate, newstate, edge_use, Run::OnTop);
+fn first(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
+    let Some(edges) = nesting::edges() else {
+        return 0;
+    };
+    nesting::begin(edges, edges::FIRST);
+    let edge_use = edge_use(oldstate, newstate);
+    if is_entry(oldstate, newstate) {
+        if !nesting::is_below(edges, edges::SECOND) {
+            nesting::add(edges, edges::ENTRIES_DONE);
+        }
+        enter(ctx, sk, oldstate, newstate);
+    } else if matters(sk, edge_use) {
+        nesting::add(edges, edges::DUE);
+        if nesting::is_below(edges, edges::SECOND) {
+            nesting::add(edges, edges::ON_TOP);
+            edge(ctx, sk, oldstate, newstate, edge_use, Run::OnTop);
         }
     }
-    if newstate != CLOSE_WAIT || oldstate == CLOSE_WAIT {
+    nesting::end(edges, edges::FIRST);
+    0
+}
+
+/// Program two: the edges of interest that are made in process context, and an edge into
+/// CLOSE_WAIT on top of program one.
+#[inline(always)]
+fn second(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
+    let edge_use = edge_use(oldstate, newstate);
+    let is_entry = is_entry(oldstate, newstate);
+    if !is_entry && !matters(sk, edge_use) {
         return 0;
     }
+    let Some(edges) = nesting::edges() else {
+        return 0;
+    };
+    let on_top = nesting::is_below(edges, edges::FIRST);
+    if !on_top {
+        nesting::add(edges, if is_entry { edges::ENTRIES_DUE } else { edges::DONE });
+    }
+    if !is_entry {
+        nesting::begin(edges, edges::SECOND);
+        edge(ctx, sk, oldstate, newstate, edge_use, Run::Usual);
+        nesting::end(edges, edges::SECOND);
+    } else if on_top {
+        enter(ctx, sk, oldstate, newstate);
+    }
+    0
+}
+
+#[inline(always)]
+const fn is_entry(oldstate: u8, newstate: u8) -> bool {
+    newstate == CLOSE_WAIT && oldstate != CLOSE_WAIT
+}
+
+#[inline(always)]
+fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) {
     let netns = netns(sk);
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
             maps::count(counter::UNREADABLE_ENTER);
         }
-        return 0;
+        return;
     }
     if family::is_foreign(sk) {
-        return 0;
+        return;
     }
     family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
@@ -103,54 +147,47 @@ fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         maps::count(counter::SENT_ENTER);
     }
     debug!(ctx, "sk {:x} entered CLOSE_WAIT in netns {}", sk, netns);
-    0
 }
 
-/// Program two: the edges of interest that are made in process context.
+/// Whether an edge is of interest. The usual end is not: closed by the application before
+/// the peer's last ACK.
 #[inline(always)]
-fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
-    let edge_use = edge_use(oldstate, newstate);
-    if matches!(edge_use, EdgeUse::Ignore) {
-        return 0;
+fn matters(sk: u64, edge_use: EdgeUse) -> bool {
+    match edge_use {
+        EdgeUse::Ignore => false,
+        EdgeUse::Close => socket(sk) != 0,
+        EdgeUse::Connect | EdgeUse::Leave => true,
     }
-    nesting::begin();
-    of_interest(ctx, sk, oldstate, newstate, edge_use, Run::Usual);
-    nesting::end();
-    0
 }
 
 #[inline(always)]
-fn of_interest(
+fn edge(
     ctx: &impl EbpfContext,
     sk: u64,
     oldstate: u8,
     newstate: u8,
     edge_use: EdgeUse,
     run: Run,
-) -> i32 {
+) {
     let netns = netns(sk);
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
             maps::count(counter::UNREADABLE_EDGE);
         }
-        return 0;
+        return;
     }
     if matches!(edge_use, EdgeUse::Connect) {
-        return openers::opened(ctx, sk, via::CONNECT, -1, run);
+        openers::opened(ctx, sk, via::CONNECT, -1, run);
+        return;
     }
 
     // Its opening may have been missed: what a member ends is the command's, too.
     if family::is_foreign(sk) && family::is_outsider() {
-        return 0;
+        return;
     }
-    // SAFETY: an integer.
-    let socket: u64 = unsafe { read(sk + u64::from(offset!(sk_socket))) };
+    let socket = socket(sk);
     let has_socket = socket != 0;
-    if matches!(edge_use, EdgeUse::Close) && !has_socket {
-        // The usual end: closed by the application before the peer's last ACK.
-        return 0;
-    }
     let closes_with_file = newstate == CLOSE && has_socket;
     let task = user_stack::task();
     let stack_id = if remember(sk, closes_with_file) { run.stack(ctx, &task, desk::EDGE) } else { NO_STACK };
@@ -179,7 +216,6 @@ fn of_interest(
         maps::count(run.slot(counter::SENT_LEAVE));
     }
     debug!(ctx, "sk {:x} left {} for {} by pid {}", sk, oldstate, newstate, task.tgid);
-    0
 }
 
 /// Marks a socket that closes with a file on it, so that its destroy is reported.
@@ -216,6 +252,13 @@ fn foreign(protocol: u16, netns: u32) -> bool {
 #[inline(always)]
 fn unreadable(protocol: u16, netns: u32) -> bool {
     protocol == 0 || (netns == 0 && offset!(skc_net) != ABSENT)
+}
+
+/// The `struct socket` of a socket; 0 when it has none: not accepted yet, or closed.
+#[inline(always)]
+fn socket(sk: u64) -> u64 {
+    // SAFETY: an integer.
+    unsafe { read(sk + u64::from(offset!(sk_socket))) }
 }
 
 #[inline(always)]

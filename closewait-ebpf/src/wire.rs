@@ -518,14 +518,33 @@ pub mod counter {
     pub const LOST_ENDED: u32 = 16;
     /// Processes that found the `FAMILY` map full.
     pub const LOST_MEMBER: u32 = 17;
-    /// Runs of the second transitions program that the kernel skipped, as the first has seen.
-    pub const NESTED: u32 = 18;
-    /// Of these, edges of interest that found the ring full.
-    pub const LOST_NESTED: u32 = 19;
+    /// Edges of interest that found the ring full when the first program sent them instead of the second.
+    pub const LOST_NESTED: u32 = 18;
     /// Edges of interest that the first program has sent instead.
-    pub const SENT_NESTED: u32 = 20;
+    pub const SENT_NESTED: u32 = 19;
     /// Number of slots.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 20;
+}
+
+/// Members of the one value of the per-CPU `EDGES` array: what the two transitions
+/// programs tell each other, and userspace. All but the first two count since load.
+pub mod edges {
+    /// Whether the first program runs (0 or 1).
+    pub const FIRST: usize = 0;
+    /// Whether the second does.
+    pub const SECOND: usize = 1;
+    /// Edges of the second program that the first has seen.
+    pub const DUE: usize = 2;
+    /// Those that the first has taken over, on top of the second.
+    pub const ON_TOP: usize = 3;
+    /// Those that the second has seen, not on top of the first.
+    pub const DONE: usize = 4;
+    /// Entries into CLOSE_WAIT that the second program has seen, not on top of the first.
+    pub const ENTRIES_DUE: usize = 5;
+    /// Those that the first has seen, not on top of the second.
+    pub const ENTRIES_DONE: usize = 6;
+    /// Number of members.
+    pub const COUNT: usize = 7;
 }
 
 wire! {

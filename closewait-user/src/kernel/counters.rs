@@ -1,15 +1,15 @@
 //! What was lost: the programs' own counters, and the runs that the kernel skipped
 //! because the program was already running on that CPU. Turns them into gaps.
 //!
-//! Most skipped runs are no loss: the first transitions program sees what the second is
-//! skipped for (`closewait-ebpf/src/nesting.rs`), and what both programs for EOF reads
-//! were skipped for is less than either.
+//! Most skipped runs are no loss. What both transitions programs missed of the edges that
+//! matter they count themselves (`closewait-ebpf/src/nesting.rs`), and what both programs
+//! for EOF reads were skipped for is less than either.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray};
-use closewait_ebpf::counter;
+use closewait_ebpf::{counter, edges};
 
 use crate::clock::{Clock, MonoNs};
 use crate::item::Gap;
@@ -17,11 +17,17 @@ use crate::item::Gap;
 /// Reads the counters of loaded programs.
 pub struct Counters {
     array: PerCpuArray<MapData, u64>,
+    edges: PerCpuArray<MapData, Edges>,
+    /// What only one of the transitions programs had seen when both were attached.
+    before: Missed,
     programs: Vec<Program>,
     eof_again: EofAgain,
     last: Totals,
     last_read: MonoNs,
 }
+
+/// The value of the `EDGES` map on one CPU.
+type Edges = [u64; edges::COUNT];
 
 /// The second program for EOF reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,16 +46,17 @@ pub(super) struct Program {
 
 /// The first program for EOF reads, and the one that steps in.
 pub(super) const EOF: [&str; 2] = ["eof_raw", "eof_again_raw"];
-/// The second transitions program, by either hook.
-const EDGE: [&str; 2] = ["edge_raw", "edge_tp"];
+/// The transitions programs, by either hook.
+const TRANSITIONS: [&str; 4] = ["enter_raw", "edge_raw", "enter_tp", "edge_tp"];
 
 /// Counts since load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// By [`counter`] slot, summed over CPUs.
     pub slots: [u64; counter::COUNT as usize],
-    /// Skipped runs that may be a loss; `None` where the kernel does not tell (before 5.12).
-    pub recursion: Option<u64>,
+    /// Edges that neither transitions program saw, and skipped runs of other programs (which
+    /// kernels before 5.12 do not tell).
+    pub recursion: u64,
 }
 
 impl Totals {
@@ -60,9 +67,16 @@ impl Totals {
 }
 
 impl Counters {
-    pub(super) fn new(array: PerCpuArray<MapData, u64>, programs: Vec<Program>) -> Self {
+    /// Both transitions programs are attached.
+    pub(super) fn new(
+        array: PerCpuArray<MapData, u64>,
+        edges: PerCpuArray<MapData, Edges>,
+        programs: Vec<Program>,
+    ) -> Self {
         Self {
+            before: settled(|| read(&edges)).unwrap_or_default(),
             array,
+            edges,
             programs,
             eof_again: EofAgain::NotNeeded,
             last: Totals::default(),
@@ -95,9 +109,10 @@ impl Counters {
                 *total = values.iter().sum();
             }
         }
-        let nested = totals.get(counter::NESTED);
         let eof_alone = if let EofAgain::Since(skips) = self.eof_again { skips } else { 0 };
-        totals.recursion = unaccounted(self.skipped(), nested, eof_alone);
+        let missed = settled(|| read(&self.edges)).map_or(0, |missed| missed.since(self.before));
+        let recursion = missed + skipped(self.skipped(), eof_alone);
+        totals.recursion = recursion.max(self.last.recursion);
         totals
     }
 
@@ -140,28 +155,75 @@ impl Program {
     }
 }
 
-/// How many of the skipped runs may have lost something. `nested`: those of the second
-/// transitions program that the first has seen. `eof_alone`: those of the first program
-/// for EOF reads while there was no second.
-fn unaccounted<'a>(
-    skipped: impl Iterator<Item = (&'a str, u64)>,
-    nested: u64,
-    eof_alone: u64,
-) -> Option<u64> {
-    let (mut sum, mut eof) = (None, [None; 2]);
+/// What the one transitions program has seen and the other was skipped for, beyond what the
+/// one has taken over. Less than zero while an edge is between both programs, and where the
+/// kernel runs a program on top of itself (before 5.12): then both see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Missed {
+    /// Entries into CLOSE_WAIT.
+    entries: i64,
+    /// Other edges of interest.
+    edges: i64,
+}
+
+impl Missed {
+    /// From the values of all CPUs.
+    fn of(cpus: &[Edges]) -> Self {
+        let sum = |member: usize| cpus.iter().fold(0_u64, |sum, cpu| sum.wrapping_add(cpu[member]));
+        let entries = sum(edges::ENTRIES_DUE).wrapping_sub(sum(edges::ENTRIES_DONE));
+        let edges = sum(edges::DUE).wrapping_sub(sum(edges::ON_TOP)).wrapping_sub(sum(edges::DONE));
+        Self { entries: entries.cast_signed(), edges: edges.cast_signed() }
+    }
+
+    /// How many more than `before`.
+    fn since(self, before: Self) -> u64 {
+        let grown = |now: i64, before: i64| u64::try_from(now - before).unwrap_or(0);
+        grown(self.entries, before.entries) + grown(self.edges, before.edges)
+    }
+
+    fn least(self, other: Self) -> Self {
+        Self { entries: self.entries.min(other.entries), edges: self.edges.min(other.edges) }
+    }
+}
+
+/// `None` when the map cannot be read.
+fn read(edges: &PerCpuArray<MapData, Edges>) -> Option<Missed> {
+    Some(Missed::of(&edges.get(&0, 0).ok()?))
+}
+
+/// What two readings agree on: one may come while an edge is between both programs. The
+/// least of some, if none agree.
+fn settled(read: impl Fn() -> Option<Missed>) -> Option<Missed> {
+    const TRIES: usize = 5;
+    let mut last = read()?;
+    let mut least = last;
+    for _ in 1..TRIES {
+        let next = read()?;
+        if next == last {
+            return Some(next);
+        }
+        (last, least) = (next, least.least(next));
+    }
+    Some(least)
+}
+
+/// How many of the skipped runs may have lost something, but for those of the transitions
+/// programs. `eof_alone`: those of the first program for EOF reads while there
+/// was no second.
+fn skipped<'a>(skipped: impl Iterator<Item = (&'a str, u64)>, eof_alone: u64) -> u64 {
+    let (mut sum, mut eof) = (0, [None; 2]);
     for (name, skipped) in skipped {
-        let all = sum.get_or_insert(0_u64);
         match EOF.iter().position(|eof| *eof == name) {
             Some(which) => eof[which] = Some(skipped),
-            None if EDGE.contains(&name) => *all += skipped.saturating_sub(nested),
-            None => *all += skipped,
+            None if TRANSITIONS.contains(&name) => {}
+            None => sum += skipped,
         }
     }
     let eof = match eof {
         [Some(first), Some(again)] => eof_alone + again.min(first.saturating_sub(eof_alone)),
         [first, again] => first.or(again).unwrap_or(0),
     };
-    sum.map(|sum| sum + eof)
+    sum + eof
 }
 
 /// `name:\t123` in a fdinfo file.
@@ -180,7 +242,7 @@ fn gap(before: &Totals, after: &Totals, from: MonoNs, to: MonoNs) -> Option<Gap>
         destroy: grown(counter::LOST_DESTROY),
         path: grown(counter::LOST_PATH),
         opener: grown(counter::LOST_OPENER) + grown(counter::LOST_MEMBER),
-        recursion: after.recursion.unwrap_or(0).saturating_sub(before.recursion.unwrap_or(0)),
+        recursion: after.recursion.saturating_sub(before.recursion),
         malformed: 0,
         unreadable: grown(counter::UNREADABLE_ENTER) + grown(counter::UNREADABLE_EDGE),
         missed: 0,
@@ -201,24 +263,54 @@ mod tests {
         after.slots[counter::SENT_ENTER as usize] = 100;
         assert_eq!(gap(&before, &after, from, to), None);
         after.slots[counter::LOST_ENTER as usize] = 5;
-        after.recursion = Some(7);
+        after.recursion = 7;
         let found = gap(&before, &after, from, to).unwrap();
         assert_eq!((found.enter, found.recursion, found.total(), found.from, found.to), (2, 7, 9, from, to));
     }
 
     #[test]
     fn skipped_runs_that_are_accounted_for_are_no_loss() {
-        let lost = |programs: &[(&'static str, u64)], nested, eof_alone| {
-            unaccounted(programs.iter().copied(), nested, eof_alone)
+        let lost = |programs: &[(&'static str, u64)], eof_alone| skipped(programs.iter().copied(), eof_alone);
+        assert_eq!(lost(&[], 0), 0, "the kernel does not tell");
+        assert_eq!(lost(&[("enter_raw", 2), ("destroy_raw", 3)], 0), 3, "edges are counted apart");
+        assert_eq!(lost(&[("eof_raw", 5)], 0), 5);
+        assert_eq!(lost(&[("eof_raw", 5), ("eof_again_raw", 0)], 5), 5, "before there were two");
+        assert_eq!(lost(&[("eof_raw", 9), ("eof_again_raw", 3)], 5), 8, "by both at most so many");
+        assert_eq!(lost(&[("eof_raw", 6), ("eof_again_raw", 3)], 5), 6);
+    }
+
+    #[test]
+    fn an_edge_that_neither_program_saw_is_missed() {
+        let cpu = |due, on_top, done, entries_due, entries_done| {
+            let mut cpu = Edges::default();
+            cpu[edges::DUE] = due;
+            cpu[edges::ON_TOP] = on_top;
+            cpu[edges::DONE] = done;
+            cpu[edges::ENTRIES_DUE] = entries_due;
+            cpu[edges::ENTRIES_DONE] = entries_done;
+            cpu
         };
-        assert_eq!(lost(&[], 0, 0), None, "the kernel does not tell");
-        assert_eq!(lost(&[("enter_raw", 2), ("edge_raw", 7)], 7, 0), Some(2));
-        assert_eq!(lost(&[("edge_raw", 7)], 5, 0), Some(2), "between two marks");
-        assert_eq!(lost(&[("edge_tp", 7)], 9, 0), Some(0), "counted, and not skipped after all");
-        assert_eq!(lost(&[("eof_raw", 5)], 0, 0), Some(5));
-        assert_eq!(lost(&[("eof_raw", 5), ("eof_again_raw", 0)], 0, 5), Some(5), "before there were two");
-        assert_eq!(lost(&[("eof_raw", 9), ("eof_again_raw", 3)], 0, 5), Some(8), "by both at most so many");
-        assert_eq!(lost(&[("eof_raw", 6), ("eof_again_raw", 3)], 0, 5), Some(6));
+        let missed = |cpus: &[Edges]| Missed::of(cpus).since(Missed::default());
+        assert_eq!(missed(&[cpu(9, 1, 8, 3, 3), cpu(5, 0, 5, 0, 0)]), 0);
+        assert_eq!(missed(&[cpu(9, 1, 7, 3, 3), cpu(5, 0, 4, 0, 0)]), 2);
+        assert_eq!(missed(&[cpu(9, 1, 8, 3, 1)]), 2);
+        assert_eq!(missed(&[cpu(9, 0, 8, 3, 4)]), 1, "one kind does not make up for another");
+        assert_eq!(missed(&[cpu(9, 1, 9, 3, 4)]), 0, "a program runs on top of itself");
+        let before = Missed::of(&[cpu(9, 1, 7, 3, 3)]);
+        assert_eq!(Missed::of(&[cpu(9, 1, 7, 4, 3)]).since(before), 1);
+    }
+
+    #[test]
+    fn a_reading_counts_when_it_is_repeated() {
+        let settled = |readings: &[i64]| {
+            let readings = std::cell::RefCell::new(readings.iter().copied());
+            super::settled(|| Some(Missed { entries: 0, edges: readings.borrow_mut().next()? }))
+                .map(|missed| missed.edges)
+        };
+        assert_eq!(settled(&[4, 4]), Some(4));
+        assert_eq!(settled(&[5, 4, 4]), Some(4), "one edge was between the programs");
+        assert_eq!(settled(&[5, 6, 5, 6, 7]), Some(5));
+        assert_eq!(settled(&[]), None);
     }
 
     #[test]

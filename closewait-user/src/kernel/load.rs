@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap};
+use aya::maps::{HashMap, MapData, RingBuf, StackTraceMap};
 use aya::programs::{FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
 use aya_log::EbpfLogger;
@@ -408,13 +408,15 @@ impl Loaded {
     }
 
     fn counters(&mut self) -> Result<Counters, CannotTrace> {
-        let array: PerCpuArray<MapData, u64> = self.map("COUNTERS")?;
+        let array = self.map("COUNTERS")?;
+        let edges = self.map("EDGES")?;
         let attached = self.ebpf.programs().filter(|(name, _)| *name != EOF[1]);
         let programs = attached.filter_map(|(name, program)| {
             let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
             Some(Program { name: name.to_owned(), fd })
         });
-        Ok(Counters::new(array, programs.collect()))
+        let programs = programs.collect();
+        Ok(Counters::new(array, edges, programs))
     }
 
     /// Attaches the second program for EOF reads, which steps in where the first is skipped,
