@@ -23,7 +23,7 @@ use closewait_ebpf::{
 use crate::{
     maps::{self, desk},
     memory::read,
-    transitions::{netns, protocol},
+    sock::{Head, protocol},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -69,20 +69,23 @@ fn eof_kprobe(ctx: ProbeContext) -> i32 {
 /// comes at all: what it has remembered is done.
 #[inline(always)]
 fn received_nothing(ctx: &impl EbpfContext, sk: u64, counts: bool) -> i32 {
+    let head = Head::read(sk);
+    if head.state() != CLOSE_WAIT {
+        return 0;
+    }
     // SAFETY: integers; of a socket that is not TCP these are other integers, and the
     // protocol is tested with them.
-    let (state, copied_seq, rcv_nxt) = unsafe {
+    let (copied_seq, rcv_nxt) = unsafe {
         (
-            read::<u8>(sk + u64::from(offset!(skc_state))),
             read::<u32>(sk + u64::from(offset!(tcp_copied_seq))),
             read::<u32>(sk + u64::from(offset!(tcp_rcv_nxt))),
         )
     };
-    if state != CLOSE_WAIT || copied_seq != rcv_nxt || protocol(sk) != IPPROTO_TCP {
+    if copied_seq != rcv_nxt || protocol(sk) != IPPROTO_TCP {
         return 0;
     }
     let only = ONLY_NETNS.load();
-    if only != 0 && only != netns(sk) {
+    if only != 0 && only != head.netns() {
         return 0;
     }
     let Some(entry) = maps::remembered(sk) else {

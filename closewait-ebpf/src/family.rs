@@ -21,7 +21,7 @@ use crate::{
     maps::{self, FAMILY, SOCKETS},
     memory::read,
     ring::send,
-    transitions::inode,
+    sock::{inode, socket},
     tunables::{FAMILY_ONLY, offset},
     user_stack,
 };
@@ -73,8 +73,7 @@ pub(crate) fn is_foreign(sk: u64) -> bool {
     if FAMILY_ONLY.load() == 0 || SOCKETS.get_ptr(sk).is_some() {
         return false;
     }
-    // SAFETY: an integer.
-    unsafe { read::<u64>(sk + u64::from(offset!(sk_socket))) != 0 }
+    socket(sk) != 0
 }
 
 /// How far has been written to a socket of a member. (Asked at its opening too: it may
@@ -138,8 +137,7 @@ pub(crate) fn ended(sk: u64, at_ns: u64, by_application: bool) {
         )
     };
     let task = user_stack::task();
-    // SAFETY: an integer.
-    let inode = inode(unsafe { read(sk + u64::from(offset!(sk_socket))) });
+    let inode = inode(socket(sk));
     send::<Ended>(counter::LOST_ENDED, |record| {
         // SAFETY: room for an Ended; every member is written. The entry lives at least
         // until this program ends (RCU).

@@ -14,12 +14,12 @@ use aya_ebpf::{
 };
 use closewait_ebpf::{
     ABSENT, Held, held_flags,
-    tcp_state::{ESTABLISHED, IPPROTO_MPTCP, IPPROTO_TCP, SYN_RECV, SYN_SENT},
+    tcp_state::{ESTABLISHED, IPPROTO_TCP, SYN_RECV, SYN_SENT},
 };
 
 use crate::{
     memory::read,
-    transitions::{AF_INET, AF_INET6, addresses, dport, netns, protocol, sport},
+    sock::{Head, is_tcp, protocol, sport},
     tunables::{ONLY_NETNS, offset},
 };
 
@@ -84,18 +84,17 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
     if back != file || kind != SOCK_STREAM {
         return 0;
     }
-    // SAFETY: as above.
-    let (family, state) = unsafe {
-        (read::<u16>(sk + u64::from(offset!(skc_family))), read::<u8>(sk + u64::from(offset!(skc_state))))
-    };
-    let (protocol, netns) = (protocol(sk), netns(sk));
-    let only = ONLY_NETNS.load();
-    if (family != AF_INET && family != AF_INET6)
-        || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
+    let head = Head::read(sk);
+    let state = head.state();
+    if !head.is_inet()
         // Most sockets of a busy host, and of no interest here.
         || (state == ESTABLISHED || state == SYN_SENT || state == SYN_RECV)
-        || (only != 0 && only != netns)
     {
+        return 0;
+    }
+    let (protocol, netns) = (protocol(sk), head.netns());
+    let only = ONLY_NETNS.load();
+    if !is_tcp(protocol) || (only != 0 && only != netns) {
         return 0;
     }
     let (tgid, tid) = ids(task);
@@ -113,8 +112,8 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
         netns,
         error,
         sport: sport(sk),
-        dport: dport(sk),
-        family,
+        dport: head.dport(),
+        family: head.family(),
         protocol,
         state,
         // Two bits; those above them are not ours where it is a bit field.
@@ -124,7 +123,8 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
         saddr: [0; 16],
         daddr: [0; 16],
     };
-    addresses(sk, family, held.saddr.as_mut_ptr(), held.daddr.as_mut_ptr());
+    // SAFETY: as long as they are, and at multiples of four in the record.
+    unsafe { head.addresses(held.saddr.as_mut_ptr(), held.daddr.as_mut_ptr()) };
     // SAFETY: the record is whole and outlives the call; `meta` is the kernel's. What does
     // not fit is written again when there is room, so the result needs no look.
     unsafe { bpf_seq_write(*meta, (&raw const held).cast(), Held::SIZE as u32) };

@@ -23,6 +23,7 @@ mod openers;
 mod path;
 mod python;
 mod ring;
+mod sock;
 mod transitions;
 mod tunables;
 mod user_stack;

@@ -15,23 +15,20 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
+    helpers::generated::bpf_ktime_get_ns,
     macros::{fentry, kprobe, tracepoint},
     programs::{FEntryContext, ProbeContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use closewait_ebpf::{
-    Opened, Remembered, counter,
-    tcp_state::{IPPROTO_MPTCP, IPPROTO_TCP},
-    via,
-};
+use closewait_ebpf::{Opened, Remembered, counter, via};
 
 use crate::{
+    capture::{member, running_task},
     family,
     maps::{self, SOCKETS, desk},
     memory::read,
     nesting::Run,
-    transitions::{AF_INET, AF_INET6, dport, netns, protocol, sport},
+    sock::{Head, is_tcp, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -83,14 +80,13 @@ fn accept_uring(ctx: TracePointContext) -> i32 {
 fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
     // SAFETY: integers; a pointer that cannot be read reads as zero, and zero reads as zero.
     let (file, sock) = unsafe {
-        let task = bpf_get_current_task();
-        let files: u64 = read(task + u64::from(offset!(task_files)));
-        let fdt: u64 = read(files + u64::from(offset!(files_fdt)));
-        if fd >= read::<u32>(fdt + u64::from(offset!(fdt_max_fds))) {
+        let files: u64 = member(running_task(), offset!(task_files));
+        let fdt: u64 = member(files, offset!(files_fdt));
+        if fd >= member::<u32>(fdt, offset!(fdt_max_fds)) {
             maps::count(counter::ACCEPT_MISSED);
             return 0;
         }
-        let array: u64 = read(fdt + u64::from(offset!(fdt_fd)));
+        let array: u64 = member(fdt, offset!(fdt_fd));
         let file: u64 = read(array + u64::from(fd) * 8);
         (file, read::<u64>(file + u64::from(offset!(file_private_data))))
     };
@@ -108,17 +104,15 @@ fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
 
 #[inline(always)]
 fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
-    // SAFETY: an integer.
-    let family: u16 = unsafe { read(sk + u64::from(offset!(skc_family))) };
-    let protocol = protocol(sk);
-    if (family != AF_INET && family != AF_INET6) || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
+    let head = Head::read(sk);
+    if !head.is_inet() || !is_tcp(protocol(sk)) {
         return 0;
     }
     let only = ONLY_NETNS.load();
-    if only != 0 && only != netns(sk) {
+    if only != 0 && only != head.netns() {
         return 0;
     }
-    opened(ctx, sk, via, fd, Run::Usual)
+    opened(ctx, sk, &head, via, fd, Run::Usual)
 }
 
 /// Where the program that saw an opening works.
@@ -133,7 +127,7 @@ const fn desk_of(via: u32) -> u32 {
 
 /// Remembers the running task as the opener of `sk`.
 #[inline(always)]
-pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32, run: Run) -> i32 {
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, head: &Head, via: u32, fd: i32, run: Run) -> i32 {
     if family::is_outsider() {
         return 0;
     }
@@ -147,7 +141,7 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32, run: Ru
         stack_id,
         // At connect the port is chosen after the edge: 0, or that of an earlier life.
         sport: if via == via::CONNECT { 0 } else { sport(sk) },
-        dport: dport(sk),
+        dport: head.dport(),
         via,
     };
     // What was remembered at this address belonged to an earlier socket. (A server that

@@ -16,23 +16,21 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
     ABSENT, Edge, NO_STACK, TaskEdge, about, counter, edge_flags, edges, flags, kind,
-    tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, IPPROTO_MPTCP, IPPROTO_TCP, edge_use},
+    tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, edge_use},
     via,
 };
 
 use crate::{
     family,
     maps::{self, SOCKETS, desk},
-    memory::{read, read_to},
+    memory::read,
     nesting::{self, Run},
     openers,
     ring::send,
+    sock::{self, Head, inode, is_tcp, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
-
-pub(crate) const AF_INET: u16 = 2;
-pub(crate) const AF_INET6: u16 = 10;
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn enter_raw(ctx: RawTracePointContext) -> i32 {
@@ -83,7 +81,7 @@ fn first(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         if !nesting::is_below(edges, edges::SECOND) {
             nesting::add(edges, edges::ENTRIES_DONE);
         }
-        enter(ctx, sk, oldstate, newstate);
+        enter(sk, u32::from(oldstate), u32::from(newstate));
     } else if matters(sk, edge_use) {
         nesting::add(edges, edges::DUE);
         if nesting::is_below(edges, edges::SECOND) {
@@ -116,7 +114,7 @@ fn second(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
         edge(ctx, sk, oldstate, newstate, edge_use, Run::Usual);
         nesting::end(edges, edges::SECOND);
     } else if on_top {
-        enter(ctx, sk, oldstate, newstate);
+        enter(sk, u32::from(oldstate), u32::from(newstate));
     }
     0
 }
@@ -126,27 +124,31 @@ const fn is_entry(oldstate: u8, newstate: u8) -> bool {
     newstate == CLOSE_WAIT && oldstate != CLOSE_WAIT
 }
 
-#[inline(always)]
-fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) {
-    let netns = netns(sk);
+/// Reports an edge into CLOSE_WAIT. Global, so that it is there once for all programs.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn enter(sk: u64, oldstate: u32, newstate: u32) -> i32 {
+    let head = Head::read(sk);
+    let netns = head.netns();
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
             maps::count(counter::UNREADABLE_ENTER);
         }
-        return;
+        return 0;
     }
     if family::is_foreign(sk) {
-        return;
+        return 0;
     }
     family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
-        fill(record, kind::ENTER, sk, oldstate, newstate, protocol, netns);
+        fill(record, kind::ENTER, sk, &head, oldstate as u8, newstate as u8, protocol, netns);
     });
     if sent {
         maps::count(counter::SENT_ENTER);
     }
-    debug!(ctx, "sk {:x} entered CLOSE_WAIT in netns {}", sk, netns);
+    debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", sk, netns);
+    0
 }
 
 /// Whether an edge is of interest. The usual end is not: closed by the application before
@@ -155,21 +157,15 @@ fn enter(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) {
 fn matters(sk: u64, edge_use: EdgeUse) -> bool {
     match edge_use {
         EdgeUse::Ignore => false,
-        EdgeUse::Close => socket(sk) != 0,
+        EdgeUse::Close => sock::socket(sk) != 0,
         EdgeUse::Connect | EdgeUse::Leave => true,
     }
 }
 
 #[inline(always)]
-fn edge(
-    ctx: &impl EbpfContext,
-    sk: u64,
-    oldstate: u8,
-    newstate: u8,
-    edge_use: EdgeUse,
-    run: Run,
-) {
-    let netns = netns(sk);
+fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: EdgeUse, run: Run) {
+    let head = Head::read(sk);
+    let netns = head.netns();
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
@@ -178,7 +174,7 @@ fn edge(
         return;
     }
     if matches!(edge_use, EdgeUse::Connect) {
-        openers::opened(ctx, sk, via::CONNECT, -1, run);
+        openers::opened(ctx, sk, &head, via::CONNECT, -1, run);
         return;
     }
 
@@ -186,7 +182,7 @@ fn edge(
     if family::is_foreign(sk) && family::is_outsider() {
         return;
     }
-    let socket = socket(sk);
+    let socket = sock::socket(sk);
     let has_socket = socket != 0;
     let closes_with_file = newstate == CLOSE && has_socket;
     let task = user_stack::task();
@@ -194,7 +190,7 @@ fn edge(
     let inode = if closes_with_file { inode(socket) } else { 0 };
     // Whoever ends a connection sets it before the edge: 32 a reset, 110 a timeout, 103
     // SOCK_DESTROY. An application that aborts leaves it as it is (tcp_close, tcp_disconnect).
-    let error = sk_err(sk);
+    let error = sock::error(sk);
     let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     // SAFETY: no precondition.
@@ -203,7 +199,7 @@ fn edge(
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
-            fill(edge, kind::LEAVE, sk, oldstate, newstate, protocol, netns);
+            fill(edge, kind::LEAVE, sk, &head, oldstate, newstate, protocol, netns);
             (*edge).flags = edge_flags;
             (*edge).inode = inode;
             (*record).task = task;
@@ -233,7 +229,7 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
         if closes_with_file {
             (*entry).flags |= flags::CLOSED_WITH_FILE;
             // A reset and a timeout set it before they close the socket.
-            (*entry).error = u32::from(sk_err(sk));
+            (*entry).error = u32::from(sock::error(sk));
         }
         (*entry).flags & flags::STUCK != 0
     }
@@ -244,7 +240,7 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
 #[inline(always)]
 fn foreign(protocol: u16, netns: u32) -> bool {
     let only = ONLY_NETNS.load();
-    (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) || (only != 0 && only != netns)
+    !is_tcp(protocol) || (only != 0 && only != netns)
 }
 
 /// Whether a socket looks foreign only because it could not be read: what cannot be
@@ -254,101 +250,34 @@ fn unreadable(protocol: u16, netns: u32) -> bool {
     protocol == 0 || (netns == 0 && offset!(skc_net) != ABSENT)
 }
 
-/// The `struct socket` of a socket; 0 when it has none: not accepted yet, or closed.
-#[inline(always)]
-fn socket(sk: u64) -> u64 {
-    // SAFETY: an integer.
-    unsafe { read(sk + u64::from(offset!(sk_socket))) }
-}
-
-#[inline(always)]
-pub(crate) fn protocol(sk: u64) -> u16 {
-    if offset!(sk_protocol) == ABSENT {
-        return IPPROTO_TCP;
-    }
-    // SAFETY: an integer.
-    unsafe { read(sk + u64::from(offset!(sk_protocol))) }
-}
-
-#[inline(always)]
-pub(crate) fn netns(sk: u64) -> u32 {
-    if offset!(skc_net) == ABSENT {
-        return 0;
-    }
-    // SAFETY: integers; a null `net` reads as zero.
-    unsafe {
-        let net: u64 = read(sk + u64::from(offset!(skc_net)));
-        read(net + u64::from(offset!(net_inum)))
-    }
-}
-
-/// The error of a socket, an errno; 0 for none, or where this kernel does not tell.
-#[inline(always)]
-fn sk_err(sk: u64) -> u16 {
-    if offset!(sk_err) == ABSENT {
-        return 0;
-    }
-    // SAFETY: an integer.
-    unsafe { read::<u32>(sk + u64::from(offset!(sk_err))) as u16 }
-}
-
-/// The inode number of a socket's file; 0 where this kernel does not tell.
-#[inline(always)]
-pub(crate) fn inode(socket: u64) -> u32 {
-    if offset!(socket_ino) == ABSENT {
-        return 0;
-    }
-    // SAFETY: an integer.
-    unsafe { read::<u64>(socket + u64::from(offset!(socket_ino))) as u32 }
-}
-
-#[inline(always)]
-pub(crate) fn sport(sk: u64) -> u16 {
-    // SAFETY: an integer.
-    u16::from_be(unsafe { read(sk + u64::from(offset!(inet_sport))) })
-}
-
-#[inline(always)]
-pub(crate) fn dport(sk: u64) -> u16 {
-    // SAFETY: an integer.
-    u16::from_be(unsafe { read(sk + u64::from(offset!(skc_dport))) })
-}
-
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "inlined into two callers, each with constants")]
-fn fill(record: *mut Edge, kind: u32, sk: u64, oldstate: u8, newstate: u8, protocol: u16, netns: u32) {
+fn fill(
+    record: *mut Edge,
+    kind: u32,
+    sk: u64,
+    head: &Head,
+    oldstate: u8,
+    newstate: u8,
+    protocol: u16,
+    netns: u32,
+) {
     // SAFETY: the caller gives room for an Edge; every member is written.
     unsafe {
-        let family: u16 = read(sk + u64::from(offset!(skc_family)));
         (*record).kind = kind;
         (*record).oldstate = oldstate;
         (*record).newstate = newstate;
-        (*record).family = family;
+        (*record).family = head.family();
         (*record).at_ns = bpf_ktime_get_ns();
         (*record).skaddr = sk;
         (*record).netns = netns;
         (*record).sport = sport(sk);
-        (*record).dport = dport(sk);
+        (*record).dport = head.dport();
         (*record).protocol = protocol;
         (*record).flags = 0;
         (*record).inode = 0;
         (*record).saddr = [0; 16];
         (*record).daddr = [0; 16];
-        addresses(sk, family, (&raw mut (*record).saddr).cast(), (&raw mut (*record).daddr).cast());
-    }
-}
-
-/// Reads both addresses into 16 bytes each that are zero.
-#[inline(always)]
-pub(crate) fn addresses(sk: u64, family: u16, saddr: *mut u8, daddr: *mut u8) {
-    // SAFETY: the caller gives room for 16 bytes each.
-    unsafe {
-        if family == AF_INET6 && offset!(skc_v6_daddr) != ABSENT {
-            read_to::<16>(saddr, sk + u64::from(offset!(skc_v6_rcv_saddr)));
-            read_to::<16>(daddr, sk + u64::from(offset!(skc_v6_daddr)));
-        } else {
-            read_to::<4>(saddr, sk + u64::from(offset!(skc_rcv_saddr)));
-            read_to::<4>(daddr, sk + u64::from(offset!(skc_daddr)));
-        }
+        head.addresses((&raw mut (*record).saddr).cast(), (&raw mut (*record).daddr).cast());
     }
 }

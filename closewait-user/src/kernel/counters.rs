@@ -302,15 +302,15 @@ mod tests {
 
     #[test]
     fn a_reading_counts_when_it_is_repeated() {
-        let settled = |readings: &[i64]| {
+        let counted = |readings: &[i64]| {
             let readings = std::cell::RefCell::new(readings.iter().copied());
-            super::settled(|| Some(Missed { entries: 0, edges: readings.borrow_mut().next()? }))
+            settled(|| Some(Missed { entries: 0, edges: readings.borrow_mut().next()? }))
                 .map(|missed| missed.edges)
         };
-        assert_eq!(settled(&[4, 4]), Some(4));
-        assert_eq!(settled(&[5, 4, 4]), Some(4), "one edge was between the programs");
-        assert_eq!(settled(&[5, 6, 5, 6, 7]), Some(5));
-        assert_eq!(settled(&[]), None);
+        assert_eq!(counted(&[4, 4]), Some(4));
+        assert_eq!(counted(&[5, 4, 4]), Some(4), "one edge was between the programs");
+        assert_eq!(counted(&[5, 6, 5, 6, 7]), Some(5));
+        assert_eq!(counted(&[]), None);
     }
 
     #[test]
