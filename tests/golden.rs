@@ -9,10 +9,14 @@
 mod desk;
 #[path = "golden/flame.rs"]
 mod flame;
+#[path = "metrics/host.rs"]
+mod host;
 #[path = "golden/made.rs"]
 mod made;
 #[path = "golden/manual.rs"]
 mod manual;
+#[path = "golden/metrics.rs"]
+mod metrics;
 #[path = "golden/recordings.rs"]
 mod recordings;
 

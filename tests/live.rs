@@ -43,6 +43,7 @@ mod live {
     mod kinds;
     mod languages;
     mod matrix;
+    mod metrics;
     mod older_ghosts;
     mod owners;
     mod pools;

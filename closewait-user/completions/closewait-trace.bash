@@ -41,7 +41,7 @@ _closewait__trace() {
 
     case "${cmd}" in
         closewait__trace)
-            opts="-t -o -p -v -d -h -V --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help --version snapshot run replay diff doctor explain"
+            opts="-t -o -p -v -d -h -V --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --metrics-listen --require-trace --without --btf --help --version snapshot run replay diff doctor explain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,6 +132,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --record-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-listen)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

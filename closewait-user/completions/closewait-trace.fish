@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_closewait_trace_global_optspecs
-    string join \n t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact require-trace without= btf= h/help V/version
+    string join \n t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact metrics-listen= require-trace without= btf= h/help V/version
 end
 
 function __fish_closewait_trace_needs_command
@@ -48,6 +48,7 @@ off\t'None'"
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l interval -d 'Repeat the full screen this often; when it changes, if absent' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l record -d 'Write what was seen to a file, for `replay`' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l record-max -d 'Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)' -r
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l metrics-listen -d 'Serve metrics in the OpenMetrics format at http://ADDR/metrics; a port alone (9435) is for this machine only' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'

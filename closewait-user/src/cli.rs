@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::kernel::plan::Hook;
+use crate::metrics::Listen;
 use crate::report::ColorWhen;
 
 /// Finds TCP sockets stuck in CLOSE_WAIT: since when, who holds them, which code
@@ -73,6 +74,10 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub record: RecordArgs,
+    /// Serve metrics in the OpenMetrics format at http://ADDR/metrics; a port alone (9435) is for
+    /// this machine only
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<Listen>,
     /// Fail with 77 when tracing cannot run, instead of repeating snapshots
     #[arg(long)]
     pub require_trace: bool,

@@ -46,6 +46,7 @@ pub mod fuzz;
 pub mod growth;
 pub mod item;
 pub mod kernel;
+pub mod metrics;
 pub mod recording;
 pub mod report;
 pub mod source;

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use closewait_trace::cli::Cli;
+use closewait_trace::metrics::{SERIES_BOUND, families};
 use closewait_trace::report::schema::schema;
 use closewait_trace::verdict::{Code, explain};
 use serde_json::Value;
@@ -64,6 +65,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Write down what happens, to be looked at later.",
     ),
     ("closewait-trace replay night.cwt --from 2h --threshold 5m", "The same reports from it, without root."),
+    ("sudo closewait-trace --metrics-listen 9435", "For Prometheus: scrape http://localhost:9435/metrics."),
     (
         "closewait-trace explain EOF_IGNORED",
         "What a verdict means, its proof, the fix, and what does not help.",
@@ -76,7 +78,15 @@ fn the_committed_man_pages_are_the_ones_the_code_writes() {
     let page = page(&command);
     same_as_file(&path("man", &format!("{NAME}.1")), &page);
     // A word in one of the fixed paragraphs that is no option any more would mislead.
-    for option in ["--fail-on-stuck", "--require-trace", "--record-max", "--junit", "--from", "--interval"] {
+    for option in [
+        "--fail-on-stuck",
+        "--require-trace",
+        "--record-max",
+        "--junit",
+        "--from",
+        "--interval",
+        "--metrics-listen",
+    ] {
         assert!(page.contains(&option.replace('-', "\\-")), "{option}");
     }
     for sub in command.get_subcommands() {
@@ -122,6 +132,7 @@ fn page(command: &Command) -> String {
     let mut roff = Roff::new();
     verdicts(&mut roff);
     fields(&mut roff);
+    metrics(&mut roff);
     paragraphs(&mut roff, "OVERHEAD", OVERHEAD);
     paragraphs(&mut roff, "CAVEATS", CAVEATS);
     roff.control("SH", ["EXIT STATUS"]);
@@ -191,6 +202,24 @@ fn fields(roff: &mut Roff) {
                 entry(roff, field, &text(&value["description"]));
             }
         }
+    }
+}
+
+/// Every family, as the exposition itself describes it.
+fn metrics(roff: &mut Roff) {
+    roff.control("SH", ["METRICS"]);
+    roff.text([roman(format!(
+        "With --metrics-listen, in the OpenMetrics format, made at most once a second. There are at most {SERIES_BOUND} \
+         series, whatever is stuck. What is not known has no series, and is never 0. An empty comm or container is \
+         one that is not known, or none. Names of processes and containers may hold anything: characters that cannot \
+         be seen are written as in the reports, and what is longer than 128 characters is cut off."
+    ))]);
+    for family in families::ALL {
+        let labels = family.labels.join(",");
+        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        let names: Vec<_> = family.series().iter().map(|name| format!("{name}{labels}")).collect();
+        // A histogram goes by its buckets.
+        entry(roff, &names[0], family.help);
     }
 }
 

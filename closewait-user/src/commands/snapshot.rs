@@ -34,6 +34,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             degraded: Vec::new(),
             recorder: None,
             only: None,
+            metrics: None,
         });
         let (summary, written) = driver.run(&mut stop).await;
         ended(args, &summary, written)

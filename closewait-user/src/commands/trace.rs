@@ -5,6 +5,7 @@ use std::path::Path;
 use super::recording;
 use super::reporting::{ended, filter_here, runtime, say, sinks};
 use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
+use crate::clock::Clock;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
@@ -14,6 +15,8 @@ use crate::filter::Filter;
 use crate::kernel::load::{self, Loaded, Settings};
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
+use crate::metrics::server::Server;
+use crate::metrics::{Answers, Listen, Tally};
 use crate::report::Reporter;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
@@ -29,7 +32,16 @@ pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
 async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop =
         Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
-    let sinks = sinks(&args.report, args.interval)?;
+    let mut sinks = sinks(&args.report, args.interval)?;
+    // Before anything is attached: an address that is taken ends it at once.
+    let metrics = match args.metrics_listen {
+        Some(at) => {
+            let tally = Tally::default();
+            sinks.push(Box::new(tally.clone()));
+            Some(endpoint(at, tally).await?)
+        }
+        None => None,
+    };
     let mut degraded = Vec::new();
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
@@ -74,9 +86,23 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         degraded,
         recorder,
         only: None,
+        metrics,
     });
     let (summary, written) = driver.run(&mut stop).await;
     ended(&args.report, &summary, written)
+}
+
+/// Serves metrics from now on; the answers are the driver's.
+async fn endpoint(at: Listen, tally: Tally) -> Result<Answers, Failure> {
+    let failed = |error| {
+        Failure::new(format!("cannot listen on {at} for --metrics-listen: {error}"))
+            .hint("give another port (0: any that is free), or an address of this machine")
+    };
+    let (server, asks) = Server::bind(at).await.map_err(failed)?;
+    say(&format!("metrics at http://{}/metrics", server.address().map_err(failed)?));
+    tokio::spawn(server.serve());
+    let (_, started) = Clock::read().pair();
+    Ok(Answers::new(asks, tally, started))
 }
 
 /// What to attach.

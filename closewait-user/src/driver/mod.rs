@@ -25,6 +25,7 @@ use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::family::Family;
 use crate::kernel::load::Loaded;
+use crate::metrics::{Answers, Ask, Own};
 use crate::recording::{Recorder, Written};
 use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
@@ -71,6 +72,8 @@ pub struct Parts {
     pub recorder: Option<Recorder>,
     /// With `run`.
     pub only: Option<Only>,
+    /// Whoever asks for metrics.
+    pub metrics: Option<Answers>,
 }
 
 /// Only the sockets of one family of processes count.
@@ -120,6 +123,9 @@ pub struct Driver {
     kin: Option<Kin>,
     /// Records were lost since the last snapshots.
     unsure: bool,
+    metrics: Option<Answers>,
+    /// When the tracker was last compared with all of the kernel's tables.
+    reconciled: Option<MonoNs>,
 }
 
 /// What ends the run.
@@ -192,6 +198,8 @@ impl Driver {
             outcomes: Vec::new(),
             kin: parts.only.map(|only| Kin::new(only.family, only.least, parts.threshold)),
             unsure: false,
+            metrics: parts.metrics,
+            reconciled: None,
         }
     }
 
@@ -225,11 +233,32 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
+            let asked = async {
+                match &mut self.metrics {
+                    Some(metrics) => metrics.asked().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = stop.wait() => return Ok(()),
                 filled = filling => filled?,
+                ask = asked => self.tell(ask),
                 () = tokio::time::sleep(wake) => {}
             }
+        }
+    }
+
+    /// Answers whoever asks for metrics.
+    fn tell(&mut self, ask: Ask) {
+        let now = Clock::mono_now();
+        let totals = self.totals(now);
+        let own = Own {
+            tracing: self.source.is_some(),
+            recursion_is_known: self.source.as_ref().is_some_and(|s| s.totals().recursion.is_some()),
+            reconciled: self.reconciled,
+        };
+        if let Some(metrics) = &mut self.metrics {
+            metrics.answer(ask, now, &Clock::read(), &totals, self.reporter.ledger(), own);
         }
     }
 
@@ -471,6 +500,7 @@ impl Driver {
         if self.kin.is_some() && !std::mem::take(&mut self.unsure) {
             return Ok(());
         }
+        let mut saw_all = true;
         for snapshot in self.enricher.snapshot(&self.filter.netns) {
             match snapshot {
                 Ok(mut snapshot) => {
@@ -484,8 +514,14 @@ impl Driver {
                     self.tape.item(&snapshot, now);
                     self.tracker.apply(&snapshot, &mut self.outcomes);
                 }
-                Err(error) => self.lose(error.to_string(), clock, now)?,
+                Err(error) => {
+                    saw_all = false;
+                    self.lose(error.to_string(), clock, now)?;
+                }
             }
+        }
+        if saw_all {
+            self.reconciled = Some(now);
         }
         Ok(())
     }

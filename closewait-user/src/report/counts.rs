@@ -41,6 +41,11 @@ impl ByLeak {
         }
     }
 
+    /// Counts one socket.
+    pub fn count(&mut self, leak: Option<bool>) {
+        *self.of(leak) += 1;
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.yes += other.yes;
         self.unclear += other.unclear;

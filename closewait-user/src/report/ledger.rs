@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -16,11 +17,12 @@ use crate::growth::Growth;
 use crate::item::Netns;
 use crate::tcp::Tuple;
 use crate::tracker::SocketId;
-use crate::verdict::{Code, Nofile};
+use crate::verdict::{Code, Nofile, PortUse};
 
 use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
 use super::model::{Finding, Release, entered};
+use super::owners::{Owner, Owners};
 
 /// Causes remembered before those with no stuck socket left are only counted. A
 /// client that talks to the whole internet makes one cause of each server.
@@ -47,9 +49,50 @@ struct Member {
     tuple: Tuple,
     netns: Netns,
     pid: Option<u32>,
+    owner: Option<Arc<Owner>>,
     nofile: Option<Nofile>,
+    ports: Option<PortsLeft>,
     growth: Option<Growth>,
     at: MonoNs,
+}
+
+/// Local ports towards one server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortsLeft {
+    /// Not in use.
+    pub left: u32,
+    /// In all.
+    pub total: u32,
+}
+
+impl PortsLeft {
+    fn of(finding: &Finding) -> Option<Self> {
+        let &PortUse { used, total, .. } = finding.evidence.ports.known()?;
+        Some(Self { left: total.saturating_sub(used), total })
+    }
+}
+
+/// What is remembered of a socket that was reported and has not ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    /// Its cause's example: verdict, role and kind are those of all its sockets.
+    pub exemplar: &'a Finding,
+    /// Whether it is a leak.
+    pub leak: Option<bool>,
+    /// Whom to blame, if known.
+    pub owner: Option<&'a Owner>,
+    /// The process to blame.
+    pub pid: Option<u32>,
+    /// When it got stuck: not after, not before.
+    pub entered: (MonoNs, Option<MonoNs>),
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Descriptors of the process, when last looked at.
+    pub nofile: Option<Nofile>,
+    /// Ports towards its server, when last looked at.
+    pub ports: Option<PortsLeft>,
+    /// When it was last looked at.
+    pub at: MonoNs,
 }
 
 #[derive(Debug)]
@@ -65,6 +108,7 @@ struct Entry {
 pub struct Ledger {
     members: HashMap<SocketId, Member>,
     entries: HashMap<CauseId, Entry>,
+    owners: Owners,
     forgotten: BTreeMap<Code, ByLeak>,
     forgotten_causes: u64,
     endings: ByEnding,
@@ -104,7 +148,9 @@ impl Ledger {
             tuple: finding.suspect.tuple,
             netns: finding.suspect.netns,
             pid: owner.known().map(|h| h.pid),
+            owner: owner.known().map(|h| self.owners.of(h)),
             nofile: owner.known().and_then(|h| h.nofile.known().copied()),
+            ports: PortsLeft::of(&finding),
             growth: finding.evidence.growth.known().copied(),
             at: finding.at,
         };
@@ -139,6 +185,7 @@ impl Ledger {
         let id = finding.suspect.id;
         if let Some(member) = self.members.get_mut(&id) {
             member.nofile = finding.owner().known().and_then(|h| h.nofile.known().copied());
+            member.ports = PortsLeft::of(&finding);
             member.growth = finding.evidence.growth.known().copied();
             member.at = finding.at;
         }
@@ -177,6 +224,23 @@ impl Ledger {
             self.forgotten.entry(entry.exemplar.verdict.code).or_default().add(entry.gone);
             self.forgotten_causes += 1;
         }
+    }
+
+    /// Every socket that was reported and has not ended, in no order.
+    pub fn present(&self) -> impl Iterator<Item = Present<'_>> {
+        self.members.values().filter_map(|member| {
+            Some(Present {
+                exemplar: &self.entries.get(&member.cause)?.exemplar,
+                leak: member.leak,
+                owner: member.owner.as_deref(),
+                pid: member.pid,
+                entered: member.entered,
+                tuple: member.tuple,
+                nofile: member.nofile,
+                ports: member.ports,
+                at: member.at,
+            })
+        })
     }
 
     /// The sockets stuck now under `cause`.

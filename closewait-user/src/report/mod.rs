@@ -21,6 +21,7 @@ pub mod json;
 pub mod junit;
 pub mod ledger;
 pub mod model;
+mod owners;
 mod pace;
 pub mod schema;
 mod story;
@@ -31,8 +32,9 @@ pub use cause::CauseId;
 pub use counts::{ByEnding, ByLeak};
 pub use flame::FlameSink;
 pub use json::JsonSink;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, PortsLeft, Present};
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, entered, owner};
+pub use owners::Owner;
 pub use summary::{Copies, Cost, Summary, Totals, gate};
 pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
 

@@ -59,6 +59,9 @@ pub struct TrackerStats {
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Dwell {
     counts: [u64; Self::BUCKETS],
+    /// Not in recordings, whose format has no place for it.
+    #[serde(skip)]
+    sum: Duration,
 }
 
 impl Dwell {
@@ -70,6 +73,12 @@ impl Dwell {
         let ms = u64::try_from(dwell.as_millis()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - ms.leading_zeros()) as usize;
         self.counts[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.sum = self.sum.saturating_add(dwell);
+    }
+
+    /// All times together, of those counted in this run.
+    pub fn sum(&self) -> Duration {
+        self.sum
     }
 
     /// The count of each bucket with its upper bound (exclusive), `None` for the last.

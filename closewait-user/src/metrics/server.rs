@@ -1,0 +1,164 @@
+//! The endpoint: HTTP on the event loop that everything runs on.
+//!
+//! Whoever can connect can ask, so everything is bounded: connections at once, the size of
+//! a request's head, the time from the first byte to the last, and how often the driver is
+//! asked. One request to a connection: what keeps one open keeps others out.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+
+use super::answers::Ask;
+use super::exposition;
+use super::listen::Listen;
+use crate::clock::{Clock, MonoNs};
+
+/// Connections at once; more are closed as they come.
+pub const MAX_CONNECTIONS: usize = 32;
+/// Bytes of a request's head, the least that hyper takes.
+pub const MAX_HEAD: usize = 8192;
+/// Headers of a request.
+const MAX_HEADERS: usize = 64;
+/// To send the head of a request.
+pub const HEAD_TIME: Duration = Duration::from_secs(5);
+/// From connect to close.
+pub const TIME: Duration = Duration::from_secs(10);
+/// A text this young is given to whoever asks: nobody makes the tool count its sockets more
+/// often.
+pub const FRESH: Duration = Duration::from_secs(1);
+/// After a failed accept, as when descriptors are used up.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound endpoint that does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    texts: Arc<Texts>,
+}
+
+/// The last text, and whom to ask for a newer one.
+#[derive(Debug)]
+struct Texts {
+    asks: mpsc::Sender<Ask>,
+    last: Mutex<Option<(MonoNs, Bytes)>>,
+}
+
+impl Server {
+    /// Listens at `at`; questions come out of the receiver.
+    ///
+    /// # Errors
+    /// The system's, when it cannot listen there.
+    pub async fn bind(at: Listen) -> io::Result<(Self, mpsc::Receiver<Ask>)> {
+        let listener = TcpListener::bind(at.0).await?;
+        let (asks, asked) = mpsc::channel(1);
+        Ok((Self { listener, texts: Arc::new(Texts { asks, last: Mutex::new(None) }) }, asked))
+    }
+
+    /// Where it listens, with the port that the system gave.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the event loop ends.
+    pub async fn serve(self) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    log::debug!("a scrape could not be accepted: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            // Refused: it is closed as it is dropped.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let texts = Arc::clone(&self.texts);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(TIME, connection(stream, texts)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, texts: Arc<Texts>) {
+    let service = service_fn(move |request| {
+        let texts = Arc::clone(&texts);
+        async move { Ok::<_, Infallible>(texts.respond(&request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        log::debug!("a scrape failed: {error}");
+    }
+}
+
+impl Texts {
+    async fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/metrics") => match self.get().await {
+                Some(text) => response(StatusCode::OK, exposition::CONTENT_TYPE, text),
+                None => plain(StatusCode::SERVICE_UNAVAILABLE, "the trace has ended\n"),
+            },
+            (&Method::GET | &Method::HEAD, "/") => {
+                plain(StatusCode::OK, "closewait-trace: metrics are at /metrics\n")
+            }
+            (_, "/metrics" | "/") => {
+                let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                response
+            }
+            _ => plain(StatusCode::NOT_FOUND, "metrics are at /metrics\n"),
+        }
+    }
+
+    /// A text that is at most [`FRESH`] old; `None` when there is nobody to make one.
+    async fn get(&self) -> Option<Bytes> {
+        // Those who ask meanwhile wait here, and get the same one.
+        let mut last = self.last.lock().await;
+        if let Some((at, text)) = &*last
+            && Clock::mono_now().since(*at) < FRESH
+        {
+            return Some(text.clone());
+        }
+        let (ask, answer) = oneshot::channel();
+        self.asks.send(ask).await.ok()?;
+        let text = answer.await.ok()?;
+        *last = Some((Clock::mono_now(), text.clone()));
+        Some(text)
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
