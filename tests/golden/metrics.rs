@@ -3,6 +3,7 @@
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "counts, which are exact")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use closewait_trace::clock::Clock;
@@ -12,6 +13,7 @@ use closewait_trace::metrics::families::{ALL, Kind};
 use closewait_trace::metrics::{Own, SERIES_BOUND, Seen, Tally, sample};
 use closewait_trace::report::{ByLeak, Copies, Cost, Report, Totals};
 use closewait_trace::verdict::{Code, Confidence};
+use serde_json::Value;
 
 use crate::desk::{Desk, golden, totals};
 use crate::host::Host;
@@ -130,6 +132,71 @@ fn every_family_is_there_with_its_type_and_nothing_else_is() {
         }
     }
     assert_eq!(text.matches("# TYPE ").count(), families.len());
+}
+
+/// Names of metrics, and labels beside them, in the rules and in the dashboard: those that
+/// the endpoint gives.
+#[test]
+fn rules_and_dashboard_name_what_there_is() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus");
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let known: BTreeMap<_, _> =
+        ALL.iter().flat_map(|family| family.series().into_iter().map(|name| (name, family.labels))).collect();
+
+    let dashboard: Value = serde_json::from_str(&read("closewait.dashboard.json")).unwrap();
+    let mut queries = Vec::new();
+    strings(&dashboard, &["expr", "query", "definition"], &mut queries);
+    assert!(queries.len() > 30, "{queries:?}");
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        assert!(panel["type"] == "row" || !panel["targets"].as_array().unwrap().is_empty(), "{panel}");
+    }
+    let rules = read("closewait.rules.yml");
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    queries.extend(alerts.map(str::to_owned));
+    assert_eq!(rules.matches("- alert: ").count(), rules.matches(" expr: ").count());
+
+    let mut used = BTreeSet::new();
+    for query in &queries {
+        for (at, _) in query.match_indices("closewait_") {
+            let rest = &query[at..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let labels = known.get(name).unwrap_or_else(|| panic!("no series {name}: {query}"));
+            used.insert(name.to_owned());
+            let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(all, _)| all);
+            for matcher in matchers.into_iter().flat_map(|all| all.split("\",")) {
+                let label = matcher.split(['=', '!', '~']).next().unwrap();
+                assert!(
+                    label == "instance" || labels.contains(&label),
+                    "{name} has no label {label}: {query}"
+                );
+            }
+        }
+    }
+    // Everything has a place, but for what others may want to divide by.
+    let unused: Vec<_> = known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
+    let known_unused =
+        ["entries_total", "start_time_seconds", "stuck_age_seconds_gcount", "stuck_age_seconds_gsum"];
+    let prefixed: Vec<_> = known_unused.iter().map(|name| format!("closewait_{name}")).collect();
+    assert_eq!(unused, [&prefixed[..], &["closewait_threshold_seconds".to_owned()]].concat());
+}
+
+/// The strings under these keys, at any depth.
+fn strings(value: &Value, keys: &[&str], found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if keys.contains(&key.as_str()) => found.push(text.clone()),
+                    _ => strings(value, keys, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| strings(value, keys, found)),
+        _ => {}
+    }
 }
 
 #[test]
