@@ -172,6 +172,24 @@ fn other_requests_are_told_where_the_metrics_are() {
         assert_eq!(!body.is_empty(), has_body, "{method} {path}: {body}");
         assert!(head.to_lowercase().contains("connection: close"), "{head}");
     }
+    // Compressed for whoever takes that, as Prometheus does.
+    for (accepts, is_packed) in [("gzip", true), ("deflate, GZIP;q=0.5", true), ("gzip;q=0, br", false)] {
+        let mut stream = connect(address);
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepts}\r\n\r\n")
+            .expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+        assert_eq!(head.contains("content-encoding: gzip"), is_packed, "{accepts}: {head}");
+        let mut text = String::new();
+        let read = if is_packed {
+            flate2::read::GzDecoder::new(body).read_to_string(&mut text)
+        } else {
+            { body }.read_to_string(&mut text)
+        };
+        assert!(read.is_ok() && text.ends_with("\n# EOF\n"), "{accepts}: {read:?} {text}");
+    }
     tool.signal(Signal::INT).exits(0);
 }
 

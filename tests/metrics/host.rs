@@ -91,6 +91,11 @@ impl Host {
         self.reporter.report(Report::Released(Box::new(release)), &self.clock, self.now).expect("a tally");
     }
 
+    /// When it was started.
+    pub(crate) fn began(&self) -> SystemTime {
+        self.clock.pair().1
+    }
+
     /// Time passes; what the tool costs grows with it.
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
@@ -98,7 +103,6 @@ impl Host {
 
     /// What a scrape shows now.
     pub(crate) fn sample(&self) -> Sample {
-        let (_, started) = self.clock.pair();
         sample(&Seen {
             now: self.now,
             clock: &self.clock,
@@ -106,7 +110,7 @@ impl Host {
             ledger: self.reporter.ledger(),
             births: &self.tally.births(),
             own: self.own(),
-            started,
+            started: self.began(),
             last_took: Some(Duration::from_micros(120)),
         })
     }

@@ -5,15 +5,17 @@
 //! asked. One request to a connection: what keeps one open keeps others out.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -53,7 +55,23 @@ pub struct Server {
 #[derive(Debug)]
 struct Texts {
     asks: mpsc::Sender<Ask>,
-    last: Mutex<Option<(MonoNs, Bytes)>>,
+    last: Mutex<Option<Text>>,
+}
+
+/// One text, for all who ask while it is fresh.
+#[derive(Debug)]
+struct Text {
+    at: MonoNs,
+    plain: Bytes,
+    /// Compressed, once somebody has asked for that: a fifth of its size.
+    packed: Option<Bytes>,
+}
+
+/// What a response is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Plain,
+    Gzip,
 }
 
 impl Server {
@@ -119,10 +137,17 @@ async fn connection(stream: TcpStream, texts: Arc<Texts>) {
 impl Texts {
     async fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/metrics") => match self.get().await {
-                Some(text) => response(StatusCode::OK, exposition::CONTENT_TYPE, text),
-                None => plain(StatusCode::SERVICE_UNAVAILABLE, "the trace has ended\n"),
-            },
+            (&Method::GET | &Method::HEAD, "/metrics") => {
+                let form = Form::wanted_by(request);
+                let Some(text) = self.get(form).await else {
+                    return plain(StatusCode::SERVICE_UNAVAILABLE, "the trace has ended\n");
+                };
+                let mut response = response(StatusCode::OK, exposition::CONTENT_TYPE, text);
+                if form == Form::Gzip {
+                    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                }
+                response
+            }
             (&Method::GET | &Method::HEAD, "/") => {
                 plain(StatusCode::OK, "closewait-trace: metrics are at /metrics\n")
             }
@@ -136,20 +161,46 @@ impl Texts {
     }
 
     /// A text that is at most [`FRESH`] old; `None` when there is nobody to make one.
-    async fn get(&self) -> Option<Bytes> {
+    async fn get(&self, form: Form) -> Option<Bytes> {
         // Those who ask meanwhile wait here, and get the same one.
         let mut last = self.last.lock().await;
-        if let Some((at, text)) = &*last
-            && Clock::mono_now().since(*at) < FRESH
-        {
-            return Some(text.clone());
+        if last.as_ref().is_none_or(|text| Clock::mono_now().since(text.at) >= FRESH) {
+            let (ask, answer) = oneshot::channel();
+            self.asks.send(ask).await.ok()?;
+            let plain = answer.await.ok()?;
+            *last = Some(Text { at: Clock::mono_now(), plain, packed: None });
         }
-        let (ask, answer) = oneshot::channel();
-        self.asks.send(ask).await.ok()?;
-        let text = answer.await.ok()?;
-        *last = Some((Clock::mono_now(), text.clone()));
-        Some(text)
+        let Text { plain, packed, .. } = last.as_mut()?;
+        match form {
+            Form::Plain => Some(plain.clone()),
+            Form::Gzip => {
+                if packed.is_none() {
+                    *packed = Some(gzip(plain).ok()?.into());
+                }
+                packed.clone()
+            }
+        }
     }
+}
+
+impl Form {
+    fn wanted_by(request: &Request<Incoming>) -> Self {
+        let accepted = request.headers().get_all(ACCEPT_ENCODING).into_iter();
+        let takes_gzip = accepted
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|coding| {
+                let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+                name.trim().eq_ignore_ascii_case("gzip") && !matches!(weight.trim(), "q=0" | "q=0.0")
+            });
+        if takes_gzip { Self::Gzip } else { Self::Plain }
+    }
+}
+
+fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(text)?;
+    packer.finish()
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
