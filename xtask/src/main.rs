@@ -14,6 +14,7 @@ mod counts;
 mod debian;
 mod demo;
 mod ebpf;
+mod fleet;
 mod generate;
 mod privilege;
 mod run;
@@ -53,6 +54,8 @@ enum Chore {
     Bench(bench::Args),
     /// Drive real software into incidents, and see whether the tool tells the truth of them
     Corpus(corpus::Args),
+    /// Let Prometheus scrape 200 made-up hosts: what 10,000 would send and store; and see an alert fire
+    Fleet(fleet::Args),
     /// Run the live tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
+        Chore::Fleet(args) => fleet::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
         Chore::Generate => generate::run(),
         Chore::Test(args) => match test::run(&args) {

@@ -6,7 +6,7 @@ use crate::{
     build::{self, Executables},
     command,
     counts::{Counts, Passed, Tally},
-    ebpf, privilege, vm, workspace,
+    ebpf, fleet, privilege, vm, workspace,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -31,7 +31,7 @@ pub(super) enum Done {
 }
 
 /// In order: what the others need, and what fails quickly, comes first.
-pub(super) const STAGES: [Stage; 10] = [
+pub(super) const STAGES: [Stage; 11] = [
     Stage { name: "format", budget_min: 1, run: format },
     Stage { name: "BPF object from source", budget_min: 2, run: bpf_object },
     Stage { name: "lints", budget_min: 3, run: lints },
@@ -39,8 +39,9 @@ pub(super) const STAGES: [Stage; 10] = [
     Stage { name: "unit, property, golden, schema", budget_min: 4, run: unit },
     Stage { name: "release build", budget_min: 3, run: release },
     Stage { name: "live, this kernel", budget_min: 7, run: live },
+    Stage { name: "metrics, Prometheus", budget_min: 1, run: metrics },
     Stage { name: "incidents of real software", budget_min: 6, run: incidents },
-    Stage { name: "live, VM kernels", budget_min: 13, run: vms },
+    Stage { name: "live, VM kernels", budget_min: 12, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
 
@@ -99,6 +100,15 @@ fn live() -> Result<Done> {
         live.args(args).current_dir(workspace::root());
         Ok(live)
     })
+}
+
+/// Alert rules, and a leak that fires one.
+fn metrics() -> Result<Done> {
+    let built = Executables::build(&["build", "--bin", "closewait-trace"], Some(&ebpf::built_object()))?;
+    let scenarios = workspace::target_dir().join("scenarios");
+    build::scenarios(&scenarios)?;
+    let left = fleet::check(built.get("closewait-trace")?, &scenarios)?;
+    Ok(left.map_or(Done::Checked, Done::Left))
 }
 
 /// The cases of tests/corpus, most of them waiting at any time.
