@@ -14,7 +14,16 @@ use crate::clock::{Clock, MonoNs};
 use crate::report::{Ledger, Totals};
 
 /// Whoever waits for a text.
-pub type Ask = oneshot::Sender<Bytes>;
+pub type Ask = oneshot::Sender<Answer>;
+
+/// A text.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// In the OpenMetrics format.
+    pub text: Bytes,
+    /// What it took to make.
+    pub took: Duration,
+}
 
 /// Takes questions and answers them.
 pub struct Answers {
@@ -62,10 +71,13 @@ impl Answers {
         let (started, last_took) = (self.started, self.last_took);
         let seen = Seen { now, clock, totals, ledger, births: &births, own, started, last_took };
         match exposition::text(sample(&seen)) {
-            // One that was given up waiting for is no error.
-            Ok(text) => _ = ask.send(text.into()),
+            Ok(text) => {
+                let took = Clock::mono_now().since(began);
+                self.last_took = Some(took);
+                // One that was given up waiting for is no error.
+                let _ = ask.send(Answer { text: text.into(), took });
+            }
             Err(error) => log::warn!("metrics cannot be written: {error}"),
         }
-        self.last_took = Some(Clock::mono_now().since(began));
     }
 }

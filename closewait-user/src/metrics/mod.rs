@@ -19,7 +19,7 @@ pub mod sample;
 pub mod server;
 pub mod tally;
 
-pub use answers::{Answers, Ask};
+pub use answers::{Answer, Answers, Ask};
 pub use listen::Listen;
 pub use sample::{Own, SERIES_BOUND, Sample, Seen, sample};
 pub use tally::{Births, Tally};

@@ -205,13 +205,35 @@ fn counts<const N: usize>(
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::metrics::SERIES_BOUND;
+    use crate::metrics::families::Kind;
 
     #[test]
     fn the_bounds_are_those_that_are_told() {
         assert!(of::STUCK_SOCKETS.help.contains(&format!("largest {STUCK_GROUPS} groups")));
         let with_owner = [&of::GHOST_SOCKETS, &of::LEAKED_SOCKETS, &of::FDS_LEFT, &of::PORTS_LEFT];
         assert!(with_owner.iter().all(|family| family.help.contains(&format!(" {OWNERS} "))));
+    }
+
+    /// Even if every group were full at once.
+    #[test]
+    fn the_bounds_add_up() {
+        let codes = Code::value_variants().len();
+        let roles = 3;
+        let grouped = STUCK_GROUPS + codes * roles + OWNERS + codes + 5 * (OWNERS + 1);
+        let fixed: usize = of::ALL
+            .iter()
+            .map(|family| match family.kind {
+                Kind::Histogram | Kind::GaugeHistogram => 20,
+                _ if family.labels.is_empty() || family.kind == Kind::Info => 1,
+                // One label of few values; what has owners is counted above.
+                _ => 9,
+            })
+            .sum();
+        assert!(grouped + fixed <= SERIES_BOUND, "{grouped} + {fixed}");
     }
 
     #[test]

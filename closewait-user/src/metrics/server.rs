@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 
-use super::answers::Ask;
+use super::answers::{Answer, Ask};
 use super::exposition;
 use super::listen::Listen;
 use crate::clock::{Clock, MonoNs};
@@ -41,6 +41,9 @@ pub const TIME: Duration = Duration::from_secs(10);
 /// A text this young is given to whoever asks: nobody makes the tool count its sockets more
 /// often.
 pub const FRESH: Duration = Duration::from_secs(1);
+/// And for so many times what it took to make, so that nobody makes the tool spend more than
+/// a twentieth of a core: that begins at some 400,000 stuck sockets.
+const SPARE: u32 = 20;
 /// After a failed accept, as when descriptors are used up.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -61,9 +64,9 @@ struct Texts {
 /// One text, for all who ask while it is fresh.
 #[derive(Debug)]
 struct Text {
-    at: MonoNs,
+    fresh_until: MonoNs,
     plain: Bytes,
-    /// Compressed, once somebody has asked for that: a fifth of its size.
+    /// Compressed, once somebody has asked for that: a third of a quiet host's, a ninth of a busy one's.
     packed: Option<Bytes>,
 }
 
@@ -160,15 +163,16 @@ impl Texts {
         }
     }
 
-    /// A text that is at most [`FRESH`] old; `None` when there is nobody to make one.
+    /// A text that is fresh; `None` when there is nobody to make one.
     async fn get(&self, form: Form) -> Option<Bytes> {
         // Those who ask meanwhile wait here, and get the same one.
         let mut last = self.last.lock().await;
-        if last.as_ref().is_none_or(|text| Clock::mono_now().since(text.at) >= FRESH) {
+        if last.as_ref().is_none_or(|text| Clock::mono_now() >= text.fresh_until) {
             let (ask, answer) = oneshot::channel();
             self.asks.send(ask).await.ok()?;
-            let plain = answer.await.ok()?;
-            *last = Some(Text { at: Clock::mono_now(), plain, packed: None });
+            let Answer { text: plain, took } = answer.await.ok()?;
+            let fresh_until = Clock::mono_now() + FRESH.max(took * SPARE);
+            *last = Some(Text { fresh_until, plain, packed: None });
         }
         let Text { plain, packed, .. } = last.as_mut()?;
         match form {

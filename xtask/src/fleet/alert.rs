@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -16,6 +17,12 @@ use std::{
 /// Sockets that leak at first, and later: more than the rule for growth asks for.
 const FIRST: usize = 3;
 const LATER: usize = 11;
+/// A process may call itself anything: this would end a label, a line and the whole text.
+const HOSTILE: &str = "evil\"}\n# EOF\\";
+/// What is left of it: inert.
+const INERT: &str = "evil\"}\\n# EOF\\\\";
+/// Sockets that it leaks.
+const BY_HOSTILE: usize = 2;
 /// For any one thing to come about.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,12 +50,13 @@ pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Resul
     )?;
     prometheus.comes_to("closewait_tracing == 1", PATIENCE)?;
 
-    let first = Leak::start(&net, scenarios, FIRST)?;
+    let [server, client] = ["leaky_server", "leaky_client"].map(|name| scenarios.join(name));
+    let first = Leak::start(&net, &server, &client, FIRST)?;
     prometheus
         .comes_to(&format!("closewait_leaked_sockets{{comm=\"leaky_server\"}} == {FIRST}"), PATIENCE)?;
     let quiet = prometheus.query("ALERTS{alertstate=\"firing\"}")?;
     ensure!(quiet.is_empty(), "alerts before there is a reason: {quiet:?}");
-    let second = Leak::start(&net, scenarios, LATER)?;
+    let second = Leak::start(&net, &server, &client, LATER)?;
     let firing = |alert: &str| format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}");
     let labels = prometheus.comes_to(&firing("ClosewaitLeakGrowing"), PATIENCE)?;
     ensure!(labels["comm"] == "leaky_server", "the wrong process: {labels}");
@@ -57,7 +65,15 @@ pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Resul
     let (all, shown) = (FIRST + LATER, prometheus.value(&format!("sum({stuck})"))?);
     ensure!((shown - f64::from(u32::try_from(all)?)).abs() < 0.1, "{all} leaked, Prometheus has {shown}");
 
-    drop((first, second));
+    let hostile = dir.join(HOSTILE);
+    symlink(&server, &hostile)?;
+    let third = Leak::start(&net, &hostile, &client, BY_HOSTILE)?;
+    let labels = prometheus
+        .comes_to(&format!("closewait_leaked_sockets{{comm=~\"evil.*\"}} == {BY_HOSTILE}"), PATIENCE)?;
+    ensure!(labels["comm"] == INERT, "a name is not what it should be: {labels}");
+    let all = all + BY_HOSTILE;
+
+    drop((first, second, third));
     prometheus.comes_to(&format!("closewait_releases_total{{how=\"exited\"}} == {all}"), PATIENCE)?;
     // Series end with their sockets.
     prometheus.comes_to(&format!("absent({stuck})"), PATIENCE)?;
@@ -95,7 +111,7 @@ impl Net {
         format!("/run/netns/{}", self.name)
     }
 
-    fn inside(&self, program: PathBuf) -> Result<Command> {
+    fn inside(&self, program: &Path) -> Result<Command> {
         let mut command = privilege::command("nsenter")?;
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         Ok(command)
@@ -178,16 +194,16 @@ impl Drop for Traced {
 struct Leak([Child; 2]);
 
 impl Leak {
-    fn start(net: &Net, scenarios: &Path, sockets: usize) -> Result<Self> {
+    fn start(net: &Net, server: &Path, client: &Path, sockets: usize) -> Result<Self> {
         let sockets = sockets.to_string();
-        let mut server = net.inside(scenarios.join("leaky_server"))?;
+        let mut server = net.inside(server)?;
         server.args(["--leak", &sockets]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = server.spawn().context("cannot start the server")?;
         let said = BufReader::new(server.stdout.take().context("it has no stdout")?);
         let mut said = said.lines().map_while(Result::ok);
         let port = said.find_map(|line| Some(line.split_once("port=")?.1.split(' ').next()?.to_owned()));
         let Some(port) = port else { bail!("the server ended before it listened") };
-        let mut client = net.inside(scenarios.join("leaky_client"))?;
+        let mut client = net.inside(client)?;
         client.args(["--port", &port, "--first", "--close", &sockets, "--send", "7"]);
         let client =
             client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot start the client")?;

@@ -119,7 +119,7 @@ mod tests {
         let text = markdown(&kinds, &disk, Some(&lines), 15.0);
         // 240 scrapes an hour: 480 KiB sent; 90 series of 240 samples of 1.5 bytes, and half of 200 bytes of index.
         assert!(
-            text.contains("| 100 | 90 | 9000 | 2048 | 480 | 40 | 0.90 M | 60000 | 1.3 | 9.2 |"),
+            text.contains("| 100 | 90 | 9000 | 2048 | 480 | 40 | 0.90 M | 60000 | 1.3 | 9.3 |"),
             "{text}"
         );
         assert!(text.contains("| 100 | 0.39 | 0.05 | 3.8 | 0.5 |"), "{text}");
