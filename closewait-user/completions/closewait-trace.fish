@@ -77,6 +77,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "sna
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "run" -d 'Run a command, trace only it and its children, and fail if it leaks sockets'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "replay" -d 'The same reports from a recording, by today\'s rules; needs no root'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "diff" -d 'Which causes are new, grown, shrunk or gone from one run to another'
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "kill" -d 'Destroy stuck sockets; says what it would do, unless --yes is given'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "doctor" -d 'What this kernel offers, what will be used, what is lost'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "explain" -d 'What a verdict means, its proof, the fix, and what does not help'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -s t -l threshold -d 'Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]' -r
@@ -180,6 +181,23 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -l
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -l fail-on-growth -d 'Exit 1 if a cause is new or has grown'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -s v -l verbose -d 'Say more on stderr'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l remote -d 'Only sockets that are connected to this: ADDRESS, or ADDRESS:PORT; repeatable' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l older-than -d 'Only what has been in CLOSE_WAIT this long for certain: the lower bound of its age counts [default: --threshold]' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l verdict -d 'Only sockets with this verdict, such as EOF_IGNORED; repeatable' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s p -l pid -d 'Only sockets held by this process' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l comm -d 'Only sockets held by a process of this name' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l local-port -d 'Only sockets with this local port' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l remote-port -d 'Only sockets with this remote port' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l netns -d 'Only this network namespace: all, self, a pid, or a path such as /run/netns/blue' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l cgroup -d 'Only sockets held by processes in this cgroup or below it: a directory such as /sys/fs/cgroup/system.slice, or a path as /proc/PID/cgroup shows it' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l exclude-comm -d 'Not sockets held by a process of this name' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l exclude-port -d 'Not sockets with this port at either end' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s t -l threshold -d 'Look at sockets that have been, or may have been, in CLOSE_WAIT this long' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s o -l output -d 'Format; JSON is one object per line' -r -f -a "text\t'For people'
+json\t'One JSON object per line'"
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l yes -d 'Destroy them; without this, only say what would be destroyed'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s v -l verbose -d 'Say more on stderr'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::kill::Remote;
 use crate::kernel::plan::Hook;
 use crate::metrics::Listen;
 use crate::report::ColorWhen;
+use crate::verdict::Code;
 
 /// Finds TCP sockets stuck in CLOSE_WAIT: since when, who holds them, which code
 /// opened them, and why.
@@ -43,6 +45,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Which causes are new, grown, shrunk or gone from one run to another
     Diff(DiffArgs),
+    /// Destroy stuck sockets; says what it would do, unless --yes is given
+    Kill(KillArgs),
     /// What this kernel offers, what will be used, what is lost
     Doctor(DoctorArgs),
     /// What a verdict means, its proof, the fix, and what does not help
@@ -244,6 +248,59 @@ pub struct DiffArgs {
     pub verbose: u8,
 }
 
+/// Options of `kill`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It looks twice, as snapshot does, and takes what is in CLOSE_WAIT by both looks, fits all options\n\
+        and is still the same socket then, in CLOSE_WAIT, by the kernel's cookie.\n\
+        Destroying ends the connection (the peer gets a RST, the owner ECONNABORTED) and frees no descriptor:\n\
+        only the owner can. Before and after are shown; the cure is a close() or a restart of the owner.\n\
+        Never NOT_ACCEPTED, SENDING or SLOW_READER, unless --verdict names it. It needs CAP_NET_ADMIN.\n\
+        Exit status: 0 done, or a dry run; 2 usage or runtime error, or a socket could not be destroyed."
+)]
+pub struct KillArgs {
+    /// Destroy them; without this, only say what would be destroyed
+    #[arg(long)]
+    pub yes: bool,
+    /// Only sockets that are connected to this: ADDRESS, or ADDRESS:PORT; repeatable
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub remote: Vec<Remote>,
+    /// Only what has been in CLOSE_WAIT this long for certain: the lower bound of its age
+    /// counts [default: --threshold]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    pub older_than: Option<Duration>,
+    /// Only sockets with this verdict, such as EOF_IGNORED; repeatable
+    #[arg(long, value_name = "CODE", value_parser = stuck_code)]
+    pub verdict: Vec<Code>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub filter: FilterArgs,
+    /// Look at sockets that have been, or may have been, in CLOSE_WAIT this long
+    #[arg(short, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true,
+          default_value = "10s")]
+    pub threshold: Duration,
+    /// Format; JSON is one object per line
+    #[arg(short, long, value_name = "FMT", default_value = "text")]
+    pub output: OutputFormat,
+    /// Say more on stderr
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// A verdict of a socket that is in CLOSE_WAIT, in any case.
+fn stuck_code(word: &str) -> Result<Code, String> {
+    let stuck = |code: &Code| !code.name().starts_with("GHOST_");
+    let all = Code::value_variants();
+    match all.iter().find(|code| code.name().eq_ignore_ascii_case(word)) {
+        Some(code) if stuck(code) => Ok(*code),
+        Some(_) => Err("of a ghost there is nothing left to destroy".into()),
+        None => {
+            let names: Vec<_> = all.iter().filter(|code| stuck(code)).map(|code| code.name()).collect();
+            Err(format!("one of {}", names.join(", ")))
+        }
+    }
+}
+
 /// A moment of a recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Moment {
@@ -434,6 +491,14 @@ mod tests {
         assert_eq!(report.threshold(), Duration::from_secs(10));
         assert_eq!((duration, report.limit, report.output), (None, 20, OutputFormat::Text));
         assert!(!report.fail_on_stuck && !require_trace);
+    }
+
+    #[test]
+    fn verdicts_to_destroy_are_those_of_sockets_that_are_there() {
+        assert_eq!(stuck_code("eof_ignored"), Ok(Code::EofIgnored));
+        assert_eq!(stuck_code("SENDING"), Ok(Code::Sending));
+        assert!(stuck_code("GHOST_RESET").unwrap_err().contains("nothing left"));
+        assert!(stuck_code("LEAK").unwrap_err().contains("EOF_IGNORED, "));
     }
 
     #[test]

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => commands::run::run(&args),
         Some(Command::Replay(args)) => commands::replay::run(&args),
         Some(Command::Diff(args)) => commands::diff::run(&args),
+        Some(Command::Kill(args)) => commands::kill::run(&args),
         Some(Command::Doctor(args)) => commands::doctor::run(&args),
         Some(Command::Explain { code }) => commands::explain::run(code.as_deref()),
         None => commands::trace::run(&cli.trace),

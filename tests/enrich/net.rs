@@ -47,6 +47,11 @@ impl Net {
         &self.at
     }
 
+    /// Gives its loopback one more address, at once.
+    pub(super) fn add_address(&self, address: &str) {
+        ip(&["-n", &self.name.0, "addr", "add", address, "dev", "lo", "nodad"]);
+    }
+
     /// Runs `work` on a thread inside the namespace.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.at.run(work).unwrap()

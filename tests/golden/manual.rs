@@ -43,7 +43,7 @@ const CAVEATS: &[&str] = &[
 const EXIT_STATUS: &[(&str, &str)] = &[
     ("0", "Fine."),
     ("1", "Stuck sockets were found, with --fail-on-stuck; with run, the command leaked."),
-    ("2", "Usage or runtime error."),
+    ("2", "Usage or runtime error; with kill, a socket that could not be destroyed."),
     ("77", "Tracing was required (run, doctor, --require-trace) and cannot run here."),
     ("other", "With run, that of the command; 128 and the number of the signal that killed it."),
 ];
@@ -66,6 +66,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("closewait-trace replay night.cwt --from 2h --threshold 5m", "The same reports from it, without root."),
     ("sudo closewait-trace --metrics-listen 9435", "For Prometheus: scrape http://localhost:9435/metrics."),
+    (
+        "sudo closewait-trace kill --comm java --remote 192.0.2.7:443 --older-than 1h",
+        "Which sockets would be destroyed; with --yes they are. Their descriptors stay.",
+    ),
     (
         "closewait-trace explain EOF_IGNORED",
         "What a verdict means, its proof, the fix, and what does not help.",

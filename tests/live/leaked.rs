@@ -67,7 +67,7 @@ impl Leaked<'_> {
     }
 
     /// The client's port, by which the scenario names a socket.
-    fn port(&self, report: &Value) -> u16 {
+    pub(crate) fn port(&self, report: &Value) -> u16 {
         let end = if self.side == Side::Server { "remote" } else { "local" };
         let port = report["socket"][end]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         port.unwrap_or_else(|| panic!("no port in {report}"))

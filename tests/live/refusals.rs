@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::netns::Netns;
@@ -44,13 +44,13 @@ fn a_missing_namespace_is_named() {
 }
 
 /// The tool where an unprivileged user may run it, and a command that does.
-struct Nobody {
+pub(crate) struct Nobody {
     _dir: tempfile::TempDir,
     tool: PathBuf,
 }
 
 impl Nobody {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "giving up privileges needs them");
         let dir = tempfile::tempdir().expect("a directory");
         let tool = dir.path().join("closewait-trace");
@@ -58,6 +58,11 @@ impl Nobody {
         std::fs::copy(binary(), &tool).expect("a copy");
         std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("our file");
         Self { _dir: dir, tool }
+    }
+
+    /// The tool.
+    pub(crate) fn tool(&self) -> &Path {
+        &self.tool
     }
 
     fn run(&self, args: &[&str]) -> Ended {

@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod kill;
 mod recording;
 pub mod replay;
 mod reporting;

@@ -363,8 +363,8 @@ fn has_same_files(pid: u32, tid: u32) -> bool {
     order <= 0
 }
 
-/// `socket:[4711]`
-pub(super) fn socket_inode(link: &[u8]) -> Option<u64> {
+/// `socket:[4711]`, as links to sockets read.
+pub fn socket_inode(link: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -2,7 +2,8 @@
 //!
 //! In: suspects, and which network namespaces to look at. Out: looks, holders and
 //! listeners, each known or missing for a reason, and snapshots. Never: a verdict,
-//! a report, or anything that changes a socket or a process.
+//! a report, or anything that changes a socket or a process; `kill` alone asks
+//! [`sock_diag`] for that.
 
 mod addresses;
 pub mod cgroup;

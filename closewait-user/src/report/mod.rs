@@ -19,6 +19,7 @@ pub mod escape;
 pub mod flame;
 pub mod json;
 pub mod junit;
+pub mod kill;
 pub mod ledger;
 pub mod model;
 mod owners;

@@ -1,4 +1,4 @@
-//! Takes in what the trace reports, for the gate to decide at the end.
+//! Takes in what the trace reports, for the gate, or `kill`, to decide at the end.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,23 +8,23 @@ use std::rc::Rc;
 use crate::report::{Finding, Moment, Notice, Release, Report, Sink, Summary};
 use crate::tracker::SocketId;
 
-/// What was reported of the command's sockets.
+/// What was reported.
 #[derive(Default)]
-pub(super) struct Collected {
-    pub(super) sockets: BTreeMap<SocketId, Socket>,
-    pub(super) notices: Vec<Notice>,
+pub(in crate::commands) struct Collected {
+    pub(in crate::commands) sockets: BTreeMap<SocketId, Socket>,
+    pub(in crate::commands) notices: Vec<Notice>,
 }
 
 /// One of them.
-pub(super) struct Socket {
+pub(in crate::commands) struct Socket {
     /// The last that was found out about it.
-    pub(super) finding: Box<Finding>,
+    pub(in crate::commands) finding: Box<Finding>,
     /// How it ended, if it did.
-    pub(super) release: Option<Box<Release>>,
+    pub(in crate::commands) release: Option<Box<Release>>,
 }
 
 /// The sink that takes it in.
-pub(super) struct Collector(pub(super) Rc<RefCell<Collected>>);
+pub(in crate::commands) struct Collector(pub(in crate::commands) Rc<RefCell<Collected>>);
 
 impl Sink for Collector {
     fn report(&mut self, report: &Report, _: Moment<'_>) -> io::Result<()> {

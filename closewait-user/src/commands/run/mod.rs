@@ -7,7 +7,7 @@
 //! go with this process, and daemons that CMD has left are named, not killed.
 
 mod child;
-mod collect;
+pub(super) mod collect;
 mod gate;
 mod output;
 mod suppress;

@@ -1,13 +1,14 @@
 //! Sockets by NETLINK_SOCK_DIAG.
 //!
 //! In: a network namespace, states or a tuple. Out: [`DiagSocket`]s, and whether
-//! they are all there were. A [`SockDiag`] stays bound to the namespace it was
+//! they are all there were. [`SockDiag::destroy`] ends one, for `kill` alone. A [`SockDiag`] stays bound to the namespace it was
 //! opened in **and keeps that namespace alive**: whoever caches one drops it when
 //! nothing else refers to the namespace. It never blocks for longer than `PATIENCE`.
 
 pub mod wire;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
@@ -18,7 +19,7 @@ use super::netns::{NetnsError, NetnsRef};
 use crate::clock::{Clock, MonoNs};
 use crate::item::DiagSocket;
 use crate::tcp::{Endpoint, State, Tuple};
-use wire::{Malformed, Message, Messages, Request};
+use wire::{Identity, Malformed, Message, Messages, Request};
 
 /// The kernel answers within the call that asks, unless it first loads a module.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,6 +81,8 @@ pub struct Dump {
     pub ended: MonoNs,
     /// What it showed.
     pub sockets: Vec<DiagSocket>,
+    /// Of those that are bound to an interface: cookie, and index of the interface.
+    pub bound: Vec<(u64, u32)>,
     /// Why some may be missing. The kernel walks its hash chain by chain and
     /// resumes by counting (inet_diag_dump_icsk), so that without any hole a socket
     /// may be missing, or shown twice, when its chain changed between two answers:
@@ -170,7 +173,49 @@ impl SockDiag {
     /// lookup finds none. The lookup does not see sockets bound to an interface
     /// (among them all link-local ones); a dump does.
     pub fn one(&mut self, tuple: Tuple) -> Result<Option<DiagSocket>, DiagError> {
-        self.ask(Request::One(tuple))?;
+        let found = self.exactly(Identity { tuple, interface: 0, cookie: Identity::ANY })?;
+        // Without an exact match the kernel falls back to a listener.
+        Ok(found.filter(|found| found.tuple.canonical() == tuple.canonical()))
+    }
+
+    /// This very socket, in any state; `None` when it is in no table any more.
+    pub fn exactly(&mut self, which: Identity) -> Result<Option<DiagSocket>, DiagError> {
+        self.ask(Request::One(which))?;
+        match self.answer()? {
+            Ok(found) => Ok(Some(found)),
+            Err(libc::ENOENT) => Ok(None),
+            Err(errno) => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
+        }
+    }
+
+    /// Ends the connection of this very socket, whatever its state; `false` when it is in
+    /// no table any more. Its owner is told ECONNABORTED, its peer gets a RST; a
+    /// descriptor on it stays open. Needs CAP_NET_ADMIN over the namespace (EPERM) and a
+    /// kernel with CONFIG_INET_DIAG_DESTROY (EOPNOTSUPP), see [`Self::can_destroy`].
+    pub fn destroy(&mut self, which: Identity) -> Result<bool, DiagError> {
+        self.ask(Request::Destroy(which))?;
+        match self.answer()? {
+            Err(0) => Ok(true),
+            Err(libc::ENOENT) => Ok(false),
+            Err(errno) => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
+            Ok(_) => Err(Malformed.into()),
+        }
+    }
+
+    /// Whether this kernel was built to destroy sockets. It is asked to destroy one that
+    /// cannot be, without ports, and refuses before it looks for it where it cannot.
+    pub fn can_destroy(&mut self) -> Result<bool, DiagError> {
+        let nowhere = Endpoint { ip: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
+        let tuple = Tuple { local: nowhere, remote: nowhere };
+        match self.destroy(Identity { tuple, interface: 0, cookie: 0 }) {
+            Ok(_) => Ok(true),
+            Err(DiagError::Refused(error)) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to a question about one socket: the socket, or an errno, 0 for success.
+    fn answer(&mut self) -> Result<Result<DiagSocket, i32>, DiagError> {
         loop {
             if self.receive()?.is_none() {
                 return Err(netlink("waiting for an answer")(Errno::TIMEDOUT.into()));
@@ -181,15 +226,9 @@ impl SockDiag {
                     continue;
                 }
                 if message.kind == wire::ERROR {
-                    let errno = message.errno()?;
-                    return match errno {
-                        libc::ENOENT => Ok(None),
-                        errno => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
-                    };
+                    return Ok(Err(message.errno()?));
                 }
-                let found = wire::socket(message.payload, false)?;
-                // Without an exact match the kernel falls back to a listener.
-                return Ok((found.tuple.canonical() == tuple.canonical()).then_some(found));
+                return Ok(Ok(wire::socket(message.payload, false)?));
             }
         }
     }
@@ -269,7 +308,11 @@ fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, Diag
         };
     }
     match wire::socket(message.payload, mptcp) {
-        Ok(socket) => dump.sockets.push(socket),
+        Ok(socket) => {
+            let bound = wire::interface(message.payload).unwrap_or(0);
+            dump.bound.extend(socket.cookie.filter(|_| bound != 0).map(|cookie| (cookie, bound)));
+            dump.sockets.push(socket);
+        }
         Err(Malformed) => dump.hole(Hole::Malformed),
     }
     Ok(Walk::On)
@@ -279,7 +322,7 @@ impl Dump {
     fn begin() -> Self {
         // What the dump tells of times counts from a tick, this one or a later one.
         let began = Clock::last_tick();
-        Self { began, ended: Clock::mono_now(), sockets: Vec::new(), holes: Vec::new() }
+        Self { began, ended: Clock::mono_now(), sockets: Vec::new(), bound: Vec::new(), holes: Vec::new() }
     }
 }
 

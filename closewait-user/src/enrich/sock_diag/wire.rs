@@ -1,6 +1,6 @@
 //! The bytes of NETLINK_SOCK_DIAG: requests out, messages in.
 //!
-//! In: what to ask, and any bytes a socket gave. Out: bytes to send, messages,
+//! In: what to ask or to destroy, and any bytes a socket gave. Out: bytes to send, messages,
 //! sockets. Pure: no I/O, and no panic on any input. Layouts from
 //! include/uapi/linux/{netlink,inet_diag,tcp}.h, in the machine's byte order but
 //! for ports and addresses.
@@ -20,11 +20,15 @@ pub const DONE: u16 = 3;
 pub const DUMP_INTERRUPTED: u16 = 0x10;
 
 const REQUEST: u16 = 0x1;
+/// `NLM_F_ACK`: an [`ERROR`] message answers, also on success.
+const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 /// `TCPDIAG_GETSOCK`: the only request that dumps both families in one walk.
 const TCPDIAG_GETSOCK: u16 = 18;
 /// `SOCK_DIAG_BY_FAMILY`: request for one family, and the kind of every answer.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `SOCK_DESTROY`: ends the connection of one socket (tcp_abort), with ECONNABORTED for its owner.
+const SOCK_DESTROY: u16 = 21;
 /// `1 << (INET_DIAG_INFO - 1)`
 const WANT_INFO: u8 = 1 << (INET_DIAG_INFO - 1);
 const INET_DIAG_INFO: u16 = 2;
@@ -40,6 +44,23 @@ const IPPROTO_MPTCP: u32 = 262;
 const HEADER: usize = 16;
 const SOCKID: usize = 48;
 
+/// Which socket: its ends, the interface it is bound to and its cookie. What the kernel
+/// finds by the first two must have the third (inet_diag_find_one_icsk).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Index of an interface; 0 for a socket that is bound to none.
+    pub interface: u32,
+    /// [`Identity::ANY`], or the cookie that it must have.
+    pub cookie: u64,
+}
+
+impl Identity {
+    /// `INET_DIAG_NOCOOKIE`: whichever socket has these ends.
+    pub const ANY: u64 = u64::MAX;
+}
+
 /// What to ask the kernel for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request<'a> {
@@ -51,8 +72,10 @@ pub enum Request<'a> {
     Mptcp4(&'a [State]),
     /// All MPTCP sockets over IPv6 in one of these states.
     Mptcp6(&'a [State]),
-    /// The TCP socket with these ends.
-    One(Tuple),
+    /// This TCP socket.
+    One(Identity),
+    /// End this TCP socket.
+    Destroy(Identity),
     /// All TCP sockets connected to one of these, in any state, without `tcp_info`.
     /// At most 2,000: the kernel counts in 16 bits.
     To(&'a [Endpoint]),
@@ -93,20 +116,13 @@ impl Request<'_> {
                 body.put_u32_ne(IPPROTO_MPTCP);
                 (SOCK_DIAG_BY_FAMILY, REQUEST | DUMP)
             }
-            Self::One(tuple) => {
-                // struct inet_diag_req_v2: family, protocol, ext, pad, states, id
-                let v4 = tuple.local.ip.is_ipv4() && tuple.remote.ip.is_ipv4();
-                body.put_slice(&[if v4 { AF_INET } else { AF_INET6 }, IPPROTO_TCP, WANT_INFO, 0]);
-                body.put_u32_ne(u32::MAX);
-                body.put_u16(tuple.local.port);
-                body.put_u16(tuple.remote.port);
-                for ip in [tuple.local.ip, tuple.remote.ip] {
-                    body.put_slice(&address(ip, v4));
-                }
-                body.put_u32_ne(0);
-                // INET_DIAG_NOCOOKIE
-                body.put_u64_ne(u64::MAX);
+            Self::One(which) => {
+                exact(&mut body, which);
                 (SOCK_DIAG_BY_FAMILY, REQUEST)
+            }
+            Self::Destroy(which) => {
+                exact(&mut body, which);
+                (SOCK_DESTROY, REQUEST | ACK)
             }
         };
         let mut message = Vec::with_capacity(HEADER + body.len());
@@ -117,6 +133,25 @@ impl Request<'_> {
         message.put_u32_ne(0);
         message.put_slice(&body);
         message
+    }
+}
+
+/// struct inet_diag_req_v2: family, protocol, ext, pad, states, id. The states are not
+/// looked at where one socket is asked for.
+fn exact(body: &mut Vec<u8>, Identity { tuple, interface, cookie }: Identity) {
+    let v4 = tuple.local.ip.is_ipv4() && tuple.remote.ip.is_ipv4();
+    body.put_slice(&[if v4 { AF_INET } else { AF_INET6 }, IPPROTO_TCP, WANT_INFO, 0]);
+    body.put_u32_ne(u32::MAX);
+    body.put_u16(tuple.local.port);
+    body.put_u16(tuple.remote.port);
+    for ip in [tuple.local.ip, tuple.remote.ip] {
+        body.put_slice(&address(ip, v4));
+    }
+    body.put_u32_ne(interface);
+    // Two native words, the low one first (sock_diag_check_cookie).
+    let [high, low] = [cookie >> 32, cookie & 0xffff_ffff];
+    for word in [low, high] {
+        body.put_u32_ne(u32::try_from(word).unwrap_or(u32::MAX));
     }
 }
 
@@ -274,6 +309,12 @@ pub fn socket(payload: &[u8], mptcp: bool) -> Result<DiagSocket, Malformed> {
         retrans,
         tcp,
     })
+}
+
+/// The interface that the socket of an answer is bound to; 0 for none.
+pub fn interface(payload: &[u8]) -> Result<u32, Malformed> {
+    // Four bytes, then struct inet_diag_sockid: ports and addresses, 36 bytes, precede it.
+    Ok(payload.get(40..).ok_or(Malformed)?.try_get_u32_ne()?)
 }
 
 /// The kernel's number of a timer (also in /proc/net/tcp).

@@ -106,25 +106,47 @@ fn requests_have_the_sizes_the_kernel_checks() {
         local: Endpoint { ip: l.parse().unwrap(), port: 80 },
         remote: Endpoint { ip: r.parse().unwrap(), port: 0x1234 },
     };
+    let any = |l, r| Identity { tuple: tuple(l, r), interface: 0, cookie: Identity::ANY };
     for (request, len) in [
         (Request::Tcp(&[State::CloseWait]), 16 + 60),
         (Request::Brief(&[State::CloseWait]), 16 + 60),
         (Request::Mptcp4(&[]), 16 + 56 + 8),
         (Request::Mptcp6(&[]), 16 + 56 + 8),
-        (Request::One(tuple("10.0.0.1", "10.0.0.2")), 16 + 56),
+        (Request::One(any("10.0.0.1", "10.0.0.2")), 16 + 56),
+        (Request::Destroy(any("10.0.0.1", "10.0.0.2")), 16 + 56),
     ] {
         let bytes = request.encode(3);
         assert_eq!(bytes.len(), len, "{request:?}");
         let first = Messages(&bytes).next().unwrap().unwrap();
         assert_eq!((first.seq, first.payload.len()), (3, len - 16));
     }
-    let v4 = Request::One(tuple("10.0.0.1", "10.0.0.2")).encode(1);
+    let v4 = Request::One(any("10.0.0.1", "10.0.0.2")).encode(1);
     assert_eq!(v4[16], AF_INET);
     assert_eq!(v4[24..32], [0, 80, 0x12, 0x34, 10, 0, 0, 1]);
-    let mapped = Request::One(tuple("::ffff:10.0.0.1", "::ffff:10.0.0.2")).encode(1);
+    let mapped = Request::One(any("::ffff:10.0.0.1", "::ffff:10.0.0.2")).encode(1);
     assert_eq!(mapped[16], AF_INET6);
     assert_eq!(mapped[38..44], [0xff, 0xff, 10, 0, 0, 1]);
     assert_eq!(mask(&[State::CloseWait, State::Listen]), 1 << 8 | 1 << 10);
+    // INET_DIAG_NOCOOKIE is all ones.
+    assert_eq!(v4[64..72], [0xff; 8]);
+}
+
+#[test]
+fn what_is_to_be_destroyed_is_named_as_an_answer_names_it() {
+    let bytes = answer();
+    let found = socket(&bytes[HEADER..], false).unwrap();
+    assert_eq!(interface(&bytes[HEADER..]), Ok(0));
+    let which = Identity { tuple: found.tuple, interface: 7, cookie: found.cookie.unwrap() };
+    let request = Request::Destroy(which).encode(5);
+    let message = Messages(&request).next().unwrap().unwrap();
+    assert_eq!((message.kind, message.flags, message.seq), (21, REQUEST | ACK, 5));
+    // struct inet_diag_sockid is the same in both: of the answer behind 4 bytes, of the
+    // request behind 8; the interface is ours.
+    let (asked, told) = (&message.payload[8..], &bytes[HEADER + 4..]);
+    assert_eq!(asked[..36], told[..36]);
+    assert_eq!(asked[36..40], 7_u32.to_ne_bytes());
+    assert_eq!(asked[40..48], told[40..48]);
+    assert_eq!(interface(&bytes[HEADER..HEADER + 43]), Err(Malformed));
 }
 
 proptest! {

@@ -30,7 +30,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 /// The value if known, else the reason.
-fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -> (Option<U>, Option<Text>) {
+pub(super) fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -> (Option<U>, Option<Text>) {
     (fact.known().map(map), fact.why().cloned())
 }
 

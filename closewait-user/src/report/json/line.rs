@@ -12,6 +12,7 @@ use crate::report::model::Ending;
 use crate::text::Text;
 use crate::verdict::{Code, Confidence, How, OpenedVia, Role};
 
+use super::killed::{KilledLine, OwnerLine};
 use super::totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
 
 /// One line of `--output json`.
@@ -69,8 +70,12 @@ pub(crate) enum Body {
     Loss(LossLine),
     /// Something about the tool itself.
     Notice(NoticeLine),
-    /// The last line.
+    /// The last line, but of `kill`, which has none.
     Summary(Box<SummaryLine>),
+    /// Of `kill`: a socket that was destroyed, would be, or was not to be; one line each.
+    Killed(Box<KilledLine>),
+    /// Of `kill`, at its end: a process that held destroyed sockets, with its descriptors.
+    Owner(OwnerLine),
 }
 
 #[derive(Serialize, JsonSchema)]

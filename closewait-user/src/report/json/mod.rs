@@ -20,6 +20,7 @@ use super::summary::Summary;
 use super::{Moment, Sink};
 
 mod fill;
+pub mod killed;
 pub(super) mod line;
 mod processes;
 mod totals;
@@ -43,9 +44,7 @@ impl JsonSink {
     }
 
     fn line(&mut self, body: Body) -> io::Result<()> {
-        let mut serializer = Serializer::with_formatter(&mut self.out, Inert);
-        Line::from(body).serialize(&mut serializer)?;
-        self.out.write_all(b"\n")
+        write_line(&mut self.out, body)
     }
 
     fn causes(&mut self, at: Moment<'_>, wanted: impl Fn(CauseId) -> bool) -> io::Result<()> {
@@ -102,6 +101,13 @@ impl Sink for JsonSink {
         self.line(Body::Summary(Box::new(SummaryLine::new(summary, at))))?;
         self.out.flush()
     }
+}
+
+/// Writes one line.
+fn write_line(out: &mut dyn Write, body: Body) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Inert);
+    Line::from(body).serialize(&mut serializer)?;
+    out.write_all(b"\n")
 }
 
 /// Compact JSON in which no character can act on a terminal: JSON itself allows

@@ -25,6 +25,7 @@ use super::summary::Summary;
 use super::{Moment, Sink};
 
 mod block;
+pub mod kill;
 mod outlook;
 mod place;
 mod socket;

@@ -1,0 +1,151 @@
+//! `kill`: destroys stuck sockets (SOCK_DESTROY), and says what that did not do: it frees
+//! no descriptor unless the owner reacts.
+//!
+//! One snapshot with its verdicts, exactly as `snapshot` makes it; then `choice` decides
+//! (pure), `destroy` acts, `owners` looks at descriptors before and after, `output` tells.
+
+mod choice;
+mod destroy;
+mod output;
+mod owners;
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use super::reporting::{filter_here, runtime, say};
+use super::run::collect::{Collected, Collector};
+use crate::cli::KillArgs;
+use crate::clock::Clock;
+use crate::diagnostics;
+use crate::driver::{Driver, Ends, Parts, Stop};
+use crate::enrich::{Enricher, Options};
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::filter::Filter;
+use crate::report::kill::{Killed, Outcome};
+use crate::report::text::kill::Told;
+use crate::report::{Finding, Reporter};
+use crate::stack::Stacks;
+use crate::verdict::Code;
+pub use choice::Remote;
+use choice::{Choice, Wanted};
+pub use destroy::Destroyer;
+use output::Output;
+use owners::Owners;
+
+/// Destroys what the options choose, or says what it would destroy.
+pub fn run(args: &KillArgs) -> Result<Exit, Failure> {
+    diagnostics::start(args.verbose);
+    let filter = filter_here(&args.filter)?;
+    destroy::is_possible()?;
+    runtime()?.block_on(kill(args, filter))
+}
+
+async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
+    let mut stop =
+        Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let collected = look(args, filter.clone(), &mut stop).await?;
+    for notice in &collected.notices {
+        say(&notice.text);
+    }
+    let wanted = Wanted {
+        remotes: args.remote.clone(),
+        older_than: args.older_than.unwrap_or(args.threshold),
+        verdicts: args.verdict.clone(),
+    };
+    let (mut chosen, mut spared) = (Vec::new(), Vec::new());
+    for socket in collected.sockets.values().filter(|socket| socket.release.is_none()) {
+        match wanted.choose(&socket.finding) {
+            Choice::Destroy => chosen.push(&*socket.finding),
+            Choice::Spare(why) => spared.push((&*socket.finding, why)),
+            Choice::Not => {}
+        }
+    }
+    let mut output = Output::new(args.output);
+    match act(args, filter, &chosen, &mut stop, &mut output).await.and_then(|()| output.spared(spared)) {
+        // A dry run has no more to tell than its reader wants to know.
+        Err(error) if !args.yes && error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Fine),
+        Err(error) => {
+            return Err(Failure::new(format!("cannot write what was done: {error}"))
+                .hint("nothing is destroyed that cannot be written down: it has stopped there"));
+        }
+        Ok(()) => {}
+    }
+    let failed = output.finish(!args.yes).map_err(|error| Failure::new(format!("cannot write: {error}")))?;
+    if failed == 0 {
+        return Ok(Exit::Fine);
+    }
+    let are = if failed == 1 { "socket is" } else { "sockets are" };
+    Err(Failure::new(format!("{failed} {are} not destroyed, for the reason beside each")))
+}
+
+/// Destroys, unless it is a dry run, and tells of each.
+async fn act(
+    args: &KillArgs,
+    filter: Filter,
+    chosen: &[&Finding],
+    stop: &mut Stop,
+    output: &mut Output,
+) -> io::Result<()> {
+    let mut destroyer = Destroyer::new(filter.netns);
+    let mut owners = Owners::of(chosen);
+    let mut done = Vec::new();
+    for &finding in chosen {
+        let mut killed = Killed { at: Clock::mono_now(), finding, outcome: Outcome::WouldDestroy };
+        if let (true, Some(cookie)) = (args.yes, killed.cookie()) {
+            killed.outcome = destroyer.destroy(finding.suspect.netns, finding.suspect.tuple, cookie);
+        }
+        if killed.outcome == Outcome::Destroyed {
+            done.push(finding);
+        }
+        output.killed(&killed)?;
+        let interrupted = tokio::select! {
+            biased;
+            () = stop.wait() => true,
+            () = tokio::task::yield_now() => false,
+        };
+        if interrupted {
+            say("interrupted: the rest was let be");
+            break;
+        }
+    }
+    let told: &[&Finding] = if args.yes { &done } else { chosen };
+    owners.keep(told);
+    let owners = if args.yes { owners.after().await } else { owners.before() };
+    if told.is_empty() {
+        return Ok(());
+    }
+    let unaccepted = told.iter().any(|finding| finding.verdict.code == Code::NotAccepted);
+    let unknown = told.iter().any(|finding| finding.evidence.holders.known().is_none());
+    output.owners(&owners, Told { dry: !args.yes, unknown, unaccepted })
+}
+
+/// What is stuck now, judged.
+async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collected, Failure> {
+    let collected = Rc::new(RefCell::new(Collected::default()));
+    let stacks =
+        Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
+    let enricher = Enricher::new(Options::default())
+        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    let driver = Driver::new(Parts {
+        loaded: None,
+        source: None,
+        enricher,
+        stacks,
+        reporter: Reporter::new(vec![Box::new(Collector(Rc::clone(&collected)))]),
+        filter,
+        threshold: args.threshold,
+        ends: Ends::AfterFirstLook,
+        degraded: Vec::new(),
+        recorder: None,
+        only: None,
+    });
+    let (mut by_nobody, _) = Stop::by_hand();
+    let (_, written) = tokio::select! {
+        ran = driver.run(&mut by_nobody) => ran,
+        () = stop.wait() => return Err(Failure::new("interrupted before anything was destroyed")),
+    };
+    written.map_err(|error| Failure::new(format!("cannot look: {error}")))?;
+    Ok(collected.take())
+}

@@ -1,0 +1,233 @@
+//! What `kill` did, as text: a line for each socket, a table of owners with their
+//! descriptors, and what follows from that. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::fact::Fact;
+use crate::report::escape::escape;
+use crate::report::kill::{After, Killed, Owner};
+use crate::report::model::Finding;
+
+use super::style::{age, count, plural, shorten, wrap};
+
+/// Under this many columns, where that is ours to decide.
+const WIDTH: usize = 99;
+/// Owners that the table shows; the rest are counted.
+const SHOWN: usize = 20;
+
+/// What became of one socket, in one line.
+pub fn line(killed: &Killed<'_>) -> String {
+    let Killed { finding, outcome, .. } = killed;
+    let mut text = format!(
+        "{:<13}  {}, {}, {}, {}, netns {}",
+        outcome.words(),
+        finding.suspect.tuple,
+        age(finding.age()),
+        finding.verdict.code,
+        held_by(finding),
+        finding.suspect.netns.0,
+    );
+    if let Some(reason) = outcome.reason() {
+        let _ = write!(text, ": {}", escape(&reason));
+    }
+    text
+}
+
+/// Who has a descriptor on it, or does not accept it.
+fn held_by(finding: &Finding) -> String {
+    let evidence = &finding.evidence;
+    if let Fact::Known(listener) = &evidence.listener {
+        return listener.holder.as_ref().map_or_else(
+            || "not accepted".into(),
+            |holder| format!("not accepted by {}[{}]", escape(&holder.comm), holder.pid),
+        );
+    }
+    match (finding.owner(), &evidence.holders) {
+        (Fact::Known(holder), Fact::Known(holders)) => {
+            let more = match holders.len() {
+                0 | 1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            format!("{}[{}] fd {}{more}", escape(&holder.comm), holder.pid, holder.fd)
+        }
+        (_, Fact::Known(_)) => "held by nobody".into(),
+        (_, Fact::Unknown(_)) => "holder unknown".into(),
+    }
+}
+
+/// The owners, those of most sockets first; with `after` missing (a dry run) without the
+/// columns that it would fill.
+pub fn table(owners: &[Owner]) -> String {
+    let mut sorted: Vec<_> = owners.iter().collect();
+    sorted.sort_by_key(|owner| (std::cmp::Reverse(owner.sockets), owner.pid));
+    let dry = owners.iter().all(|owner| owner.after.is_none());
+    let names = sorted.iter().take(SHOWN).map(|owner| name(owner)).collect::<Vec<_>>();
+    let wide = names.iter().map(|name| name.width()).max().unwrap_or(0).max("process".len());
+    let mut text = format!("{:wide$}  {:>8}  {:>8}  {:>10}", "process", "sockets", "fd limit", "fds before");
+    text.push_str(if dry { "\n" } else { "  fds after  still open\n" });
+    for (owner, name) in sorted.iter().zip(&names) {
+        let soft = owner.before.known().map(|nofile| nofile.soft);
+        let soft = soft.map_or("?".into(), |n| if n == u64::MAX { "none".into() } else { count(n) });
+        let used = owner.before.known().map_or("?".into(), |nofile| count(nofile.used));
+        let pad = " ".repeat(wide - name.width());
+        let _ = write!(text, "{name}{pad}  {:>8}  {soft:>8}  {used:>10}", count(owner.sockets));
+        match &owner.after {
+            None => {}
+            Some(After::Ended) => text.push_str("      ended           -"),
+            Some(After::Runs { used, open }) => {
+                let number = |fact: &Fact<u64>| fact.known().map_or("?".into(), |n| count(*n));
+                let _ = write!(text, "  {:>9}  {:>10}", number(used), number(open));
+            }
+        }
+        text.push('\n');
+    }
+    if sorted.len() > SHOWN {
+        let rest = (sorted.len() - SHOWN) as u64;
+        let _ = writeln!(text, "and {} with no more sockets than these", plural(rest, "owner"));
+    }
+    text
+}
+
+fn name(owner: &Owner) -> String {
+    format!("{}[{}]", shorten(&escape(&owner.comm), 40), owner.pid)
+}
+
+/// What is told about the descriptors at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// Nothing was destroyed.
+    pub dry: bool,
+    /// Who holds some of it could not be found out.
+    pub unknown: bool,
+    /// Some of it was in an accept queue.
+    pub unaccepted: bool,
+}
+
+/// What has come of it for the descriptors, and what to do next: the kernel frees none.
+pub fn aftermath(owners: &[Owner], told: Told) -> String {
+    let open = |owner: &Owner| match &owner.after {
+        Some(After::Runs { open, .. }) => open.known().copied(),
+        Some(After::Ended) | None => Some(0),
+    };
+    let total: u64 = owners.iter().filter_map(open).sum();
+    let worst = owners.iter().max_by_key(|owner| open(owner));
+    let unknown = told.unknown || owners.iter().any(|owner| open(owner).is_none());
+    let mut text = match worst {
+        _ if told.dry => {
+            "Destroying ends a connection and tells its owner (ECONNABORTED). It frees no descriptor: \
+                          only the owner can close that."
+                .to_owned()
+        }
+        Some(worst) if total > 0 => {
+            let others = match owners.iter().filter(|owner| open(owner).is_some_and(|n| n > 0)).count() {
+                1 => String::new(),
+                n => format!(" (and {} more)", n - 1),
+            };
+            let (are, them) = if total == 1 { ("is", "it") } else { ("are", "them") };
+            format!(
+                "Destroying has ended the connections; it frees no descriptor. {} {are} still open on what was \
+                 destroyed, and only the owner can close {them}. Next: make {}{others} close on error, or restart it.",
+                count(total),
+                name(worst),
+            )
+        }
+        _ if unknown => {
+            "Whether descriptors are still open on what was destroyed is not known; destroying frees none."
+                .into()
+        }
+        Some(_) => "The owners have closed their descriptors on what was destroyed.".into(),
+        None => "No process had a descriptor on what was destroyed.".into(),
+    };
+    if told.unaccepted {
+        text.push_str(
+            " A socket that was not accepted keeps its place in the accept queue until its listener accepts it.",
+        );
+    }
+    text
+}
+
+/// In lines under 100 columns.
+pub fn wrapped(text: &str) -> String {
+    wrap(text, WIDTH, 9).join("\n")
+}
+
+/// Sockets that were let be for one reason.
+pub fn spared(sockets: u64, why: &str) -> String {
+    format!("{:<13}  {}: {why}", "spared", plural(sockets, "socket"))
+}
+
+/// How many came out how, and how to go on from a dry run.
+pub fn tally(counts: &BTreeMap<&'static str, u64>, dry: bool) -> String {
+    let all: Vec<_> = counts.iter().map(|(words, n)| format!("{} {words}", count(*n))).collect();
+    match (all.is_empty(), dry) {
+        (true, _) => "Nothing to destroy: no socket in CLOSE_WAIT fits.".into(),
+        (false, true) => format!("Dry run, nothing was done: {}. With --yes it is.", all.join(", ")),
+        (false, false) => all.join(", ") + ".",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Nofile;
+
+    fn owner(pid: u32, sockets: u64, after: Option<After>) -> Owner {
+        let before = Fact::Known(Nofile { used: 1_013, soft: 20_000 });
+        Owner { pid, comm: "ja\nva".to_owned().into(), sockets, before, after }
+    }
+
+    fn runs(used: u64, open: u64) -> After {
+        After::Runs { used: Fact::Known(used), open: Fact::Known(open) }
+    }
+
+    #[test]
+    fn a_table_has_the_worst_first_and_says_what_is_not_known() {
+        let unreadable =
+            Some(After::Runs { used: Fact::unknown("cannot read"), open: Fact::unknown("cannot read") });
+        let text = table(&[
+            owner(7, 2, Some(runs(1_013, 0))),
+            owner(8, 1_000, Some(runs(1_013, 1_000))),
+            owner(9, 1, unreadable),
+        ]);
+        assert_eq!(
+            text,
+            "process     sockets  fd limit  fds before  fds after  still open\n\
+             ja\\nva[8]     1,000    20,000       1,013      1,013       1,000\n\
+             ja\\nva[7]         2    20,000       1,013      1,013           0\n\
+             ja\\nva[9]         1    20,000       1,013          ?           ?\n"
+        );
+        let dry = table(&[owner(7, 2, None)]);
+        assert_eq!(
+            dry,
+            "process     sockets  fd limit  fds before\n\
+             ja\\nva[7]         2    20,000       1,013\n"
+        );
+        assert!(table(&[owner(7, 2, Some(After::Ended))]).ends_with("      ended           -\n"));
+    }
+
+    #[test]
+    fn nobody_is_told_that_a_descriptor_was_freed_when_none_was() {
+        let unknown = After::Runs { used: Fact::unknown("x"), open: Fact::unknown("x") };
+        let all = Told { dry: false, unknown: false, unaccepted: false };
+        let rows: [(&[Owner], bool, &str); 8] = [
+            (&[owner(7, 2, None)], true, "It frees no descriptor"),
+            (&[], true, "It frees no descriptor"),
+            (&[owner(7, 2, Some(runs(9, 2)))], false, "2 are still open"),
+            (&[owner(7, 2, Some(runs(9, 1))), owner(8, 1, Some(runs(9, 0)))], false, "1 is still open"),
+            (&[owner(7, 2, Some(runs(9, 0)))], false, "owners have closed their"),
+            (&[owner(7, 2, Some(After::Ended))], false, "owners have closed their"),
+            (&[owner(7, 2, Some(unknown))], false, "is not known"),
+            (&[], false, "No process had a descriptor"),
+        ];
+        for (owners, dry, words) in rows {
+            let text = aftermath(owners, Told { dry, ..all });
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(aftermath(&[], Told { unknown: true, ..all }).contains("is not known"));
+        let queue = aftermath(&[], Told { unaccepted: true, ..all });
+        assert!(queue.contains("keeps its place in the accept queue"), "{queue}");
+    }
+}
