@@ -48,6 +48,7 @@ mod live {
     mod older_ghosts;
     mod owners;
     mod pools;
+    mod privileges;
     mod python;
     mod recordings;
     mod refusals;

@@ -39,6 +39,7 @@ pub mod enrich;
 pub mod error;
 pub mod exit;
 pub mod fact;
+pub mod files;
 pub mod filter;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -47,6 +48,7 @@ pub mod growth;
 pub mod item;
 pub mod kernel;
 pub mod metrics;
+pub mod privileges;
 pub mod recording;
 pub mod report;
 pub mod source;

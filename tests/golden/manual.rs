@@ -10,6 +10,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use closewait_trace::cli::Cli;
 use closewait_trace::metrics::{SERIES_BOUND, families};
+use closewait_trace::privileges::NEEDS;
 use closewait_trace::report::schema::schema;
 use closewait_trace::verdict::{Code, explain};
 use serde_json::Value;
@@ -139,6 +140,7 @@ fn page(command: &Command) -> String {
     metrics(&mut roff);
     paragraphs(&mut roff, "OVERHEAD", OVERHEAD);
     paragraphs(&mut roff, "CAVEATS", CAVEATS);
+    needs(&mut roff);
     roff.control("SH", ["EXIT STATUS"]);
     for &(code, meaning) in EXIT_STATUS {
         entry(&mut roff, code, meaning);
@@ -164,6 +166,22 @@ fn paragraphs(roff: &mut Roff, title: &str, texts: &[&str]) {
             roff.control("PP", []);
         }
         roff.text([roman(*text)]);
+    }
+}
+
+/// Each capability that there is use for; `doctor` prints the same.
+fn needs(roff: &mut Roff) {
+    paragraphs(
+        roff,
+        "CAPABILITIES",
+        &[
+            "Root has them all. Once all is attached the tool keeps those that watching takes (the first five), each \
+           thread only what its own work takes, and cannot get any back. Another user can have them by \
+           setcap(8). CAP_SYS_ADMIN does for CAP_BPF, CAP_PERFMON and CAP_CHECKPOINT_RESTORE.",
+        ],
+    );
+    for need in &NEEDS {
+        entry(roff, need.name, &format!("{}. Without it is lost: {}.", need.used_for, need.lost));
     }
 }
 

@@ -3,6 +3,7 @@
  *   leaky_server [--bind IP] [--port N] [--backlog N] [--cpu N] [--cloexec]
  *                [--leak N] [--close N] [--read none|peek|some|once|eof]
  *                [--fork] [--leave] [--first] [--never-accept] [--listen-in NETNS]
+ *                [--uid N]
  *
  * It accepts leak + close connections, one after the other. Those that leak
  * are read as --read says and then forgotten; the others are closed as soon as
@@ -10,7 +11,7 @@
  * --fork: a child keeps the leaked socket, the server closes its own fd; with
  * --leave too, the server then ends and its children stay until the end of input.
  * --listen-in: the sockets belong to the network namespace of that file, in which
- * the process itself is not.
+ * the process itself is not. --uid: it is a process of that user.
  */
 #include "scenario.h"
 
@@ -109,6 +110,15 @@ NAMED static void accept_and_close(int listener)
 	close(fd);
 }
 
+/* Becomes a process of that user, as if it had been started by them. */
+NAMED static void become(uid_t uid)
+{
+	if (setresuid(uid, uid, uid))
+		die("setresuid");
+	prctl(PR_SET_DUMPABLE, 1);
+	begin();
+}
+
 /* Enters the network namespace of a file; returns an fd of the one left. */
 NAMED static int enter(const char *netns)
 {
@@ -167,6 +177,8 @@ int main(int argc, char **argv)
 			opt.close = atoi(value);
 		else if (!strcmp(name, "--read"))
 			opt.read = value;
+		else if (!strcmp(name, "--uid"))
+			become(atoi(value));
 		else if (!strcmp(name, "--listen-in"))
 			opt.listen_in = value;
 		else

@@ -1,8 +1,7 @@
 //! What `trace` and `snapshot` share: filters, sinks, and how a run ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::{NetnsArg, NetnsFilter};
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::files;
 use crate::filter::Filter;
+use crate::privileges::{self, Work};
 use crate::report::flame::Form;
 use crate::report::{
     ColorWhen, FlameSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
@@ -58,9 +59,9 @@ fn no_cgroup(what: &str) -> Failure {
 pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec<Box<dyn Sink>>, Failure> {
     let mut sinks = vec![sink(args, interval)];
     for path in &args.flame {
-        let file =
-            new_file(path).map_err(|error| Failure::new(format!("--flame {}: {error}", path.display())))?;
-        sinks.push(flame_sink(path, file));
+        let created = files::create(path, 0o666, None)
+            .map_err(|error| Failure::new(format!("--flame {}: {error}", path.display())))?;
+        sinks.push(flame_sink(path, created.file));
     }
     Ok(sinks)
 }
@@ -68,12 +69,6 @@ pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec
 /// Writes a flame graph to the open file `path`.
 pub(super) fn flame_sink(path: &Path, file: File) -> Box<dyn Sink> {
     Box::new(FlameSink::new(Box::new(io::BufWriter::new(file)), Form::of(path)))
-}
-
-/// Opens a file to write to; a symbolic link is not followed.
-fn new_file(path: &Path) -> io::Result<File> {
-    let nofollow = libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    OpenOptions::new().write(true).create(true).truncate(true).custom_flags(nofollow).open(path)
 }
 
 fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
@@ -120,6 +115,22 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))
+}
+
+/// Says what is lost for want of capabilities; the same, for the summary.
+pub(super) fn say_lost() -> Vec<String> {
+    let lost = privileges::effective().map(privileges::lost).unwrap_or_default();
+    for line in &lost {
+        say(line);
+    }
+    lost
+}
+
+/// All is open, attached and started: from here on this thread keeps what its work takes.
+pub(super) fn settle(work: Work) {
+    if let Err(error) = privileges::settle(work) {
+        say(&format!("capabilities that are not needed any more are kept: {error}"));
+    }
 }
 
 /// Says something about the tool itself, on stderr.

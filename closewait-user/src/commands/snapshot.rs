@@ -1,13 +1,14 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
-use super::reporting::{ended, filter_here, runtime, sinks};
+use super::reporting::{ended, filter_here, runtime, say_lost, settle, sinks};
 use crate::cli::ReportArgs;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::privileges::Work;
 use crate::report::Reporter;
 use crate::stack::Stacks;
 
@@ -22,6 +23,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let stacks = Stacks::spawn().map_err(|error| failed("cannot start the stack worker", error))?;
         let enricher = Enricher::new(Options::default())
             .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+        let degraded = say_lost();
+        settle(Work::Watch);
         let driver = Driver::new(Parts {
             loaded: None,
             source: None,
@@ -31,7 +34,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             filter,
             threshold: args.threshold(),
             ends: Ends::AfterFirstLook,
-            degraded: Vec::new(),
+            degraded,
             recorder: None,
             only: None,
             metrics: None,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::recording;
-use super::reporting::{ended, filter_here, runtime, say, sinks};
+use super::reporting::{ended, filter_here, runtime, say, say_lost, settle, sinks};
 use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
 use crate::clock::Clock;
 use crate::diagnostics;
@@ -17,6 +17,7 @@ use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
 use crate::metrics::server::Server;
 use crate::metrics::{Answers, Listen, Tally};
+use crate::privileges::Work;
 use crate::report::Reporter;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
@@ -42,7 +43,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let mut degraded = Vec::new();
+    let mut degraded = say_lost();
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
     let mut pythons = None;
@@ -74,6 +75,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         enricher.use_task_files(files);
     }
     log::info!("holders come from {}", enricher.lists_descriptors_by());
+    settle(Work::Watch);
     let driver = Driver::new(Parts {
         loaded,
         source,

@@ -12,6 +12,7 @@ use super::offsets::{
 };
 use super::support::Support;
 use crate::fact::Fact;
+use crate::privileges::missing_to_trace;
 
 /// A place where a program can be attached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
@@ -159,11 +160,11 @@ pub struct CannotTrace {
 
 /// Decides. `without` are hooks that the caller forbids (tests force every fallback so).
 pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
-    if let Fact::Known(capabilities) = &support.capabilities
-        && !capabilities.may_trace()
-    {
+    let missing =
+        support.capabilities.known().map(|&effective| missing_to_trace(effective)).unwrap_or_default();
+    if !missing.is_empty() {
         return Err(CannotTrace {
-            what: format!("no privilege to load BPF programs: {} missing", capabilities.missing().join(", ")),
+            what: format!("no privilege to load BPF programs: {} missing", missing.join(", ")),
             hint: "run it as root: sudo closewait-trace".into(),
         });
     }
@@ -291,8 +292,8 @@ mod tests {
     use super::*;
     use crate::kernel::functions::Functions;
     use crate::kernel::offsets::Events;
-    use crate::kernel::support::Capabilities;
     use crate::kernel::tracefs::{Event, Place};
+    use rustix::thread::CapabilitySet;
 
     fn event() -> Option<Event> {
         Event::parse("ID: 1\n\tfield:int ret;\toffset:16;\tsize:8;\n")
@@ -303,7 +304,7 @@ mod tests {
         let offsets = Offsets::read(&mut wire).unwrap();
         Support {
             release: "test".into(),
-            capabilities: Fact::Known(Capabilities::from_status("CapEff:\t000001ffffffffff").unwrap()),
+            capabilities: Fact::Known(CapabilitySet::all()),
             lockdown: Fact::Known("none".into()),
             functions: Functions::default(),
             offsets: Fact::Known(offsets),
@@ -393,11 +394,7 @@ mod tests {
     fn what_makes_tracing_impossible_is_named_with_what_helps() {
         type Spoil = fn(&mut Support);
         let cases: [(Spoil, &str, &str); 3] = [
-            (
-                |s| s.capabilities = Fact::Known(Capabilities::from_status("CapEff: 0").unwrap()),
-                "CAP_BPF",
-                "sudo",
-            ),
+            (|s| s.capabilities = Fact::Known(CapabilitySet::empty()), "CAP_BPF", "sudo"),
             (|s| s.offsets = Fact::unknown("/nowhere: No such file"), "/nowhere", "CONFIG_DEBUG_INFO_BTF"),
             (|s| s.lockdown = Fact::Known("confidentiality".into()), "confidentiality", "lockdown=integrity"),
         ];

@@ -8,22 +8,17 @@ use std::path::Path;
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use closewait_ebpf::Offsets;
+use rustix::thread::CapabilitySet;
 
 use super::btf::Btf;
 use super::functions::{FUNCTIONS, Functions};
 use super::offsets::{Events, STRUCTS, offsets};
 use super::tracefs::{Event, Place, Tracefs};
 use crate::fact::Fact;
+use crate::privileges;
 
 /// Where the kernel publishes its BTF.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// Capability numbers of include/uapi/linux/capability.h.
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
 
 /// What this kernel offers and what this process may do.
 #[derive(Clone, Debug)]
@@ -31,7 +26,7 @@ pub struct Support {
     /// `uname -r`, to be shown, never to be compared.
     pub release: String,
     /// Effective capabilities.
-    pub capabilities: Fact<Capabilities>,
+    pub capabilities: Fact<CapabilitySet>,
     /// `none`, `integrity` or `confidentiality`.
     pub lockdown: Fact<String>,
     /// Offsets from BTF and tracepoint formats.
@@ -48,39 +43,6 @@ pub struct Support {
     pub task_pt_regs: bool,
     /// Online CPUs, the first of them.
     pub first_cpu: u32,
-}
-
-/// The capabilities that matter here, effective now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities(u64);
-
-impl Capabilities {
-    /// From the `CapEff` line of /proc/PID/status.
-    pub fn from_status(status: &str) -> Option<Self> {
-        let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim();
-        u64::from_str_radix(hex, 16).ok().map(Self)
-    }
-
-    const fn has(self, capability: u32) -> bool {
-        self.0 >> capability & 1 == 1
-    }
-
-    /// May load tracing programs: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN.
-    pub const fn may_trace(self) -> bool {
-        self.has(CAP_SYS_ADMIN) || (self.has(CAP_BPF) && self.has(CAP_PERFMON))
-    }
-
-    /// The names of what is missing for everything the tool does.
-    pub fn missing(self) -> Vec<&'static str> {
-        let wanted = [
-            (CAP_BPF, "CAP_BPF"),
-            (CAP_PERFMON, "CAP_PERFMON"),
-            (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
-            (CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
-            (CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
-        ];
-        wanted.iter().filter(|(bit, _)| !self.has(*bit)).map(|(_, name)| *name).collect()
-    }
 }
 
 impl Support {
@@ -132,12 +94,8 @@ fn task_pt_regs() -> bool {
     matches!(is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_task_pt_regs), Ok(true))
 }
 
-fn capabilities() -> Fact<Capabilities> {
-    match fs::read_to_string("/proc/self/status") {
-        Ok(status) => Capabilities::from_status(&status)
-            .map_or_else(|| Fact::unknown("/proc/self/status has no CapEff line"), Fact::Known),
-        Err(error) => Fact::unknown(format!("/proc/self/status: {error}")),
-    }
+fn capabilities() -> Fact<CapabilitySet> {
+    privileges::effective().map_or_else(|error| Fact::unknown(format!("capget: {error}")), Fact::Known)
 }
 
 fn lockdown() -> Fact<String> {
@@ -168,25 +126,6 @@ fn first_cpu() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn capabilities_are_read_from_the_status_line() {
-        let table = [
-            ("Name:\tx\nCapEff:\t000001ffffffffff\n", true, vec![]),
-            (
-                "CapEff:\t0000000000000000\n",
-                false,
-                vec!["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"],
-            ),
-            ("CapEff:\t000000c000081000\n", true, vec!["CAP_SYS_ADMIN"]),
-        ];
-        for (status, may_trace, missing) in table {
-            let capabilities = Capabilities::from_status(status).unwrap();
-            assert_eq!(capabilities.may_trace(), may_trace, "{status}");
-            assert_eq!(capabilities.missing(), missing, "{status}");
-        }
-        assert_eq!(Capabilities::from_status("Name: x"), None);
-    }
 
     #[test]
     fn lockdown_is_the_mode_in_brackets() {

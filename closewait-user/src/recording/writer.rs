@@ -2,9 +2,8 @@
 //! compressed and written by a thread. When the disk cannot keep up, entries are dropped
 //! and counted, in the recording and to the caller; memory stays bounded.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -14,7 +13,9 @@ use super::entry::{Entry, Header, Line, Pair};
 use super::frame::{Frame, Kind, MAGIC, MAX_PLAIN};
 use super::redact::Redactor;
 use crate::clock::{Clock, MonoNs};
+use crate::files;
 use crate::item::{Item, Snapshot};
+use crate::privileges::{Work, settle_thread};
 
 /// A frame is handed over when it holds this much,
 const FRAME: usize = 256 << 10;
@@ -68,7 +69,12 @@ impl Recorder {
     pub fn create(settings: &Settings, header: Header) -> io::Result<Self> {
         let output = Output::create(settings, header)?;
         let (queue, frames) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("record".into()).spawn(move || output.run(&frames))?;
+        let rotates = settings.max.is_some();
+        let run = move || {
+            settle_thread(Work::Record { rotates });
+            output.run(&frames)
+        };
+        let thread = std::thread::Builder::new().name("record".into()).spawn(run)?;
         Ok(Self {
             kind: Kind::Items,
             at: MonoNs(0),
@@ -255,13 +261,11 @@ impl Output {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let nofollow = libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let file = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(nofollow).open(path)?;
+    let file = files::create(path, 0o600, None)?.file;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
     // Whatever the mode was that an older file had.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    file.set_len(0)?;
     Ok(file)
 }

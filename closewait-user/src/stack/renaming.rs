@@ -16,6 +16,7 @@ use super::worker::{FORGET_AFTER, Key, Named, Results};
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::Path;
+use crate::privileges::{Work, settle_thread};
 
 /// Stacks kept: 256 copies are 4 MB.
 const MAX_KEPT: usize = 256;
@@ -62,7 +63,11 @@ impl Renaming {
     /// Starts the thread; stacks placed anew go to `placed`.
     pub(super) fn spawn(placed: SyncSender<(Placed, Key)>, results: Arc<Results>) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(MAX_KEPT);
-        thread::Builder::new().name("jit-maps".into()).spawn(move || rename_all(&jobs, &placed, &results))?;
+        let rename = move || {
+            settle_thread(Work::Jvms);
+            rename_all(&jobs, &placed, &results);
+        };
+        thread::Builder::new().name("jit-maps".into()).spawn(rename)?;
         Ok(Self { kept: Kept(Arc::new(Mutex::new(Lru::new(MAX_KEPT)))), queue })
     }
 

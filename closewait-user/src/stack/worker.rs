@@ -22,6 +22,7 @@ use super::renaming::{Kept, Renaming};
 use super::symbolize::Symbols;
 use crate::fact::Fact;
 use crate::item::{Path, StackId};
+use crate::privileges::{Work, settle_thread};
 
 /// Stacks that may wait to be placed, and again to be named. A stack waits here
 /// once per call path of a process, not once per socket; 256 copies are 4 MB, and
@@ -110,10 +111,15 @@ impl Stacks {
         let kept = renaming.as_ref().map(Renaming::kept);
         let (one, two) = (Arc::clone(&results), Arc::clone(&results));
         let place = move || {
+            settle_thread(Work::Places);
             place_all(&jobs, &placed, &one, kept.as_ref(), Processes::naming_python(interpreters));
         };
         thread::Builder::new().name("stack-places".into()).spawn(place)?;
-        thread::Builder::new().name("stack-symbols".into()).spawn(move || name_all(&to_name, &two))?;
+        let name = move || {
+            settle_thread(Work::Symbols);
+            name_all(&to_name, &two);
+        };
+        thread::Builder::new().name("stack-symbols".into()).spawn(name)?;
         Ok(Self { queue, results, renaming })
     }
 

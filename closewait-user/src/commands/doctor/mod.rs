@@ -8,6 +8,8 @@ mod self_test;
 use std::io::{self, Write};
 use std::path::Path;
 
+use rustix::thread::CapabilitySet;
+
 use crate::cli::DoctorArgs;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -15,6 +17,7 @@ use crate::fact::Fact;
 use crate::kernel::load::{self, Loaded, Settings};
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
+use crate::privileges::NEEDS;
 
 /// Prints the findings; 77 when tracing cannot run, and 1 when the self-test fails.
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -44,18 +47,11 @@ fn print(
     loaded: Result<&Loaded, &CannotTrace>,
 ) -> io::Result<()> {
     writeln!(out, "kernel {}", support.release)?;
-    line(out, "privilege", &support.capabilities, |capabilities| {
-        let missing = capabilities.missing();
-        if missing.is_empty() {
-            "all that is needed".into()
-        } else {
-            format!("missing {}", missing.join(", "))
-        }
-    })?;
     line(out, "lockdown", &support.lockdown, Clone::clone)?;
     line(out, "BTF", &support.offsets, |_| btf.display().to_string())?;
     line(out, "tracefs", &support.tracefs, ToString::to_string)?;
     writeln!(out, "  {:<12} {}", "kprobes", if support.kprobes { "yes" } else { "no" })?;
+    privileges(out, &support.capabilities)?;
     writeln!(out)?;
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -86,6 +82,23 @@ fn print(
             if let Some(count) = count {
                 writeln!(out, "  {name:<30} {count}")?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Each capability that there is use for.
+fn privileges(out: &mut impl Write, effective: &Fact<CapabilitySet>) -> io::Result<()> {
+    writeln!(out, "\ncapabilities")?;
+    let effective = match effective {
+        Fact::Known(effective) => *effective,
+        Fact::Unknown(why) => return writeln!(out, "  unknown: {why}"),
+    };
+    for need in &NEEDS {
+        let missing = need.is_missing(effective);
+        writeln!(out, "  {:<22} {:<4} {}", need.name, if missing { "no" } else { "yes" }, need.used_for)?;
+        if missing {
+            writeln!(out, "  {:<22}      lost: {}", "", need.lost)?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use super::reporting::{filter_here, runtime, say};
+use super::reporting::{filter_here, runtime, say, settle};
 use super::run::collect::{Collected, Collector};
 use crate::cli::KillArgs;
 use crate::clock::Clock;
@@ -23,6 +23,7 @@ use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
+use crate::privileges::Work;
 use crate::report::kill::{Killed, Outcome};
 use crate::report::text::kill::Told;
 use crate::report::{Finding, Reporter};
@@ -128,6 +129,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    settle(Work::Kill);
     let driver = Driver::new(Parts {
         loaded: None,
         source: None,

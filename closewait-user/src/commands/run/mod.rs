@@ -19,7 +19,7 @@ use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::reporting::{filter_here, runtime, say};
+use super::reporting::{filter_here, runtime, say, settle};
 use super::trace::{Attach, attach};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
@@ -31,6 +31,7 @@ use crate::exit::Exit;
 use crate::kernel::family::Family;
 use crate::kernel::load::Served;
 use crate::kernel::plan::CannotTrace;
+use crate::privileges::Work;
 use crate::report::{Reporter, Summary};
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
@@ -92,6 +93,8 @@ async fn gate(
     };
     let collected = Rc::new(RefCell::new(Collected::default()));
     let mut child = started_in(&mut family, command, signals)?;
+    // The command has all that this process had.
+    settle(Work::Gate { writes: args.update_baseline });
     let family = Rc::new(family);
     let driver = Driver::new(Parts {
         loaded: Some(loaded),

@@ -1,6 +1,6 @@
 //! Where the report goes: stderr or a file, a JUnit file, annotations.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::cli::{OutputFormat, RunArgs};
 use crate::clock::Clock;
 use crate::commands::reporting::flame_sink;
 use crate::error::Failure;
+use crate::files;
 use crate::report::{
     JsonSink, Notice, Report, Reporter, Sink, Style, TextOptions, TextSink, Totals, annotations,
     color_choice, junit,
@@ -30,15 +31,12 @@ impl Outputs {
     pub(super) fn open(args: &RunArgs, user: Option<&User>) -> Result<Self, Failure> {
         let open = |option: &str, path: &Path| {
             let cannot = |error| Failure::new(format!("{option} {}: {error}", path.display()));
-            let new = OpenOptions::new().write(true).create_new(true).open(path);
-            match (new, user) {
-                (Ok(file), Some(user)) => user.own(&file).map(|()| file).map_err(cannot),
-                (Ok(file), None) => Ok(file),
-                (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    OpenOptions::new().write(true).truncate(true).open(path).map_err(cannot)
-                }
-                (Err(error), _) => Err(cannot(error)),
+            let created = files::create(path, 0o666, user.map(User::uid)).map_err(cannot)?;
+            match user {
+                Some(user) if created.is_new => user.own(&created.file).map_err(cannot)?,
+                _ => {}
             }
+            Ok::<File, Failure>(created.file)
         };
         Ok(Self {
             report: args.report_file.as_deref().map(|path| open("--report", path)).transpose()?,

@@ -12,13 +12,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::gate::Reported;
 use crate::error::Failure;
+use crate::files;
 use crate::report::{CauseId, Finding};
 use crate::verdict::Frame;
 
@@ -60,22 +60,11 @@ impl Suppressions {
     /// Reads the file, which may be missing if it is `to_be_written`.
     pub(super) fn open(path: &Path, to_be_written: bool) -> Result<Self, Failure> {
         let cannot = |what: String| Failure::new(format!("--suppressions {}: {what}", path.display()));
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if to_be_written && error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { path: path.to_owned(), entries: Vec::new() });
-            }
-            Err(error) => return Err(cannot(error.to_string())),
+        let text = match files::obeyed("--suppressions", path, FILE_MAX)? {
+            Some(text) => text,
+            None if to_be_written => String::new(),
+            None => return Err(cannot("there is no such file".into())),
         };
-        let mode = file.metadata().map_err(|error| cannot(error.to_string()))?.permissions().mode();
-        if mode & 0o002 != 0 {
-            return Err(cannot("everybody may write to it".into()).hint("chmod o-w the file: it hides leaks"));
-        }
-        let mut text = String::new();
-        let read = file.by_ref().take(FILE_MAX + 1).read_to_string(&mut text);
-        if read.map_err(|error| cannot(error.to_string()))? as u64 > FILE_MAX {
-            return Err(cannot("it is larger than 1 MiB".into()));
-        }
         let entries = parse(&text).map_err(|(line, what)| cannot(format!("line {line}: {what}")))?;
         Ok(Self { path: path.to_owned(), entries })
     }
@@ -133,7 +122,8 @@ impl Suppressions {
             }
             text.push('\n');
         }
-        fs::write(&self.path, text).map_err(cannot)
+        let created = files::create(&self.path, 0o666, None).map_err(cannot)?;
+        { created.file }.write_all(text.as_bytes()).map_err(cannot)
     }
 }
 

@@ -51,6 +51,11 @@ impl User {
         Ok(Self { uid, gid, groups, entry })
     }
 
+    /// Its number.
+    pub(super) fn uid(&self) -> u32 {
+        self.uid.as_raw()
+    }
+
     /// What its environment says of who it is.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let Some(entry) = &self.entry else { return Vec::new() };

@@ -1,0 +1,227 @@
+//! What the tool keeps of its capabilities, and that without each of them it loses what is
+//! documented and nothing else. The sockets are those of another user's process.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use closewait_trace::privileges::{Work, kept};
+use rustix::fs::{XattrFlags, setxattr};
+use rustix::process::Signal;
+use rustix::thread::{
+    CapabilitySet as C, LinkNameSpaceType, capabilities, move_into_link_name_space,
+    remove_capability_from_bounding_set,
+};
+use serde_json::{Value, json};
+
+use super::leaked::Leaked;
+use super::netns::Netns;
+use super::refusals::Nobody;
+use super::tool::{Ended, Tool, binary, json_of};
+use super::waiting::{show, until};
+use super::workload::{SERVER, Workload};
+
+/// All that starting and watching takes, and not more (CAP_SYS_RESOURCE before 5.11 only).
+const ENOUGH: C = C::BPF
+    .union(C::PERFMON)
+    .union(C::SYS_ADMIN)
+    .union(C::SYS_PTRACE)
+    .union(C::DAC_READ_SEARCH)
+    .union(C::SYS_RESOURCE);
+
+const OF_ANOTHER_USER: Workload = Workload { server: &["--uid", "65534"], ..SERVER };
+
+/// The command, with only these capabilities in reach.
+fn limited(mut command: Command, to: C) -> Command {
+    let limit = move || {
+        for capability in C::all().difference(to) {
+            match remove_capability_from_bounding_set(capability) {
+                // This kernel does not know it.
+                Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: prctl is async-signal-safe, and nothing is allocated.
+    unsafe { command.pre_exec(limit) };
+    command
+}
+
+/// Traces sockets of another user's process with only these capabilities.
+fn with_only<'n>(net: &'n Netns, to: C, more: &[&str]) -> (Leaked<'n>, Ended) {
+    let mut command = limited(Command::new(binary()), to);
+    let mut tool = Tool::spawn(command.args(json_of(net)).args(more));
+    tool.attached();
+    let leaked = OF_ANOTHER_USER.run(net, net);
+    tool.has_reported("stuck", SERVER.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    leaked.are_all_in(&ended);
+    (leaked, ended)
+}
+
+/// What is known of the sockets: holder, opener, its stack, the descriptors of the holder.
+fn known(leaked: &Leaked<'_>, ended: &Ended) -> [bool; 4] {
+    let reports: Vec<_> = ended.of_kind("stuck").collect();
+    let all = |is: &dyn Fn(&Value) -> bool| reports.iter().all(|report| is(report));
+    [
+        all(&|report| leaked.holder_is_right(report)),
+        all(&|report| leaked.opener_is_right(report)),
+        all(&|report| leaked.stack_is_right(report)),
+        all(&|report| report["limits"]["nofile"]["used"].is_u64()),
+    ]
+}
+
+fn says_lost(ended: &Ended) -> Vec<&str> {
+    let lines = ended.talk.iter().filter_map(|line| line.strip_prefix("closewait-trace: without "));
+    lines.filter_map(|line| line.split_once(": lost").map(|(name, _)| name)).collect()
+}
+
+#[test]
+fn what_is_documented_is_enough() {
+    let net = Netns::new();
+    let (leaked, ended) = with_only(&net, ENOUGH, &[]);
+    assert_eq!(known(&leaked, &ended), [true; 4], "{}", ended.everything());
+    assert!(says_lost(&ended).is_empty(), "{}", ended.everything());
+    assert!(ended.of_kind("notice").all(|notice| notice["level"] != "warning"), "{}", ended.everything());
+}
+
+#[test]
+fn without_ptrace_names_of_other_users_are_lost() {
+    let net = Netns::new();
+    let (leaked, ended) = with_only(&net, ENOUGH - C::SYS_PTRACE, &[]);
+    let [holder, opener, stack, _] = known(&leaked, &ended);
+    assert!(holder && opener && !stack, "{}", ended.everything());
+    assert_eq!(says_lost(&ended), ["CAP_SYS_PTRACE"]);
+}
+
+#[test]
+fn without_reading_what_is_not_ours_their_descriptors_are_not_counted() {
+    let net = Netns::new();
+    let (leaked, ended) = with_only(&net, ENOUGH - C::DAC_READ_SEARCH, &[]);
+    assert_eq!(known(&leaked, &ended), [true, true, true, false], "{}", ended.everything());
+    assert_eq!(says_lost(&ended), ["CAP_DAC_READ_SEARCH"]);
+}
+
+#[test]
+fn without_entering_namespaces_only_the_own_is_looked_at() {
+    let net = Netns::new();
+    let (leaked, ended) = with_only(&net, ENOUGH - C::SYS_ADMIN, &[]);
+    let [holder, opener, stack, _] = known(&leaked, &ended);
+    assert!(!holder && opener && stack, "{}", ended.everything());
+    assert_eq!(says_lost(&ended), ["CAP_SYS_ADMIN"]);
+    for report in ended.of_kind("stuck") {
+        let why = report["look_unknown"].as_str().unwrap_or_default();
+        assert!(why.contains("cannot enter the network namespace"), "{report}");
+    }
+}
+
+/// Tracing takes two capabilities, or the one that does for both.
+#[test]
+fn without_loading_programs_snapshots_are_repeated() {
+    for missing in [C::BPF, C::PERFMON] {
+        let net = Netns::new();
+        let leaked = OF_ANOTHER_USER.run(&net, &net);
+        // Started inside, so that no namespace has to be entered.
+        let netns = File::open(net.path()).expect("a namespace has a file");
+        let enter = move || {
+            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).map_err(Into::into)
+        };
+        let mut command = Command::new(binary());
+        // SAFETY: setns is async-signal-safe, and nothing is allocated.
+        unsafe { command.pre_exec(enter) };
+        let mut command = limited(command, ENOUGH - missing - C::SYS_ADMIN);
+        let mut tool = Tool::spawn(command.args(["--netns", "self", "-o", "json", "--threshold", "1s"]));
+        tool.has_reported("stuck", SERVER.leak);
+        let ended = tool.signal(Signal::INT);
+        let name = if missing == C::BPF { "CAP_BPF" } else { "CAP_PERFMON" };
+        ended.exits(0).said("tracing cannot run here").said(name);
+        assert_eq!(says_lost(&ended), [name, "CAP_SYS_ADMIN"], "{}", ended.everything());
+        let [holder, opener, _, used] = known(&leaked, &ended);
+        assert!(holder && used && !opener, "{}", ended.everything());
+    }
+}
+
+/// Each thread has what its work takes, and nothing can bring the rest back.
+#[test]
+fn what_is_not_needed_is_given_up() {
+    let net = Netns::new();
+    let tool = Tool::trace(&net, &["--jit-maps"]);
+    let tasks = || std::fs::read_dir(format!("/proc/{}/task", tool.pid())).expect("it runs").flatten();
+    until("all threads have settled", || {
+        let has = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.contains("NoNewPrivs:\t1")
+        };
+        tasks().all(has).then_some(())
+    });
+    let had = capabilities(None).expect("our own").permitted;
+    let mut seen = 0;
+    for task in tasks() {
+        let task = task.path();
+        let read = |file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let work = match read("comm").trim_end() {
+            "stack-places" => Work::Places,
+            "stack-symbols" => Work::Symbols,
+            "jit-maps" => Work::Jvms,
+            _ => Work::Watch,
+        };
+        let status = read("status");
+        let field = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{status}"));
+            line.trim().to_owned()
+        };
+        let expected = format!("{:016x}", kept(work, had).bits());
+        assert_eq!((field("CapEff:"), field("CapPrm:")), (expected.clone(), expected), "{work:?}");
+        assert_eq!((field("CapInh:"), field("NoNewPrivs:")), ("0".repeat(16), "1".into()), "{work:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}
+
+/// The gate gives up what it does not need; the command has what the gate was started with.
+#[test]
+fn a_command_of_the_gate_has_what_the_caller_had() {
+    let script = "grep -E 'Cap(Eff|Prm|Bnd)|NoNewPrivs' /proc/self/status";
+    let report = |mut command: Command| {
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut gate = Command::new(binary());
+    gate.args(["run", "--", "sh", "-c", script]);
+    let mut bare = Command::new("sh");
+    bare.args(["-c", script]);
+    assert_eq!(report(gate), report(bare));
+}
+
+/// `setcap` on the file, and a user who is nobody.
+#[test]
+fn a_user_with_file_capabilities_traces() {
+    let nobody = Nobody::new();
+    // struct vfs_cap_data of include/uapi/linux/capability.h, revision 2, effective.
+    // One that even root does not have here would forbid to execute it.
+    let given = (ENOUGH & capabilities(None).expect("our own").permitted).bits();
+    let words = [0x0200_0001, given & 0xffff_ffff, 0, given >> 32, 0];
+    let bytes: Vec<u8> =
+        words.iter().flat_map(|&word| u32::try_from(word).expect("32 bits").to_le_bytes()).collect();
+    if let Err(error) = setxattr(nobody.tool(), "security.capability", &bytes, XattrFlags::empty()) {
+        show(&format!("file capabilities: NOT RUN, setxattr: {error}"));
+        return;
+    }
+    let net = Netns::new();
+    let mut command = Command::new(nobody.tool());
+    let mut tool = Tool::spawn(command.args(json_of(&net)).uid(65534).gid(65534));
+    tool.attached();
+    let leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", SERVER.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    leaked.are_all_in(&ended);
+    assert_eq!(known(&leaked, &ended), [true; 4], "{}", ended.everything());
+    assert!(says_lost(&ended).is_empty(), "{}", ended.everything());
+    assert_eq!(ended.of_kind("summary").next().map(|summary| &summary["degraded"]), Some(&json!([])));
+}
