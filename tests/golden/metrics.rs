@@ -19,7 +19,7 @@ use crate::desk::{Desk, golden, totals};
 use crate::host::Host;
 use crate::made::{Case, NOW, holder, hostile, incident, of, verdict};
 
-const TRACING: Own = Own { tracing: true, recursion_is_known: true, reconciled: Some(NOW) };
+const TRACING: Own = Own { tracing: true, reconciled: Some(NOW) };
 
 /// What a scrape shows after these reports.
 fn scrape(reports: Vec<Report>, totals: &Totals, own: Own) -> String {
@@ -201,7 +201,7 @@ fn strings(value: &Value, keys: &[&str], found: &mut Vec<String>) {
 
 #[test]
 fn what_is_not_known_is_absent() {
-    let own = Own { tracing: false, recursion_is_known: false, reconciled: None };
+    let own = Own { tracing: false, reconciled: None };
     let text = scrape(Vec::new(), &totals(NOW), own);
     for absent in [
         "stuck_sockets",
@@ -217,9 +217,6 @@ fn what_is_not_known_is_absent() {
         assert!(!text.contains(&format!("closewait_{absent}")), "{absent}:\n{text}");
     }
     assert!(text.contains("closewait_tracing 0\n"));
-    let own = Own { recursion_is_known: false, ..TRACING };
-    let text = scrape(Vec::new(), &totals(NOW), own);
-    assert!(text.contains("{kind=\"enter\"} 0\n") && !text.contains("recursion\"}"), "{text}");
 }
 
 #[test]

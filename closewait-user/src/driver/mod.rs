@@ -252,11 +252,7 @@ impl Driver {
     fn tell(&mut self, ask: Ask) {
         let now = Clock::mono_now();
         let totals = self.totals(now);
-        let own = Own {
-            tracing: self.source.is_some(),
-            recursion_is_known: self.source.as_ref().is_some_and(|s| s.totals().recursion.is_some()),
-            reconciled: self.reconciled,
-        };
+        let own = Own { tracing: self.source.is_some(), reconciled: self.reconciled };
         if let Some(metrics) = &mut self.metrics {
             metrics.answer(ask, now, &Clock::read(), &totals, self.reporter.ledger(), own);
         }

@@ -43,8 +43,6 @@ pub struct Seen<'a> {
 pub struct Own {
     /// Programs are attached.
     pub tracing: bool,
-    /// The kernel tells how often it has skipped a program.
-    pub recursion_is_known: bool,
     /// The last reconcile in which every network namespace of interest was seen.
     pub reconciled: Option<MonoNs>,
 }
@@ -138,7 +136,7 @@ pub fn sample(seen: &Seen<'_>) -> Sample {
 fn own(sample: &mut Sample, seen: &Seen<'_>) {
     let (totals, own) = (seen.totals, seen.own);
     if own.tracing {
-        sample.add(&of::LOST, losses(&totals.lost, own.recursion_is_known));
+        sample.add(&of::LOST, losses(&totals.lost));
     }
     if let Some(Copies { copied, put_off, lost }) = totals.cost.stacks {
         let results = [("copied", copied), ("put_off", put_off), ("lost", lost)];
@@ -173,22 +171,22 @@ fn releases(endings: ByEnding) -> impl Iterator<Item = (Labels, Value)> {
     known.chain([("unknown", endings.unknown)]).map(|(how, count)| one(how, count))
 }
 
-fn losses(gap: &Gap, recursion_is_known: bool) -> impl Iterator<Item = (Labels, Value)> {
+fn losses(gap: &Gap) -> impl Iterator<Item = (Labels, Value)> {
     // Every kind: a new one has to find its place here.
     let Gap { from: _, to: _, enter, leave, destroy, path, opener, recursion, malformed, unreadable, missed } =
         *gap;
     let kinds = [
-        ("enter", Some(enter)),
-        ("leave", Some(leave)),
-        ("destroy", Some(destroy)),
-        ("path", Some(path)),
-        ("opener", Some(opener)),
-        ("recursion", recursion_is_known.then_some(recursion)),
-        ("malformed", Some(malformed)),
-        ("unreadable", Some(unreadable)),
-        ("missed", Some(missed)),
+        ("enter", enter),
+        ("leave", leave),
+        ("destroy", destroy),
+        ("path", path),
+        ("opener", opener),
+        ("recursion", recursion),
+        ("malformed", malformed),
+        ("unreadable", unreadable),
+        ("missed", missed),
     ];
-    kinds.into_iter().filter_map(|(kind, count)| Some(one(kind, count?)))
+    kinds.into_iter().map(|(kind, count)| one(kind, count))
 }
 
 /// Seconds since 1970, to the millisecond: two clocks are not read at the same moment, and a

@@ -142,6 +142,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         degraded: Vec::new(),
         recorder: None,
         only: None,
+        metrics: None,
     });
     let (mut by_nobody, _) = Stop::by_hand();
     let (_, written) = tokio::select! {
