@@ -19,6 +19,8 @@ mod manual;
 mod metrics;
 #[path = "golden/recordings.rs"]
 mod recordings;
+#[path = "golden/top.rs"]
+mod top;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

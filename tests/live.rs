@@ -58,5 +58,6 @@ mod live {
     mod stepping_in;
     mod suites;
     mod talk;
+    mod top;
     mod unknown;
 }

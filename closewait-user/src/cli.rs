@@ -47,6 +47,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Destroy stuck sockets; says what it would do, unless --yes is given
     Kill(KillArgs),
+    /// A live screen, for a terminal: causes by growth, their sockets and stacks
+    Top(TopArgs),
     /// What this kernel offers, what will be used, what is lost
     Doctor(DoctorArgs),
     /// What a verdict means, its proof, the fix, and what does not help
@@ -88,6 +90,24 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub kernel: KernelArgs,
+}
+
+/// Options of `top`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Press ? for the keys. When it ends, the full report is printed, as by `closewait-trace`.\n\
+        --interval says how often the screen is renewed, once a second if absent."
+)]
+pub struct TopArgs {
+    /// Show a recording; of one that was rotated, FILE.1 and FILE. Live if absent
+    #[arg(
+        value_name = "FILE",
+        conflicts_with_all = ["duration", "stacks", "jit_maps", "interval", "record", "require_trace"]
+    )]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
+    pub trace: TraceArgs,
 }
 
 /// Options of `run`.

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => commands::replay::run(&args),
         Some(Command::Diff(args)) => commands::diff::run(&args),
         Some(Command::Kill(args)) => commands::kill::run(&args),
+        Some(Command::Top(args)) => commands::top::run(&args),
         Some(Command::Doctor(args)) => commands::doctor::run(&args),
         Some(Command::Explain { code }) => commands::explain::run(code.as_deref()),
         None => commands::trace::run(&cli.trace),

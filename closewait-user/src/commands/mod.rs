@@ -9,4 +9,5 @@ pub mod replay;
 mod reporting;
 pub mod run;
 pub mod snapshot;
+pub mod top;
 pub mod trace;

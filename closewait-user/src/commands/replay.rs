@@ -57,10 +57,10 @@ pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summa
     Ok((summary, incomplete))
 }
 
-type Files<'a> = Vec<(&'a Path, Recording<File>)>;
+pub(super) type Files<'a> = Vec<(&'a Path, Recording<File>)>;
 
 /// Opens the files of one recording and puts them in the order they were written in.
-fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure> {
+pub(super) fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         files.push((path.as_ref(), open(path.as_ref())?));
@@ -69,7 +69,7 @@ fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure> {
     Ok(files)
 }
 
-fn begun(files: &[(&Path, Recording<File>)]) -> Result<(Header, Clock), Failure> {
+pub(super) fn begun(files: &[(&Path, Recording<File>)]) -> Result<(Header, Clock), Failure> {
     let begun = files.iter().find_map(|(_, file)| Some((file.header()?.clone(), file.clock()?)));
     begun.ok_or_else(|| {
         Failure::new("the recording has no readable header").hint("it was cut off at its very beginning")
@@ -77,7 +77,7 @@ fn begun(files: &[(&Path, Recording<File>)]) -> Result<(Header, Clock), Failure>
 }
 
 /// Plays all of it; `None` when the reader of the reports went away.
-fn play(mut replay: Replay, files: Files<'_>) -> Result<Option<(Replay, Vec<String>)>, Failure> {
+pub(super) fn play(mut replay: Replay, files: Files<'_>) -> Result<Option<(Replay, Vec<String>)>, Failure> {
     let mut incomplete = Vec::new();
     for (path, mut file) in files {
         if let Err(error) = feed(&mut replay, &mut file) {

@@ -57,7 +57,15 @@ fn no_cgroup(what: &str) -> Failure {
 
 /// The sinks that the options ask for; `interval` repeats the full screen.
 pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec<Box<dyn Sink>>, Failure> {
-    let mut sinks = vec![sink(args, interval)];
+    let mut sinks = files(args)?;
+    // The screen comes first.
+    sinks.insert(0, sink(args, interval));
+    Ok(sinks)
+}
+
+/// The sinks that write to files at the end.
+pub(super) fn files(args: &ReportArgs) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    let mut sinks = Vec::new();
     for path in &args.flame {
         let created = files::create(path, 0o666, None)
             .map_err(|error| Failure::new(format!("--flame {}: {error}", path.display())))?;
@@ -76,19 +84,23 @@ fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
     match args.output {
         OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),
         OutputFormat::Text => {
-            let options = TextOptions {
-                style: Style { color: color(args.color), width: width() },
-                threshold: args.threshold(),
-                group: !args.no_group,
-                limit: args.limit,
-                interval,
-            };
-            Box::new(TextSink::new(out, Box::new(io::stderr()), options))
+            Box::new(TextSink::new(out, Box::new(io::stderr()), text_options(args, interval)))
         }
     }
 }
 
-fn color(wanted: ColorWhen) -> bool {
+/// How text on stdout looks.
+pub(super) fn text_options(args: &ReportArgs, interval: Option<Duration>) -> TextOptions {
+    TextOptions {
+        style: Style { color: color(args.color), width: width() },
+        threshold: args.threshold(),
+        group: !args.no_group,
+        limit: args.limit,
+        interval,
+    }
+}
+
+pub(super) fn color(wanted: ColorWhen) -> bool {
     color_choice(wanted, io::stdout().is_terminal(), std::env::var("NO_COLOR").ok().as_deref())
 }
 

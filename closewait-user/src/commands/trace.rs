@@ -18,7 +18,7 @@ use crate::kernel::support::{BTF_PATH, Support};
 use crate::metrics::server::Server;
 use crate::metrics::{Answers, Listen, Tally};
 use crate::privileges::Work;
-use crate::report::Reporter;
+use crate::report::{Reporter, Sink};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
@@ -31,8 +31,7 @@ pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
 }
 
 async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
-    let mut stop =
-        Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let mut stop = listen()?;
     let mut sinks = sinks(&args.report, args.interval)?;
     // Before anything is attached: an address that is taken ends it at once.
     let metrics = match args.metrics_listen {
@@ -43,6 +42,23 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         }
         None => None,
     };
+    let driver = prepare(args, filter, metrics, |_| Ok(sinks))?;
+    let (summary, written) = driver.run(&mut stop).await;
+    ended(&args.report, &summary, written)
+}
+
+/// Takes over the signals that end a run.
+pub(super) fn listen() -> Result<Stop, Failure> {
+    Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))
+}
+
+/// Everything a run of live tracing needs, attached.
+pub(super) fn prepare(
+    args: &TraceArgs,
+    filter: Filter,
+    metrics: Option<Answers>,
+    sinks: impl FnOnce(&[String]) -> Result<Vec<Box<dyn Sink>>, Failure>,
+) -> Result<Driver, Failure> {
     let mut degraded = say_lost();
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
@@ -76,12 +92,12 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     }
     log::info!("holders come from {}", enricher.lists_descriptors_by());
     settle(Work::Watch);
-    let driver = Driver::new(Parts {
+    Ok(Driver::new(Parts {
         loaded,
         source,
         enricher,
         stacks,
-        reporter: Reporter::new(sinks),
+        reporter: Reporter::new(sinks(&degraded)?),
         filter,
         threshold: args.report.threshold(),
         ends: args.duration.map_or(Ends::BySignal, Ends::After),
@@ -89,9 +105,7 @@ async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
         recorder,
         only: None,
         metrics,
-    });
-    let (summary, written) = driver.run(&mut stop).await;
-    ended(&args.report, &summary, written)
+    }))
 }
 
 /// Serves metrics from now on; the answers are the driver's.

@@ -22,6 +22,7 @@ pub mod procfs;
 mod sight;
 pub mod sock_diag;
 mod sockets;
+pub mod states;
 mod surroundings;
 mod syscalls;
 mod threads;

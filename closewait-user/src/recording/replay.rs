@@ -238,6 +238,21 @@ impl Replay {
         (self.wanted.from..=self.wanted.to).contains(&at)
     }
 
+    /// Has the sinks look at what there is now.
+    pub fn show(&mut self) -> io::Result<()> {
+        self.reporter.tick(&self.clock, self.now)
+    }
+
+    /// When the recording began.
+    pub const fn began(&self) -> MonoNs {
+        self.header.began
+    }
+
+    /// Where its time stands.
+    pub const fn now(&self) -> MonoNs {
+        self.now
+    }
+
     /// Entries that were dropped when they were recorded.
     pub fn dropped(&self) -> u64 {
         self.dropped

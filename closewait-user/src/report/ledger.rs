@@ -39,16 +39,25 @@ pub enum News {
     Same,
 }
 
+/// A socket that is stuck now.
 #[derive(Debug)]
-struct Member {
-    cause: CauseId,
+pub struct Member {
+    /// What it is stuck by.
+    pub cause: CauseId,
     /// Of what makes a finding news.
     fingerprint: u64,
-    leak: Option<bool>,
-    entered: (MonoNs, Option<MonoNs>),
-    tuple: Tuple,
-    netns: Netns,
-    pid: Option<u32>,
+    /// Whether it is a leak.
+    pub leak: Option<bool>,
+    /// When it got stuck: not after, not before.
+    pub entered: (MonoNs, Option<MonoNs>),
+    /// Its ends.
+    pub tuple: Tuple,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// Its owner's process.
+    pub pid: Option<u32>,
+    /// The owner's descriptor.
+    pub fd: Option<u32>,
     owner: Option<Arc<Owner>>,
     nofile: Option<Nofile>,
     ports: Option<PortsLeft>,
@@ -148,6 +157,7 @@ impl Ledger {
             tuple: finding.suspect.tuple,
             netns: finding.suspect.netns,
             pid: owner.known().map(|h| h.pid),
+            fd: owner.known().map(|h| h.fd),
             owner: owner.known().map(|h| self.owners.of(h)),
             nofile: owner.known().and_then(|h| h.nofile.known().copied()),
             ports: PortsLeft::of(&finding),
@@ -246,6 +256,11 @@ impl Ledger {
     /// The sockets stuck now under `cause`.
     pub fn stuck(&self, cause: CauseId) -> u64 {
         self.entries.get(&cause).map_or(0, |e| e.now)
+    }
+
+    /// Every socket that is stuck now.
+    pub fn sockets(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.members.values()
     }
 
     /// Nothing has been reported.
@@ -363,7 +378,7 @@ impl Cause<'_> {
         if older {
             self.oldest = Some(member.entered);
         }
-        if let Some(pid) = member.pid {
+        if let Some((pid, _)) = member.owner {
             let process = self.processes.entry(pid).or_default();
             process.sockets += 1;
             if member.at >= process.at {

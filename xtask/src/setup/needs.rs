@@ -110,6 +110,7 @@ pub(super) fn all() -> Vec<Need> {
         program!("nodejs", "the tests unwind JavaScript's stacks", "node"),
         program!("python3", "the tests unwind Python's stacks", "python3"),
         program!("iproute2", "the live tests make network namespaces", "ip", "ss"),
+        program!("tmux", "a live test looks at `top` in a terminal", "tmux"),
         program!("jq", "one live test asks it", "jq"),
         program!("util-linux", "the live tests and the demo enter namespaces", "nsenter", "unshare"),
         program!("qemu-system-x86", "`cargo xtask vm` emulates machines", "qemu-system-x86_64"),

@@ -255,29 +255,79 @@ impl SockDiag {
         }
     }
 
+    /// Adds the TCP sockets in one of `states` to their number, by the kernel's number of
+    /// the state; without looking further at them. False: it took until `give_up`, or
+    /// answers were lost, and not all were counted; then ask no more.
+    pub fn count(
+        &mut self,
+        states: &[State],
+        give_up: MonoNs,
+        counts: &mut [u64; 16],
+    ) -> Result<bool, DiagError> {
+        let mut whole = true;
+        self.answers(Request::Brief(states), |answer| {
+            let Ok(message) = answer else {
+                whole = false;
+                return Ok(Walk::On);
+            };
+            if let Some(walk) = end_of(&message)? {
+                return Ok(walk);
+            }
+            let state = wire::state(message.payload).map(usize::from);
+            match state.and_then(|state| counts.get_mut(state)) {
+                Some(count) => *count += 1,
+                None => whole = false,
+            }
+            if Clock::mono_now() < give_up {
+                return Ok(Walk::On);
+            }
+            whole = false;
+            Ok(Walk::Done)
+        })?;
+        Ok(whole)
+    }
+
     /// Asks for a dump and adds the answers to `dump`.
     fn walk(&mut self, request: Request<'_>, dump: &mut Dump) -> Result<(), DiagError> {
-        self.ask(request)?;
         let mptcp = matches!(request, Request::Mptcp4(_) | Request::Mptcp6(_));
+        self.answers(request, |answer| match answer {
+            Ok(message) => take(message, mptcp, dump),
+            Err(hole) => {
+                dump.hole(hole);
+                Ok(Walk::On)
+            }
+        })
+    }
+
+    /// Asks for a dump and hands on the answers, and that some are missing.
+    fn answers(
+        &mut self,
+        request: Request<'_>,
+        mut each: impl FnMut(Result<Message<'_>, Hole>) -> Result<Walk, DiagError>,
+    ) -> Result<(), DiagError> {
+        self.ask(request)?;
         loop {
             match self.receive()? {
-                None => {
-                    dump.hole(Hole::Silent);
-                    return Ok(());
+                None => return each(Err(Hole::Silent)).map(drop),
+                Some(Received::Cut) => {
+                    each(Err(Hole::Truncated))?;
                 }
-                Some(Received::Cut) => dump.hole(Hole::Truncated),
-                Some(Received::Overrun) => dump.hole(Hole::Overrun),
+                Some(Received::Overrun) => {
+                    each(Err(Hole::Overrun))?;
+                }
                 Some(Received::Whole) => {}
             }
             for message in Messages(&self.buf) {
                 match message {
-                    Ok(m) if m.seq == self.seq => match take(m, mptcp, dump)? {
+                    Ok(m) if m.seq == self.seq => match each(Ok(m))? {
                         Walk::On => {}
                         Walk::Done => return Ok(()),
                     },
                     // The rest of a dump that was given up.
                     Ok(_) => {}
-                    Err(Malformed) => dump.hole(Hole::Malformed),
+                    Err(Malformed) => {
+                        each(Err(Hole::Malformed))?;
+                    }
                 }
             }
         }
@@ -297,15 +347,23 @@ enum Walk {
     Done,
 }
 
+/// What to do at a message that ends a dump; `None` for one that does not.
+fn end_of(message: &Message<'_>) -> Result<Option<Walk>, DiagError> {
+    if !matches!(message.kind, wire::ERROR | wire::DONE) {
+        return Ok(None);
+    }
+    match message.errno()? {
+        0 => Ok(Some(Walk::Done)),
+        errno => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
+    }
+}
+
 fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, DiagError> {
     if message.flags & wire::DUMP_INTERRUPTED != 0 {
         dump.hole(Hole::Interrupted);
     }
-    if matches!(message.kind, wire::ERROR | wire::DONE) {
-        return match message.errno()? {
-            0 => Ok(Walk::Done),
-            errno => Err(DiagError::Refused(io::Error::from_raw_os_error(errno))),
-        };
+    if let Some(walk) = end_of(&message)? {
+        return Ok(walk);
     }
     match wire::socket(message.payload, mptcp) {
         Ok(socket) => {

@@ -270,6 +270,11 @@ fn header(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     Ok(Message { kind, flags, seq, payload })
 }
 
+/// The kernel's number of the state in the payload of an answer.
+pub fn state(payload: &[u8]) -> Option<u8> {
+    payload.get(1).copied()
+}
+
 /// Reads the payload of an answer (struct inet_diag_msg and attributes).
 pub fn socket(payload: &[u8], mptcp: bool) -> Result<DiagSocket, Malformed> {
     let mut buf = payload;

@@ -21,10 +21,10 @@ use super::style::{Paint, Style, age, count, plural, shorten, wrap};
 use super::totals::endings;
 
 /// Column where what a label introduces begins.
-pub(super) const BODY: usize = 14;
+pub(crate) const BODY: usize = 14;
 
 /// The three words for `leak`, and their colour.
-pub(super) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
+pub(crate) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
     match leak {
         Some(true) => ("leak", Paint::Leak),
         None => ("unclear", Paint::Unclear),
@@ -32,7 +32,7 @@ pub(super) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
     }
 }
 
-pub(super) fn confidence_word(confidence: Confidence) -> &'static str {
+pub(crate) fn confidence_word(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::Low => "low",
         Confidence::Medium => "medium",
@@ -41,7 +41,7 @@ pub(super) fn confidence_word(confidence: Confidence) -> &'static str {
 }
 
 /// What causes are put together under one owner line by.
-pub(super) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>) {
+pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>) {
     match finding.owner() {
         Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
         Fact::Unknown(reason) => match &finding.evidence.ended {
@@ -56,7 +56,7 @@ pub(super) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>)
 }
 
 /// The owner line of causes that share an owner.
-pub(super) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
+pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     let finding = causes[0].exemplar;
     let holder = match finding.owner() {
         Fact::Known(holder) => holder,
@@ -133,7 +133,7 @@ fn fds(n: Nofile) -> String {
 }
 
 /// `java[21773]`
-pub(super) fn name(comm: &str, pid: u32) -> String {
+pub(crate) fn name(comm: &str, pid: u32) -> String {
     format!("{}[{pid}]", quoted(comm))
 }
 
@@ -155,7 +155,7 @@ fn opener_name(evidence: &Evidence) -> Option<String> {
 
 /// The lines of one cause under its owner line. `before`: its sockets when it was
 /// last printed.
-pub(super) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &Style) -> Vec<String> {
+pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &Style) -> Vec<String> {
     let finding = cause.exemplar;
     let stuck = cause.now.total();
     let gone = cause.gone.total();
@@ -195,7 +195,7 @@ pub(super) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
 
 /// Parts side by side, from column `indent` on; those that do not fit go on,
 /// further in, on the next line.
-pub(super) fn row(parts: &[(Option<Paint>, String)], indent: usize, style: &Style) -> Vec<String> {
+pub(crate) fn row(parts: &[(Option<Paint>, String)], indent: usize, style: &Style) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = style.columns();
     for (paint, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
@@ -216,12 +216,12 @@ pub(super) fn row(parts: &[(Option<Paint>, String)], indent: usize, style: &Styl
 }
 
 /// `EOF_IGNORED (high)`
-pub(super) fn code_and_confidence(verdict: &Verdict) -> String {
+pub(crate) fn code_and_confidence(verdict: &Verdict) -> String {
     format!("{} ({})", verdict.code, confidence_word(verdict.confidence))
 }
 
 /// Why, what is missing, who holds it and where it was opened.
-pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, style: &Style) {
+pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, style: &Style) {
     let (verdict, says) = (&finding.verdict, finding.says());
     let evidence = &finding.evidence;
     let mut why = escape(&says.evidence.join("; ")).into_owned();
@@ -259,7 +259,7 @@ pub(super) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
 }
 
 /// `next:` and the fix; the last of every block.
-pub(super) fn next(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
+pub(crate) fn next(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
     labelled(lines, style, "next:", &escape(&finding.says().next), 3);
 }
 
@@ -331,7 +331,7 @@ fn labelled_stack(
 }
 
 /// Adds `text` after `label`, wrapped to at most `max` lines; nothing when it is empty.
-pub(super) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text: &str, max: usize) {
+pub(crate) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text: &str, max: usize) {
     put(lines, style, label, wrap(text, style.columns() - BODY, max));
 }
 

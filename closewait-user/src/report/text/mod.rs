@@ -24,14 +24,14 @@ use super::pace::Pace;
 use super::summary::Summary;
 use super::{Moment, Sink};
 
-mod block;
+pub(crate) mod block;
 pub mod kill;
-mod outlook;
-mod place;
+pub(crate) mod outlook;
+pub(crate) mod place;
 mod socket;
-mod stack;
-mod style;
-mod totals;
+pub(crate) mod stack;
+pub(crate) mod style;
+pub(crate) mod totals;
 
 pub use style::{ColorWhen, Style, color_choice};
 

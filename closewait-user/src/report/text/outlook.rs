@@ -17,7 +17,7 @@ use super::style::{Style, count, span};
 const PORTS_PERCENT: u64 = 5;
 
 /// `+14/min (9-21)  full in 4-6 h`; empty unless they certainly become more.
-pub(super) fn rate(growth: Option<Growth>, nofile: Option<Nofile>) -> String {
+pub(crate) fn rate(growth: Option<Growth>, nofile: Option<Nofile>) -> String {
     let Some(growth) = growth.filter(|growth| growth.at_least > 0.0) else {
         return String::new();
     };
@@ -56,7 +56,7 @@ fn full_in((min, max): (Duration, Duration)) -> String {
 }
 
 /// The peer, the ports and the time left, each on its line.
-pub(super) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
+pub(crate) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
     let evidence = &finding.evidence;
     if let Some(Some(peer)) = evidence.local_peer.known()
         && peer.has_file

@@ -10,7 +10,7 @@ use crate::verdict::{Evidence, Role};
 use super::style::count;
 
 /// The addresses of one socket, and its descriptor: `10.0.0.1:8080 <- 10.0.0.2:51334, fd 17`.
-pub(super) fn of_socket(finding: &Finding) -> String {
+pub(crate) fn of_socket(finding: &Finding) -> String {
     let tuple = finding.suspect.tuple;
     let evidence = &finding.evidence;
     let mut text = match evidence.role {
@@ -30,7 +30,7 @@ pub(super) fn of_socket(finding: &Finding) -> String {
 }
 
 /// What the sockets of a cause have in common.
-pub(super) fn of_cause(cause: &Cause<'_>) -> String {
+pub(crate) fn of_cause(cause: &Cause<'_>) -> String {
     let finding = cause.exemplar;
     if cause.now.total() + cause.gone.total() == 1 || cause.now.total() == 0 {
         let eg = if cause.gone.total() > 1 { "e.g. " } else { "" };

@@ -14,7 +14,7 @@ const SYMBOL: usize = 48;
 
 /// One line of `width` columns, or two when the second earns it; what does not
 /// fit is counted. An empty stack gives no line.
-pub(super) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
+pub(crate) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
     let names = names(frames);
     let mut lines: Vec<String> = Vec::new();
     for (i, name) in names.iter().enumerate() {
@@ -35,9 +35,37 @@ pub(super) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
     lines
 }
 
+/// Every frame on a line of its own, the innermost first: its name, where that is in the source,
+/// its module and how it was found. Names are escaped.
+pub(crate) fn whole(frames: &[Frame]) -> Vec<String> {
+    let line = |(i, frame): (usize, &Frame)| {
+        let module = frame.module_name().map(|module| format!("{}+{:#x}", escape(module), frame.offset));
+        let mut line = match (&frame.symbol, &module) {
+            (Some(symbol), _) => escape(symbol).into_owned(),
+            (None, Some(module)) => module.clone(),
+            (None, None) => format!("{:#x}", frame.addr),
+        };
+        if frame.how == How::Scan {
+            line.push('?');
+        }
+        if frame.inlined {
+            line.push_str(" (inlined)");
+        }
+        if let Some(file) = &frame.file {
+            let number = frame.line.map_or(String::new(), |line| format!(":{line}"));
+            line.push_str(&format!("  {}{number}", escape(file)));
+        }
+        if let (Some(module), true) = (module, frame.symbol.is_some()) {
+            line.push_str(&format!("  {module}"));
+        }
+        format!("{i:>3} {line}")
+    };
+    frames.iter().enumerate().map(line).collect()
+}
+
 /// The build ids of the program's own modules that have no names for frames of this stack: with
 /// one, and the offset, they can be named on another machine. Not escaped yet.
-pub(super) fn build_ids(frames: &[Frame]) -> Option<String> {
+pub(crate) fn build_ids(frames: &[Frame]) -> Option<String> {
     let mut ids: Vec<String> = Vec::new();
     for frame in of_program(own_frames(frames)).filter(|frame| frame.symbol.is_none()) {
         if let (Some(module), Some(id)) = (&frame.module, &frame.build_id)

@@ -47,7 +47,7 @@ pub fn color_choice(when: ColorWhen, is_tty: bool, no_color: Option<&str>) -> bo
 
 /// What a piece of text is, for colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     /// Names the culprit.
     Owner,
     Leak,
@@ -57,11 +57,11 @@ pub(super) enum Paint {
 }
 
 impl Style {
-    pub(super) fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         self.width.max(60)
     }
 
-    pub(super) fn paint(&self, paint: Paint, text: &str) -> String {
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
         if !self.color || text.is_empty() {
             return text.to_owned();
         }
@@ -77,7 +77,7 @@ impl Style {
 
 /// `text`, shortened in the middle to `width` columns: of a path or a symbol the
 /// two ends tell most.
-pub(super) fn shorten(text: &str, width: usize) -> String {
+pub(crate) fn shorten(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -99,7 +99,7 @@ fn take_columns(chars: impl Iterator<Item = char>, width: usize) -> String {
 
 /// Breaks `text` at blanks into at most `lines` lines of `width` columns. What
 /// does not fit ends in `…`; a word longer than a line is shortened.
-pub(super) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let words = text.split(' ').filter(|w| !w.is_empty()).map(|w| shorten(w, width));
     for word in words {
@@ -121,7 +121,7 @@ pub(super) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
 }
 
 /// `61202` as `61,202`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -134,13 +134,13 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// `1 socket`, `4,812 sockets`.
-pub(super) fn plural(n: u64, one: &str) -> String {
+pub(crate) fn plural(n: u64, one: &str) -> String {
     format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// A time span in the two units that matter: `450ms`, `12.2s`, `4m10s`, `5h02m`, `3d04h`.
 /// Rounded down: a lower bound stays one.
-pub(super) fn span(d: Duration) -> String {
+pub(crate) fn span(d: Duration) -> String {
     let s = d.as_secs();
     match s {
         0 if d.subsec_nanos() == 0 => "0s".into(),
@@ -156,7 +156,7 @@ pub(super) fn span(d: Duration) -> String {
 }
 
 /// An age: exact, between two bounds, or at least.
-pub(super) fn age(age: Age) -> String {
+pub(crate) fn age(age: Age) -> String {
     match age.max {
         Some(max) if span(max) == span(age.min) => span(age.min),
         Some(max) => format!("{} to {}", span(age.min), span(max)),

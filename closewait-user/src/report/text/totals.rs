@@ -13,7 +13,7 @@ use crate::tracker::{Dwell, SuspectKind};
 use super::style::{Style, count, plural, span, wrap};
 
 /// How many, how bad, and when: the first line of a report.
-pub(super) fn headline(
+pub(crate) fn headline(
     causes: &[Cause<'_>],
     threshold: Duration,
     at: Moment<'_>,
@@ -48,13 +48,13 @@ pub(super) fn headline(
 }
 
 /// `2026-11-20 18:00:00 UTC`
-pub(super) fn time(at: Moment<'_>) -> String {
+pub(crate) fn time(at: Moment<'_>) -> String {
     let rfc = humantime::format_rfc3339_seconds(at.clock.wall(at.now)).to_string();
     rfc.replace('T', " ").replace('Z', " UTC")
 }
 
 /// `4,941 leaked, 3 unclear, 112 harmless`
-pub(super) fn leaks(n: ByLeak) -> String {
+pub(crate) fn leaks(n: ByLeak) -> String {
     let words = [(n.yes, "leaked"), (n.unclear, "unclear"), (n.no, "harmless")];
     let words: Vec<_> =
         words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", count(*n))).collect();
@@ -62,7 +62,7 @@ pub(super) fn leaks(n: ByLeak) -> String {
 }
 
 /// `499 closed late, 4,491 ended with the process`
-pub(super) fn endings(n: ByEnding) -> String {
+pub(crate) fn endings(n: ByEnding) -> String {
     let known = Ending::ALL.into_iter().map(|how| (n.get(how), how.words()));
     let words: Vec<_> = known
         .chain([(n.unknown, "ended unseen")])
@@ -80,7 +80,7 @@ pub(super) fn endings(n: ByEnding) -> String {
 }
 
 /// Said when nothing is stuck, so that the reader knows that somebody looked.
-pub(super) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Vec<String> {
+pub(crate) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Vec<String> {
     let young = match look.young {
         0 => "none is in CLOSE_WAIT now".to_owned(),
         n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
@@ -94,7 +94,7 @@ pub(super) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Ve
 }
 
 /// The summary at the end.
-pub(super) fn summary(s: &Summary, style: &Style) -> Vec<String> {
+pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
     let totals = &s.totals;
     let mut lines = Vec::new();
     let mut put = |label: &str, text: &str, max: usize| {
@@ -196,7 +196,7 @@ const fn f64_of(n: u64) -> f64 {
 }
 
 /// `5 records: 2 entered CLOSE_WAIT, 3 skipped by the kernel`
-pub(super) fn lost_what(lost: &crate::item::Gap) -> String {
+pub(crate) fn lost_what(lost: &crate::item::Gap) -> String {
     let mut text = match lost.records() {
         0 => "no records".to_owned(),
         n => format!("{}: {}", plural(n, "record"), lost_kinds(lost)),

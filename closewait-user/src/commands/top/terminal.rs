@@ -1,0 +1,98 @@
+//! The terminal: taken over, drawn on, and given back as it was, also after a panic.
+
+use std::io::{self, IsTerminal, Stdout, Write};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
+
+use crossterm::cursor::Show;
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::{execute, style};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+
+use super::state::Top;
+use super::view::{self, Looks};
+use crate::error::Failure;
+
+/// Whether a terminal is to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The screen; the terminal is given back when it is dropped.
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    looks: Looks,
+}
+
+/// Fails unless there is a terminal to show something on.
+pub fn present() -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(Failure::new("top needs a terminal, and stdout is none").hint(
+        "`closewait-trace` and `closewait-trace snapshot` print the same as text or, with -o json, as JSON",
+    ))
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    pub fn enter(looks: Looks) -> io::Result<Self> {
+        style::force_color_output(looks.color);
+        restore_after_panic(thread::current().id());
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        // From here on dropping gives it back.
+        let screen =
+            Terminal::new(CrosstermBackend::new(io::stdout())).map(|terminal| Self { terminal, looks });
+        let entered = screen.and_then(|screen| execute!(io::stdout(), EnterAlternateScreen).map(|()| screen));
+        entered.inspect_err(|_| give_back())
+    }
+
+    /// Draws what is to be seen, and tells it the size of the screen.
+    pub fn draw(&mut self, top: &mut Top) -> io::Result<()> {
+        let looks = self.looks;
+        self.terminal.draw(|frame| {
+            let area = frame.area();
+            top.size = (area.width, area.height);
+            view::draw(top, looks, area, frame.buffer_mut());
+        })?;
+        Ok(())
+    }
+
+    /// Forgets what is on the screen: the next picture is drawn whole.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Gives the terminal back, once.
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let mut out = io::stdout();
+        // Nothing can be done about a terminal that is gone.
+        let _ = execute!(out, LeaveAlternateScreen, Show);
+        let _ = out.flush();
+        let _ = disable_raw_mode();
+    }
+}
+
+/// Has a panic of this thread give the terminal back before it says anything.
+fn restore_after_panic(of: ThreadId) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // Another thread's panic does not end the picture.
+            if thread::current().id() == of {
+                give_back();
+            }
+            before(panic);
+        }));
+    });
+}

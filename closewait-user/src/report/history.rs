@@ -1,0 +1,169 @@
+//! What became of the number of stuck sockets: one row of stretches of time from the first
+//! moment on. Pure. Its memory does not grow: when the row is full, two stretches become
+//! one, so that it always reaches from the beginning to now.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::report::model::{Report, entered};
+
+use super::Moment;
+
+/// Stretches at most; even, because two become one.
+const MAX: usize = 240;
+/// How long a stretch is at first.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// What happened in one stretch of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stretch {
+    /// The most sockets that were stuck at one time.
+    pub stuck: u64,
+    /// Sockets that became stuck. Those that were found stuck at first did not.
+    pub births: u64,
+    /// Stuck sockets that ended.
+    pub ends: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct History {
+    began: Option<MonoNs>,
+    width: Duration,
+    stretches: Vec<Stretch>,
+    level: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0 }
+    }
+}
+
+impl History {
+    /// Time has come to `at`; its ledger says how many are stuck.
+    pub fn reach(&mut self, at: Moment<'_>) {
+        let stuck = at.ledger.sockets().len() as u64;
+        self.level = stuck;
+        let last = self.at(at.now);
+        last.stuck = last.stuck.max(stuck);
+    }
+
+    /// Counts what a report tells.
+    pub fn report(&mut self, report: &Report, at: Moment<'_>) {
+        let began = *self.began.get_or_insert(at.now);
+        match report {
+            Report::Stuck(finding) | Report::Ghost(finding) if !finding.update => {
+                let born = entered(&finding.suspect).1.is_some_and(|earliest| earliest >= began);
+                self.at(at.now).births += u64::from(born);
+            }
+            Report::Released(release) if release.cause.is_some() => self.at(at.now).ends += 1,
+            _ => return,
+        }
+        self.reach(at);
+    }
+
+    /// The stretch that `now` lies in.
+    fn at(&mut self, now: MonoNs) -> &mut Stretch {
+        let since = now.since(*self.began.get_or_insert(now));
+        while since.as_nanos() / self.width.as_nanos() >= MAX as u128 {
+            self.fold();
+        }
+        let index = usize::try_from(since.as_nanos() / self.width.as_nanos()).unwrap_or(MAX - 1);
+        if index >= self.stretches.len() {
+            let quiet = Stretch { stuck: self.level, ..Stretch::default() };
+            self.stretches.resize(index + 1, quiet);
+        }
+        &mut self.stretches[index]
+    }
+
+    fn fold(&mut self) {
+        self.width = self.width.saturating_mul(2);
+        self.stretches = fold(&self.stretches, 2);
+    }
+
+    /// When it began; `None` before anything was told.
+    pub const fn began(&self) -> Option<MonoNs> {
+        self.began
+    }
+
+    /// How long one stretch is.
+    pub const fn width(&self) -> Duration {
+        self.width
+    }
+
+    /// All of them, from the first.
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    /// At most `columns` stretches for all of the time, and how long each of them is.
+    pub fn in_columns(&self, columns: usize) -> (Vec<Stretch>, Duration) {
+        let each = self.stretches.len().div_ceil(columns.max(1)).max(1);
+        let width = self.width.saturating_mul(u32::try_from(each).unwrap_or(u32::MAX));
+        (fold(&self.stretches, each), width)
+    }
+}
+
+fn fold(stretches: &[Stretch], each: usize) -> Vec<Stretch> {
+    let one = |several: &[Stretch]| Stretch {
+        stuck: several.iter().map(|stretch| stretch.stuck).max().unwrap_or(0),
+        births: several.iter().map(|stretch| stretch.births).sum(),
+        ends: several.iter().map(|stretch| stretch.ends).sum(),
+    };
+    stretches.chunks(each).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: u64) -> MonoNs {
+        MonoNs(50_000_000_000 + n * 1_000_000_000)
+    }
+
+    fn counted(history: &History) -> (u64, u64) {
+        let most = history.stretches.iter().map(|stretch| stretch.stuck).max().unwrap_or(0);
+        (most, history.stretches.iter().map(|stretch| stretch.births).sum())
+    }
+
+    #[test]
+    fn it_reaches_from_the_beginning_to_now_in_bounded_memory() {
+        let mut history = History::default();
+        for n in 0..100_000 {
+            history.level = n / 100;
+            let stretch = history.at(second(n));
+            stretch.stuck = stretch.stuck.max(n / 100);
+            stretch.births += 1;
+            assert!(history.stretches.len() <= MAX);
+        }
+        assert_eq!(counted(&history), (999, 100_000));
+        assert_eq!(history.width, Duration::from_secs(512));
+        assert_eq!(history.stretches.len(), 100_000_usize.div_ceil(512));
+        let (columns, width) = history.in_columns(50);
+        assert!(columns.len() <= 50, "{}", columns.len());
+        assert_eq!(width, Duration::from_secs(4 * 512));
+        assert_eq!(columns.iter().map(|stretch| stretch.births).sum::<u64>(), 100_000);
+        assert_eq!(columns.last().map(|stretch| stretch.stuck), Some(999));
+    }
+
+    #[test]
+    fn what_was_stuck_stays_so_in_quiet_times() {
+        let mut history = History::default();
+        history.at(second(0)).stuck = 7;
+        history.level = 7;
+        history.at(second(5));
+        assert!(history.stretches.iter().all(|stretch| stretch.stuck == 7));
+        assert_eq!(history.stretches.len(), 6);
+    }
+
+    #[test]
+    fn a_clock_that_lies_makes_no_long_row() {
+        let mut history = History::default();
+        history.at(MonoNs(5)).births = 1;
+        history.at(MonoNs(u64::MAX)).births = 1;
+        history.at(MonoNs(0)).births += 1;
+        assert!(history.stretches.len() <= MAX);
+        assert_eq!(counted(&history).1, 3);
+    }
+}
