@@ -11,6 +11,8 @@ mod desk;
 mod flame;
 #[path = "metrics/host.rs"]
 mod host;
+#[path = "golden/html.rs"]
+mod html;
 #[path = "golden/made.rs"]
 mod made;
 #[path = "golden/manual.rs"]

@@ -40,6 +40,7 @@ mod live {
     mod ghosts;
     mod gone;
     mod healthy;
+    mod html;
     mod kill;
     mod kinds;
     mod languages;

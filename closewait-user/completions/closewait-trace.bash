@@ -44,7 +44,7 @@ _closewait__trace() {
 
     case "${cmd}" in
         closewait__trace)
-            opts="-t -o -p -v -d -h -V --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help --version snapshot run replay diff top doctor explain"
+            opts="-t -o -p -v -d -h -V --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help --version snapshot run replay diff top doctor explain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -107,6 +107,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -220,7 +224,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__replay)
-            opts="-t -o -p -v -h --from --to --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --help"
+            opts="-t -o -p -v -h --from --to --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -294,6 +298,10 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -306,7 +314,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__run)
-            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --help"
+            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -369,6 +377,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -416,7 +428,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__snapshot)
-            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --help"
+            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -479,6 +491,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -494,7 +510,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__top)
-            opts="-t -o -p -v -d -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help"
+            opts="-t -o -p -v -d -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -557,6 +573,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

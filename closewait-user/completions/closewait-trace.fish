@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_closewait_trace_global_optspecs
-    string join \n t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact require-trace without= btf= h/help V/version
+    string join \n t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= html= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact require-trace without= btf= h/help V/version
 end
 
 function __fish_closewait_trace_needs_command
@@ -37,6 +37,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l exclude
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l exclude-port -d 'Not sockets with this port at either end' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l limit -d 'Show this many causes; the rest are counted' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l flame -d 'Write the stacks of stuck sockets to this file at the end: as folded stacks if it is called .folded or .txt, else as an SVG flame graph; may be given more than once' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l html -d 'Write everything that was reported to this file at the end, as one page of HTML that needs nothing else' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l color -d 'Colour the text' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -92,6 +93,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -l exclude-port -d 'Not sockets with this port at either end' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -l limit -d 'Show this many causes; the rest are counted' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -l flame -d 'Write the stacks of stuck sockets to this file at the end: as folded stacks if it is called .folded or .txt, else as an SVG flame graph; may be given more than once' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -l html -d 'Write everything that was reported to this file at the end, as one page of HTML that needs nothing else' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -l color -d 'Colour the text' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -114,6 +116,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l exclude-port -d 'Not sockets with this port at either end' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l limit -d 'Show this many causes; the rest are counted' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l flame -d 'Write the stacks of stuck sockets to this file at the end: as folded stacks if it is called .folded or .txt, else as an SVG flame graph; may be given more than once' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l html -d 'Write everything that was reported to this file at the end, as one page of HTML that needs nothing else' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l color -d 'Colour the text' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -164,6 +167,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l exclude-port -d 'Not sockets with this port at either end' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l limit -d 'Show this many causes; the rest are counted' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l flame -d 'Write the stacks of stuck sockets to this file at the end: as folded stacks if it is called .folded or .txt, else as an SVG flame graph; may be given more than once' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l html -d 'Write everything that was reported to this file at the end, as one page of HTML that needs nothing else' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand replay" -l color -d 'Colour the text' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -193,6 +197,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l exclude-port -d 'Not sockets with this port at either end' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l limit -d 'Show this many causes; the rest are counted' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l flame -d 'Write the stacks of stuck sockets to this file at the end: as folded stacks if it is called .folded or .txt, else as an SVG flame graph; may be given more than once' -r -F
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l html -d 'Write everything that was reported to this file at the end, as one page of HTML that needs nothing else' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l color -d 'Colour the text' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

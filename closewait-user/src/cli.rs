@@ -189,6 +189,10 @@ pub struct ReportArgs {
     /// called .folded or .txt, else as an SVG flame graph; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub flame: Vec<PathBuf>,
+    /// Write everything that was reported to this file at the end, as one page of HTML that
+    /// needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Exit 1 if a stuck socket was reported that is, or may be, a leak
     #[arg(long)]
     pub fail_on_stuck: bool,

@@ -29,7 +29,7 @@ const NAMES: [&str; 8] = [
     " ",
 ];
 
-fn hostile_case() -> Case {
+pub(crate) fn hostile_case() -> Case {
     let ignored = verdict(Code::EofIgnored, Confidence::High, Some(true), &[], "Close it.");
     let mut frames = stack(&NAMES);
     frames[1].how = How::Scan;

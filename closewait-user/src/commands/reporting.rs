@@ -15,7 +15,7 @@ use crate::filter::Filter;
 use crate::privileges::{self, Work};
 use crate::report::flame::Form;
 use crate::report::{
-    ColorWhen, FlameSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
+    ColorWhen, FlameSink, HtmlSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
 };
 
 /// The filters, validated.
@@ -65,13 +65,24 @@ pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec
 
 /// The sinks that write to files at the end.
 pub(super) fn files(args: &ReportArgs) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    let open = |option: &str, path: &Path| {
+        let created = files::create(path, 0o666, None);
+        let created = created.map_err(|error| Failure::new(format!("{option} {}: {error}", path.display())));
+        created.map(|created| created.file)
+    };
     let mut sinks = Vec::new();
     for path in &args.flame {
-        let created = files::create(path, 0o666, None)
-            .map_err(|error| Failure::new(format!("--flame {}: {error}", path.display())))?;
-        sinks.push(flame_sink(path, created.file));
+        sinks.push(flame_sink(path, open("--flame", path)?));
+    }
+    if let Some(path) = &args.html {
+        sinks.push(html_sink(open("--html", path)?));
     }
     Ok(sinks)
+}
+
+/// Writes a page to the open file.
+pub(super) fn html_sink(file: File) -> Box<dyn Sink> {
+    Box::new(HtmlSink::new(Box::new(io::BufWriter::new(file))))
 }
 
 /// Writes a flame graph to the open file `path`.

@@ -135,12 +135,62 @@ fn svg(stacks: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
     if stacks.is_empty() {
         return out.write_all(NOTHING.as_bytes());
     }
+    draw(options(), stacks, out)
+}
+
+fn options() -> Options<'static> {
     let mut options = Options::default();
     options.title = "Sockets stuck in CLOSE_WAIT, by the stacks that opened them and read their EOF".into();
     options.count_name = "sockets".into();
     options.deterministic = true;
+    options
+}
+
+fn draw(mut options: Options<'_>, stacks: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
     let lines: Vec<_> = stacks.iter().map(|(stack, n)| format!("{stack} {n}")).collect();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+/// Stacks that an image inside of a page shows.
+const INLINE: usize = 200;
+
+/// What [`inline`] leaves out.
+pub(super) const LEFT_OUT: &str = "The 200 stacks with most sockets are drawn; the others are one. What is narrower than a thousandth is not drawn.";
+
+/// An image for a page: without a script, and of a bounded size.
+pub(super) fn inline(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
+    let mut stacks: Vec<_> = folded(ledger).into_iter().collect();
+    stacks.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let others = stacks.split_off(stacks.len().min(INLINE));
+    let mut stacks: BTreeMap<_, _> = stacks.into_iter().collect();
+    if !others.is_empty() {
+        let stack = format!("[{} other stacks]", others.len());
+        stacks.insert(stack, others.iter().map(|(_, n)| n).sum());
+    }
+    let mut image = Vec::new();
+    let mut options = options();
+    options.no_javascript = true;
+    options.min_width = 0.1;
+    draw(options, &stacks, &mut image)?;
+    let frames =
+        frames(&String::from_utf8_lossy(&image)).unwrap_or_else(|| "<p>They could not be drawn.</p>".into());
+    out.write_all(frames.as_bytes())
+}
+
+/// Of an image its frames alone: a page has a title, styles and a search of its own, and
+/// nothing that runs when it is loaded. `None`: it is not made as it used to be.
+fn frames(image: &str) -> Option<String> {
+    const OPEN: &str = "<svg id=\"frames\"";
+    // Above the frames is room for a title, below them for the name of one.
+    const ABOVE: u32 = 30;
+    const BELOW: u32 = 32;
+    let height: u32 = image.split_once(" height=\"")?.1.split_once('"')?.0.parse().ok()?;
+    let frames = image[image.find(OPEN)? + OPEN.len()..].trim_end().strip_suffix("</svg></svg>")?;
+    let height = height.checked_sub(ABOVE + BELOW)?;
+    let xmlns = "xmlns=\"http://www.w3.org/2000/svg\" xmlns:fg=\"http://github.com/jonhoo/inferno\"";
+    Some(format!(
+        "<svg viewBox=\"0 {ABOVE} 1200 {height}\" role=\"img\" {xmlns}><svg overflow=\"visible\"{frames}</svg></svg>\n"
+    ))
 }
 
 /// A flame graph of nothing.

@@ -32,20 +32,27 @@ pub struct History {
     width: Duration,
     stretches: Vec<Stretch>,
     level: u64,
+    /// Sockets that were taken out of the ledger to go on under another id.
+    renamed: u64,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0 }
+        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0, renamed: 0 }
     }
 }
 
 impl History {
     /// Time has come to `at`; its ledger says how many are stuck.
     pub fn reach(&mut self, at: Moment<'_>) {
-        let stuck = at.ledger.sockets().len() as u64;
+        self.is_now(at.now, at.ledger.sockets().len() as u64);
+    }
+
+    /// `stuck` are stuck: fewer than before without an end means that some are renamed.
+    fn is_now(&mut self, now: MonoNs, stuck: u64) {
+        self.renamed += self.level.saturating_sub(stuck);
         self.level = stuck;
-        let last = self.at(at.now);
+        let last = self.at(now);
         last.stuck = last.stuck.max(stuck);
     }
 
@@ -54,10 +61,21 @@ impl History {
         let began = *self.began.get_or_insert(at.now);
         match report {
             Report::Stuck(finding) | Report::Ghost(finding) if !finding.update => {
-                let born = entered(&finding.suspect).1.is_some_and(|earliest| earliest >= began);
-                self.at(at.now).births += u64::from(born);
+                // Its own life is in the ledger; whatever is missing beside it was renamed.
+                let before = (at.ledger.sockets().len() as u64).saturating_sub(1);
+                self.is_now(at.now, before);
+                if self.renamed > 0 {
+                    // It was stuck before, under another id: no birth.
+                    self.renamed -= 1;
+                } else if entered(&finding.suspect).1.is_some_and(|earliest| earliest >= began) {
+                    self.at(at.now).births += 1;
+                }
+                self.level += 1;
             }
-            Report::Released(release) if release.cause.is_some() => self.at(at.now).ends += 1,
+            Report::Released(release) if release.cause.is_some() => {
+                self.level = self.level.saturating_sub(1);
+                self.at(at.now).ends += 1;
+            }
             _ => return,
         }
         self.reach(at);
@@ -155,6 +173,15 @@ mod tests {
         history.at(second(5));
         assert!(history.stretches.iter().all(|stretch| stretch.stuck == 7));
         assert_eq!(history.stretches.len(), 6);
+    }
+
+    #[test]
+    fn what_goes_on_under_another_name_is_found_missing() {
+        let mut history = History::default();
+        for (stuck, renamed) in [(0, 0), (5, 0), (4, 1), (6, 1), (3, 4)] {
+            history.is_now(second(1), stuck);
+            assert_eq!((history.level, history.renamed), (stuck, renamed));
+        }
     }
 
     #[test]

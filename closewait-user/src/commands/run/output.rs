@@ -10,7 +10,7 @@ use super::gate::{Outcome, Reported};
 use super::user::User;
 use crate::cli::{OutputFormat, RunArgs};
 use crate::clock::Clock;
-use crate::commands::reporting::flame_sink;
+use crate::commands::reporting::{flame_sink, html_sink};
 use crate::error::Failure;
 use crate::files;
 use crate::report::{
@@ -23,6 +23,7 @@ pub(super) struct Outputs {
     report: Option<File>,
     junit: Option<File>,
     flames: Vec<Box<dyn Sink>>,
+    html: Option<Box<dyn Sink>>,
 }
 
 impl Outputs {
@@ -47,6 +48,10 @@ impl Outputs {
                 .iter()
                 .map(|path| Ok(flame_sink(path, open("--flame", path)?)))
                 .collect::<Result<_, Failure>>()?,
+            html: match &args.report.html {
+                Some(path) => Some(html_sink(open("--html", path)?)),
+                None => None,
+            },
         })
     }
 
@@ -69,7 +74,9 @@ impl Outputs {
             let workspace = workspace.or_else(|| std::env::current_dir().ok());
             annotations::write(&mut io::stderr(), &counted, workspace.as_deref()).map_err(cannot)?;
         }
-        write(self.flames, false, outcome, collected, totals.clone()).map_err(cannot)?;
+        let mut files = self.flames;
+        files.extend(self.html);
+        write(files, false, outcome, collected, totals.clone()).map_err(cannot)?;
         let to_file = self.report.is_some();
         if !to_file && counted.is_empty() && outcome.others.is_empty() && collected.notices.is_empty() {
             return Ok(());
@@ -91,16 +98,20 @@ fn write(
 ) -> io::Result<()> {
     let mut reporter = Reporter::new(sinks);
     let (clock, now) = (Clock::read(), totals.ended);
+    reporter.tick(&clock, totals.began)?;
     for notice in &collected.notices {
         let Notice { level, text, hint } = notice.clone();
         reporter.report(Report::Notice(Notice { level, text, hint }), &clock, now)?;
     }
-    for Reported { finding, release } in outcome.counted.iter().chain(&outcome.others) {
+    // As it came about: a page shows that over the time.
+    let mut all: Vec<_> = outcome.counted.iter().chain(&outcome.others).collect();
+    all.sort_by_key(|reported| reported.finding.at);
+    for Reported { finding, release } in all {
         let ghost = finding.suspect.kind != crate::tracker::SuspectKind::Stuck;
         let report = if ghost { Report::Ghost(finding.clone()) } else { Report::Stuck(finding.clone()) };
-        reporter.report(report, &clock, now)?;
+        reporter.report(report, &clock, finding.at)?;
         if let (true, Some(release)) = (with_ends, release) {
-            reporter.report(Report::Released(release.clone()), &clock, now)?;
+            reporter.report(Report::Released(release.clone()), &clock, release.released.at)?;
         }
     }
     reporter.finish(totals, &clock).1

@@ -9,9 +9,9 @@ use crate::fact::Fact;
 use crate::report::counts::ByLeak;
 use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Member, Same};
-use crate::report::text::style::{Style, age, count, plural, span};
+use crate::report::text::style::{Style, count, plural, span};
 use crate::report::text::{block, outlook, place, stack, totals};
-use crate::report::{Age, CauseId, Finding, Moment, Release, entered};
+use crate::report::{Age, CauseId, Finding, Moment, Release};
 use crate::tracker::SuspectKind;
 use crate::verdict::{Code, Nofile, Role};
 
@@ -58,7 +58,8 @@ pub struct Row {
     pub leak: Option<bool>,
     /// Stuck now.
     pub sockets: u64,
-    /// More or fewer than at the beginning of the window; `None`: too many have ended to tell.
+    /// How many got stuck within the window, less those of before it that ended in it; `None`:
+    /// too many have ended to tell. (One that turned ghost is new there.)
     pub change: Option<i64>,
     /// Of those stuck now, got stuck while it was watched.
     pub born: u64,
@@ -290,53 +291,9 @@ impl Detail {
             lines,
             sockets: members.iter().map(socket).collect(),
             unlisted: unlisted as u64,
-            stacks: stacks(cause.exemplar),
+            stacks: stack::all(cause.exemplar),
         }
     }
-}
-
-/// Who opened it and who was told EOF, with every frame.
-fn stacks(finding: &Finding) -> Vec<(String, Vec<String>)> {
-    let evidence = &finding.evidence;
-    let frames = |stack: &Fact<Vec<_>>, note: &Option<String>| {
-        let mut lines = match stack {
-            Fact::Known(frames) if frames.is_empty() => vec!["no stack: it is empty".to_owned()],
-            Fact::Known(frames) => stack::whole(frames),
-            Fact::Unknown(reason) => vec![format!("no stack: {}", escape(reason))],
-        };
-        lines.extend(note.as_deref().map(|note| format!("({})", escape(note))));
-        lines
-    };
-    let of = finding.suspect.tuple;
-    let mut stacks = Vec::new();
-    match &evidence.opener {
-        Fact::Known(opener) => {
-            let title = format!("opened by {}, {of}", block::name(&opener.task.comm, opener.task.pid));
-            stacks.push((title, frames(&opener.stack, &opener.stack_note)));
-        }
-        Fact::Unknown(reason) => {
-            stacks.push((format!("opened, {of}"), vec![format!("not known: {}", escape(reason))]));
-        }
-    }
-    match &evidence.eof_read {
-        Fact::Known(Some(read)) => {
-            let ago = Age::between(read.at, Some(read.at), finding.at);
-            let ago = age(ago);
-            let (_, entered) = entered(&finding.suspect);
-            let after = entered
-                .map_or(String::new(), |entered| format!(", {} after the FIN", span(read.at.since(entered))));
-            let title =
-                format!("EOF read by {} {ago} ago{after}", block::name(&read.task.comm, read.task.pid));
-            stacks.push((title, frames(&read.stack, &read.stack_note)));
-        }
-        Fact::Known(None) => {
-            stacks.push(("EOF read".into(), vec!["nobody has read it".to_owned()]));
-        }
-        Fact::Unknown(reason) => {
-            stacks.push(("EOF read".into(), vec![format!("not known: {}", escape(reason))]));
-        }
-    }
-    stacks
 }
 
 /// `4,941 stuck >=10s: 4,812 leaked, 3 unclear, 126 harmless`

@@ -335,6 +335,13 @@ pub(crate) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text
     put(lines, style, label, wrap(text, style.columns() - BODY, max));
 }
 
+/// The labels that [`put`] has written, and what follows each, of lines too long to be wrapped.
+pub(crate) fn facts(lines: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    lines.iter().map(|line| {
+        line.split_at_checked(BODY).map_or(("", line.trim()), |(label, text)| (label.trim(), text))
+    })
+}
+
 fn put(lines: &mut Vec<String>, style: &Style, label: &str, body: Vec<String>) {
     for (i, text) in body.into_iter().enumerate() {
         let label = if i == 0 { format!("{label:<10}") } else { " ".repeat(10) };

@@ -3,11 +3,14 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::fact::Fact;
 use crate::report::escape::escape;
+use crate::report::model::{Age, Finding, entered};
 use crate::stack::fold::{bare_method, is_plumbing_module, of_program, own_frames};
 use crate::verdict::{Frame, How};
 
-use super::style::shorten;
+use super::block;
+use super::style::{age, shorten, span};
 
 /// Widest a single symbol may be.
 const SYMBOL: usize = 48;
@@ -37,7 +40,7 @@ pub(crate) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
 
 /// Every frame on a line of its own, the innermost first: its name, where that is in the source,
 /// its module and how it was found. Names are escaped.
-pub(crate) fn whole(frames: &[Frame]) -> Vec<String> {
+fn whole(frames: &[Frame]) -> Vec<String> {
     let line = |(i, frame): (usize, &Frame)| {
         let module = frame.module_name().map(|module| format!("{}+{:#x}", escape(module), frame.offset));
         let mut line = match (&frame.symbol, &module) {
@@ -61,6 +64,50 @@ pub(crate) fn whole(frames: &[Frame]) -> Vec<String> {
         format!("{i:>3} {line}")
     };
     frames.iter().enumerate().map(line).collect()
+}
+
+/// Who opened it and who was told EOF, with every frame.
+pub(crate) fn all(finding: &Finding) -> Vec<(String, Vec<String>)> {
+    let evidence = &finding.evidence;
+    let frames = |stack: &Fact<Vec<_>>, note: &Option<String>| {
+        let mut lines = match stack {
+            Fact::Known(frames) if frames.is_empty() => vec!["no stack: it is empty".to_owned()],
+            Fact::Known(frames) => whole(frames),
+            Fact::Unknown(reason) => vec![format!("no stack: {}", escape(reason))],
+        };
+        lines.extend(note.as_deref().map(|note| format!("({})", escape(note))));
+        lines
+    };
+    let of = finding.suspect.tuple;
+    let mut stacks = Vec::new();
+    match &evidence.opener {
+        Fact::Known(opener) => {
+            let title = format!("opened by {}, {of}", block::name(&opener.task.comm, opener.task.pid));
+            stacks.push((title, frames(&opener.stack, &opener.stack_note)));
+        }
+        Fact::Unknown(reason) => {
+            stacks.push((format!("opened, {of}"), vec![format!("not known: {}", escape(reason))]));
+        }
+    }
+    match &evidence.eof_read {
+        Fact::Known(Some(read)) => {
+            let ago = Age::between(read.at, Some(read.at), finding.at);
+            let ago = age(ago);
+            let (_, entered) = entered(&finding.suspect);
+            let after = entered
+                .map_or(String::new(), |entered| format!(", {} after the FIN", span(read.at.since(entered))));
+            let title =
+                format!("EOF read by {} {ago} ago{after}", block::name(&read.task.comm, read.task.pid));
+            stacks.push((title, frames(&read.stack, &read.stack_note)));
+        }
+        Fact::Known(None) => {
+            stacks.push(("EOF read".into(), vec!["nobody has read it".to_owned()]));
+        }
+        Fact::Unknown(reason) => {
+            stacks.push(("EOF read".into(), vec![format!("not known: {}", escape(reason))]));
+        }
+    }
+    stacks
 }
 
 /// The build ids of the program's own modules that have no names for frames of this stack: with

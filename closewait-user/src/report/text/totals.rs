@@ -95,16 +95,22 @@ pub(crate) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Ve
 
 /// The summary at the end.
 pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
-    let totals = &s.totals;
-    let mut lines = Vec::new();
-    let mut put = |label: &str, text: &str, max: usize| {
-        for (i, line) in wrap(text, style.columns() - 12, max).into_iter().enumerate() {
+    let mut lines = vec!["summary".to_owned()];
+    for (label, text) in summary_rows(s) {
+        for (i, line) in wrap(&text, style.columns() - 12, 4).into_iter().enumerate() {
             lines.push(format!("  {:<10}{line}", if i == 0 { label } else { "" }));
         }
-    };
-    put(
+    }
+    lines
+}
+
+/// What the summary says: a label, and words.
+pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
+    let totals = &s.totals;
+    let mut rows = Vec::new();
+    rows.push((
         "watched",
-        &format!(
+        format!(
             "{} for {}; {} were in CLOSE_WAIT, {} left it, {} in it now",
             plural(totals.watched, "socket"),
             span(totals.ended.since(totals.began)),
@@ -112,8 +118,7 @@ pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
             count(totals.left()),
             count(totals.tracker.tracked)
         ),
-        2,
-    );
+    ));
     let reported = s.leak.total();
     let mut text =
         format!("{} as stuck for {} or longer", plural(reported, "socket"), span(totals.threshold));
@@ -126,18 +131,17 @@ pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
     if s.causes_forgotten > 0 {
         text.push_str(&format!("; {} ended and not listed above", plural(s.causes_forgotten, "cause")));
     }
-    put("reported", &text, 4);
+    rows.push(("reported", text));
     if s.released.total() > 0 {
-        let text = format!("{} of them: {}", count(s.released.total()), endings(s.released));
-        put("ended", &text, 2);
+        rows.push(("ended", format!("{} of them: {}", count(s.released.total()), endings(s.released))));
     }
     if totals.tracker.dwell.total() > 0 {
-        put("dwell", &dwell(&totals.tracker.dwell), 2);
-        put("", &histogram(&totals.tracker.dwell), 4);
+        rows.push(("dwell", dwell(&totals.tracker.dwell)));
+        rows.push(("", histogram(&totals.tracker.dwell)));
     }
-    put("lost", &lost_what(&totals.lost), 3);
+    rows.push(("lost", lost_what(&totals.lost)));
     for degraded in &totals.degraded {
-        put("degraded", &crate::report::escape::escape(degraded), 3);
+        rows.push(("degraded", crate::report::escape::escape(degraded).into_owned()));
     }
     let cost = [
         totals.cost.cpu.map(|t| format!("CPU {}", span(t))),
@@ -146,9 +150,8 @@ pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
         totals.cost.stacks.map(copies),
     ];
     let cost: Vec<_> = cost.into_iter().flatten().collect();
-    put("cost", &cost.join(", "), 1);
-    lines.insert(0, "summary".to_owned());
-    lines
+    rows.push(("cost", cost.join(", ")));
+    rows
 }
 
 /// Half, most and all of the times, by the bounds of their buckets.

@@ -1,0 +1,73 @@
+//! The sockets that are stuck, in a table that can be searched.
+
+use std::io::{self, Write};
+
+use hashbrown::HashMap;
+
+use super::markup::{inert, text};
+use crate::report::ledger::{Cause, Member};
+use crate::report::text::block::leak_word;
+use crate::report::text::style::{age, count};
+use crate::report::{Age, Moment};
+
+/// Sockets that are listed.
+const LISTED: usize = 2_000;
+
+pub(super) fn write(out: &mut dyn Write, causes: &[Cause<'_>], at: Moment<'_>) -> io::Result<()> {
+    let all = at.ledger.sockets().len();
+    writeln!(out, "<h2>Sockets</h2>")?;
+    if all == 0 {
+        return writeln!(out, "<p>None is stuck now.</p>");
+    }
+    if all > LISTED {
+        let (listed, all) = (count(LISTED as u64), count(all as u64));
+        writeln!(
+            out,
+            "<p class=\"left-out\">{listed} of {all} sockets are listed: those of the worst causes, the oldest \
+             first. JSON has them all.</p>"
+        )?;
+    }
+    let place: HashMap<_, _> = causes.iter().enumerate().map(|(n, cause)| (cause.id, n)).collect();
+    let key = |member: &&Member| {
+        let place = place.get(&member.cause).copied().unwrap_or(usize::MAX);
+        (place, member.entered, member.tuple.remote, member.tuple.local)
+    };
+    let mut members: Vec<_> = at.ledger.sockets().collect();
+    if all > LISTED {
+        members.select_nth_unstable_by_key(LISTED, key);
+        members.truncate(LISTED);
+    }
+    members.sort_unstable_by_key(key);
+    // The script shows it, and without one it would be of no use.
+    writeln!(
+        out,
+        "<p id=\"search\" hidden=\"hidden\"><label>Search <input id=\"words\" type=\"search\"/></label> \
+         <span id=\"shown\"></span></p>"
+    )?;
+    writeln!(out, "<div class=\"wide\"><table class=\"list\" id=\"sockets\"><thead><tr>")?;
+    for head in ["Age", "Local", "Remote", "Owner", "Fd", "Verdict", "Leak", "Namespace", "Cause"] {
+        write!(out, "<th>{head}</th>")?;
+    }
+    writeln!(out, "</tr></thead><tbody>")?;
+    for member in members {
+        let cause = place.get(&member.cause).map(|&n| &causes[n]);
+        let name = cause.and_then(|cause| cause.exemplar.owner().known().map(|holder| inert(&holder.comm)));
+        let (owner, fd) = match member.owner {
+            Some((pid, fd)) => (format!("{}[{pid}]", name.unwrap_or_default()), fd.to_string()),
+            None => ("unknown".into(), "?".into()),
+        };
+        writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{owner}</td><td>{fd}</td><td>{}</td><td>{}</td>\
+             <td>{}</td><td><a href=\"#cause-{id}\">{id}</a></td></tr>",
+            text(&age(Age::between(member.entered.0, member.entered.1, at.now))),
+            member.tuple.local,
+            member.tuple.remote,
+            cause.map_or("", |cause| cause.exemplar.verdict.code.name()),
+            leak_word(member.leak).0,
+            member.netns.0,
+            id = member.cause,
+        )?;
+    }
+    writeln!(out, "</tbody></table></div>\n<p class=\"print\">Print shows the first hundred.</p>")
+}
