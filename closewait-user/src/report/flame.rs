@@ -154,11 +154,9 @@ fn draw(mut options: Options<'_>, stacks: &BTreeMap<String, u64>, out: &mut dyn 
 /// Stacks that an image inside of a page shows.
 const INLINE: usize = 200;
 
-/// What [`inline`] leaves out.
-pub(super) const LEFT_OUT: &str = "The 200 stacks with most sockets are drawn; the others are one. What is narrower than a thousandth is not drawn.";
-
-/// An image for a page: without a script, and of a bounded size.
-pub(super) fn inline(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
+/// Writes an image into a page: without a script, and of a bounded size. Returns how many
+/// stacks are drawn as one, because others have more sockets.
+pub(super) fn inline(ledger: &Ledger, out: &mut dyn Write) -> io::Result<usize> {
     let mut stacks: Vec<_> = folded(ledger).into_iter().collect();
     stacks.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let others = stacks.split_off(stacks.len().min(INLINE));
@@ -174,7 +172,8 @@ pub(super) fn inline(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     draw(options, &stacks, &mut image)?;
     let frames =
         frames(&String::from_utf8_lossy(&image)).unwrap_or_else(|| "<p>They could not be drawn.</p>".into());
-    out.write_all(frames.as_bytes())
+    out.write_all(frames.as_bytes())?;
+    Ok(others.len())
 }
 
 /// Of an image its frames alone: a page has a title, styles and a search of its own, and

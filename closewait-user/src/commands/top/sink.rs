@@ -4,7 +4,7 @@
 //! a screen nobody reads costs little.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::model::{Detail, Ends, Model};
 use super::state::Top;
 use super::terminal::Screen;
 use crate::clock::MonoNs;
+use crate::diagnostics;
 use crate::enrich::states::StateCounter;
 use crate::report::escape::escape;
 use crate::report::text::totals;
@@ -80,6 +81,13 @@ impl TopSink {
     }
 }
 
+/// Takes what would have been written over the screen.
+fn hear(top: &mut Top) {
+    for line in diagnostics::held_back() {
+        top.notice(escape(&line).into_owned());
+    }
+}
+
 impl Sink for TopSink {
     fn report(&mut self, report: &Report, at: Moment<'_>) -> io::Result<()> {
         let mut top = self.shared.top.borrow_mut();
@@ -104,6 +112,7 @@ impl Sink for TopSink {
         if !due && asks.is_none() {
             return Ok(());
         }
+        hear(&mut top);
         let causes = at.ledger.causes();
         if due {
             top.history.reach(at);
@@ -126,8 +135,17 @@ impl Sink for TopSink {
     }
 
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()> {
-        // The terminal is the user's again, and keeps what was found.
+        hear(&mut self.shared.top.borrow_mut());
+        // The terminal is the user's again, and keeps what was found and what was said.
         drop(self.shared.screen.borrow_mut().take());
+        let mut top = self.shared.top.borrow_mut();
+        // The summary says what was off.
+        let is_in_summary =
+            |notice: &String| summary.totals.degraded.iter().any(|line| notice.contains(&*escape(line)));
+        top.notices.retain(|notice| !is_in_summary(notice));
+        for notice in &top.notices {
+            writeln!(io::stderr(), "closewait-trace: {notice}")?;
+        }
         let (out, notes) = (Box::new(io::stdout()), Box::new(io::stderr()));
         TextSink::new(out, notes, self.text).finish(summary, at)
     }

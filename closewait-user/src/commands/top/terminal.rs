@@ -13,6 +13,7 @@ use ratatui::backend::CrosstermBackend;
 
 use super::state::Top;
 use super::view::{self, Looks};
+use crate::diagnostics;
 use crate::error::Failure;
 
 /// Whether a terminal is to be given back.
@@ -41,6 +42,7 @@ impl Screen {
         restore_after_panic(thread::current().id());
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
+        diagnostics::hold_back(io::stderr().is_terminal());
         // From here on dropping gives it back.
         let screen =
             Terminal::new(CrosstermBackend::new(io::stdout())).map(|terminal| Self { terminal, looks });
@@ -79,6 +81,7 @@ fn give_back() {
         let _ = execute!(out, LeaveAlternateScreen, Show);
         let _ = out.flush();
         let _ = disable_raw_mode();
+        diagnostics::hold_back(false);
     }
 }
 

@@ -17,6 +17,11 @@ const WHOLE_CAUSES: usize = 100;
 /// Causes with a line; the rest is counted.
 const LINES: usize = 1_000;
 
+/// Whether the page tells of the cause in this place, so that there is something to link to.
+pub(super) const fn is_told(place: usize) -> bool {
+    place < WHOLE_CAUSES + LINES
+}
+
 /// Lines that are as long as they come.
 pub(super) const WHOLE: Style = Style { color: false, width: 100_000 };
 

@@ -78,14 +78,15 @@ fn page(out: &mut dyn Write, summary: &Summary, history: &History, at: Moment<'_
     if causes.is_empty() {
         writeln!(out, "<p>No stuck socket was reported.</p>")?;
     } else {
-        writeln!(
-            out,
-            "<p>Sockets by the stacks that opened them and, above those, read their EOF; the wider, the more \
-             sockets. {}</p>\n<div class=\"flame\">",
-            flame::LEFT_OUT
-        )?;
-        flame::inline(at.ledger, out)?;
+        let what =
+            "Sockets by the stacks that opened them and, above those, read their EOF; the wider, the more.";
+        writeln!(out, "<p>{what}</p>\n<div class=\"flame\">")?;
+        let others = flame::inline(at.ledger, out)?;
         writeln!(out, "</div>")?;
+        if others > 0 {
+            let others = plural(others as u64, "stack");
+            writeln!(out, "<p class=\"left-out\">{others} with the fewest sockets are drawn as one.</p>")?;
+        }
     }
     sockets::write(out, &causes, at)?;
     foot(out, summary)?;

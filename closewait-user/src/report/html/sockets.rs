@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use hashbrown::HashMap;
 
+use super::causes::is_told;
 use super::markup::{inert, text};
 use crate::report::ledger::{Cause, Member};
 use crate::report::text::block::leak_word;
@@ -56,17 +57,21 @@ pub(super) fn write(out: &mut dyn Write, causes: &[Cause<'_>], at: Moment<'_>) -
             Some((pid, fd)) => (format!("{}[{pid}]", name.unwrap_or_default()), fd.to_string()),
             None => ("unknown".into(), "?".into()),
         };
+        let id = member.cause;
+        let link = match place.get(&id) {
+            Some(&place) if is_told(place) => format!("<a href=\"#cause-{id}\">{id}</a>"),
+            _ => id.to_string(),
+        };
         writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{owner}</td><td>{fd}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td><a href=\"#cause-{id}\">{id}</a></td></tr>",
+             <td>{}</td><td>{link}</td></tr>",
             text(&age(Age::between(member.entered.0, member.entered.1, at.now))),
             member.tuple.local,
             member.tuple.remote,
             cause.map_or("", |cause| cause.exemplar.verdict.code.name()),
             leak_word(member.leak).0,
             member.netns.0,
-            id = member.cause,
         )?;
     }
     writeln!(out, "</tbody></table></div>\n<p class=\"print\">Print shows the first hundred.</p>")

@@ -20,6 +20,9 @@ pub(super) fn write(out: &mut dyn Write, history: &History, at: Moment<'_>) -> i
     let Some(began) = history.began().filter(|_| stretches.len() > 1) else {
         return writeln!(out, "<h2>Timeline</h2>\n<p>Watched for too short a time to draw one.</p>");
     };
+    if stretches.iter().all(|stretch| stretch.stuck == 0) {
+        return writeln!(out, "<h2>Timeline</h2>\n<p>Nothing was stuck at any time.</p>");
+    }
     let most = |of: fn(&Stretch) -> u64| stretches.iter().map(of).max().unwrap_or(0);
     let (stuck, births) = (most(|it| it.stuck), most(|it| it.births));
     let (all, ends) = stretches.iter().fold((0, 0), |sum, it| (sum.0 + it.births, sum.1 + it.ends));
