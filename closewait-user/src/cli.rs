@@ -102,7 +102,7 @@ pub struct TopArgs {
     /// Show a recording; of one that was rotated, FILE.1 and FILE. Live if absent
     #[arg(
         value_name = "FILE",
-        conflicts_with_all = ["duration", "stacks", "jit_maps", "interval", "record", "require_trace"]
+        conflicts_with_all = ["duration", "stacks", "jit_maps", "interval", "record", "require_trace", "metrics_listen"]
     )]
     pub files: Vec<PathBuf>,
     #[command(flatten)]

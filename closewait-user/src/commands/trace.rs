@@ -16,7 +16,7 @@ use crate::kernel::load::{self, Loaded, Settings};
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::{BTF_PATH, Support};
 use crate::metrics::server::Server;
-use crate::metrics::{Answers, Listen, Tally};
+use crate::metrics::{Answers, Tally};
 use crate::privileges::Work;
 use crate::report::{Reporter, Sink};
 use crate::source::ring::RingSource;
@@ -33,15 +33,7 @@ pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
 async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
     let mut sinks = sinks(&args.report, args.interval)?;
-    // Before anything is attached: an address that is taken ends it at once.
-    let metrics = match args.metrics_listen {
-        Some(at) => {
-            let tally = Tally::default();
-            sinks.push(Box::new(tally.clone()));
-            Some(endpoint(at, tally).await?)
-        }
-        None => None,
-    };
+    let metrics = metrics(args, &mut sinks).await?;
     let driver = prepare(args, filter, metrics, |_| Ok(sinks))?;
     let (summary, written) = driver.run(&mut stop).await;
     ended(&args.report, &summary, written)
@@ -108,8 +100,13 @@ pub(super) fn prepare(
     }))
 }
 
-/// Serves metrics from now on; the answers are the driver's.
-async fn endpoint(at: Listen, tally: Tally) -> Result<Answers, Failure> {
+/// Serves metrics from now on, if they are wanted; the answers are the driver's. To be called
+/// before anything is attached: an address that is taken ends the run at once.
+pub(super) async fn metrics(
+    args: &TraceArgs,
+    sinks: &mut Vec<Box<dyn Sink>>,
+) -> Result<Option<Answers>, Failure> {
+    let Some(at) = args.metrics_listen else { return Ok(None) };
     let failed = |error| {
         Failure::new(format!("cannot listen on {at} for --metrics-listen: {error}"))
             .hint("give another port (0: any that is free), or an address of this machine")
@@ -118,7 +115,9 @@ async fn endpoint(at: Listen, tally: Tally) -> Result<Answers, Failure> {
     say(&format!("metrics at http://{}/metrics", server.address().map_err(failed)?));
     tokio::spawn(server.serve());
     let (_, started) = Clock::read().pair();
-    Ok(Answers::new(asks, tally, started))
+    let tally = Tally::default();
+    sinks.push(Box::new(tally.clone()));
+    Ok(Some(Answers::new(asks, tally, started)))
 }
 
 /// What to attach.

@@ -378,7 +378,7 @@ impl Cause<'_> {
         if older {
             self.oldest = Some(member.entered);
         }
-        if let Some((pid, _)) = member.owner {
+        if let Some(pid) = member.pid {
             let process = self.processes.entry(pid).or_default();
             process.sockets += 1;
             if member.at >= process.at {

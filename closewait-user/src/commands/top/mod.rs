@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::reporting::{color, ended, files, filter_here, runtime, text_options};
-use super::trace::{listen, prepare};
+use super::trace::{listen, metrics, prepare};
 use crate::cli::{OutputFormat, TopArgs};
 use crate::diagnostics;
 use crate::driver::Stop;
@@ -62,7 +62,8 @@ async fn live(args: &TopArgs) -> Result<Exit, Failure> {
     let shared = Shared::new("traced");
     let mut sinks = files(&args.report)?;
     let counter = StateCounter::spawn(filter.netns.clone());
-    let driver = prepare(args, filter, |degraded| {
+    let metrics = metrics(args, &mut sinks).await?;
+    let driver = prepare(args, filter, metrics, |degraded| {
         let mut top = shared.top.borrow_mut();
         if degraded.iter().any(|line| line.starts_with("tracing cannot run")) {
             top.source = "snapshots only,".into();

@@ -282,7 +282,7 @@ impl Detail {
         let socket = |member: &&Member| Socket {
             age: Age::between(member.entered.0, member.entered.1, at.now),
             tuple: member.tuple,
-            owner: member.owner,
+            owner: member.pid.zip(member.fd),
             netns: member.netns,
         };
         Self {

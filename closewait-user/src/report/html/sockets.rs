@@ -53,7 +53,7 @@ pub(super) fn write(out: &mut dyn Write, causes: &[Cause<'_>], at: Moment<'_>) -
     for member in members {
         let cause = place.get(&member.cause).map(|&n| &causes[n]);
         let name = cause.and_then(|cause| cause.exemplar.owner().known().map(|holder| inert(&holder.comm)));
-        let (owner, fd) = match member.owner {
+        let (owner, fd) = match member.pid.zip(member.fd) {
             Some((pid, fd)) => (format!("{}[{pid}]", name.unwrap_or_default()), fd.to_string()),
             None => ("unknown".into(), "?".into()),
         };
