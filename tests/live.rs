@@ -54,6 +54,7 @@ mod live {
     mod recordings;
     mod refusals;
     mod releases;
+    mod soak;
     mod standing;
     mod starts;
     mod stepping_in;

@@ -397,7 +397,7 @@ pub struct FilterArgs {
     pub exclude_port: Vec<u16>,
 }
 
-/// For tests: force a fallback.
+/// For tests: force a fallback, or a loss.
 #[derive(Args, Debug, Default)]
 pub struct KernelArgs {
     /// Do not use this hook
@@ -406,6 +406,24 @@ pub struct KernelArgs {
     /// Read kernel type information from here
     #[arg(long, value_name = "PATH", hide = true)]
     pub btf: Option<PathBuf>,
+    /// Give a BPF map room for so much: bytes of a ring, else entries
+    #[arg(long, value_name = "MAP=N", value_parser = room, hide = true)]
+    pub room: Vec<Room>,
+}
+
+/// How large a BPF map is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// The map, as the object calls it.
+    pub map: String,
+    /// Bytes of a ring, else entries.
+    pub size: u32,
+}
+
+fn room(text: &str) -> Result<Room, String> {
+    let (map, size) = text.split_once('=').ok_or("write it as MAP=N")?;
+    let size = size.parse().map_err(|error| format!("{error}"))?;
+    Ok(Room { map: map.to_owned(), size })
 }
 
 /// Options of `doctor`.

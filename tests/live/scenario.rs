@@ -60,6 +60,15 @@ impl Scenario {
         Said::parse(&line.unwrap_or_else(|| panic!("{} ended early", self.name)))
     }
 
+    /// The next line, if there is one by then; it must not have ended.
+    pub(crate) fn hear_before(&self, deadline: Deadline) -> Option<Said> {
+        match self.lines.next_before(deadline) {
+            Ok(Some(line)) => Some(Said::parse(&line)),
+            Ok(None) => panic!("{} ended early", self.name),
+            Err(_) => None,
+        }
+    }
+
     /// The next line, which must begin with `word`.
     pub(crate) fn expect(&self, word: &str) -> Said {
         let said = self.hear();

@@ -139,6 +139,17 @@ impl Tool {
         true
     }
 
+    /// Hands over what it prints until then; [`Tool::end`] has only the rest.
+    pub(crate) fn reports_until(&mut self, deadline: Deadline) -> Vec<Value> {
+        let stdout = self.stdout.as_ref().expect("stdout is read");
+        while let Ok(line) = stdout.next_before(deadline) {
+            let line = line.unwrap_or_else(|| panic!("it ended:\n{}", self.ended.everything()));
+            self.ended.take(line, self.json);
+        }
+        self.ended.printed.clear();
+        std::mem::take(&mut self.ended.reports)
+    }
+
     /// Reads until what it has printed is `enough`, which may take minutes; `what` names it
     /// for the failure.
     pub(crate) fn comes_to_print(&mut self, what: &str, enough: impl Fn(&Ended) -> bool) {

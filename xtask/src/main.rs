@@ -19,6 +19,7 @@ mod generate;
 mod privilege;
 mod run;
 mod setup;
+mod soak;
 mod stopwatch;
 mod test;
 mod vm;
@@ -56,6 +57,8 @@ enum Chore {
     Corpus(corpus::Args),
     /// Let Prometheus scrape 200 made-up hosts: what 10,000 would send and store; and see an alert fire
     Fleet(fleet::Args),
+    /// Hold the tool against the truth, under a mixed load with random faults, for as long as wanted
+    Soak(soak::Args),
     /// Run the live tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Fleet(args) => fleet::run(&args),
+        Chore::Soak(args) => soak::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
         Chore::Generate => generate::run(),
         Chore::Test(args) => match test::run(&args) {

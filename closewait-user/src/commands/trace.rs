@@ -142,6 +142,7 @@ pub(super) fn attach(args: &Attach<'_>, filter: &Filter) -> Result<(Loaded, Ring
         family: args.family,
         // Debug, the level that the programs speak at.
         log_level: if args.verbose >= 2 { 4 } else { 0 },
+        room: args.kernel.room.clone(),
         ..defaults
     };
     let mut loaded = load::load(&support, &plan, &settings)?;

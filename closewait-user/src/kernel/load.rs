@@ -25,11 +25,11 @@ pub use super::served::Served;
 use super::support::Support;
 use super::task_files::TaskFiles;
 use super::tracefs::Event;
-use crate::cli::StacksWanted;
+use crate::cli::{Room, StacksWanted};
 use crate::item::Netns;
 
 /// What the loader may be told beyond the plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Bytes of the ring buffer; a power of two of at least a page.
     pub ring_bytes: u32,
@@ -43,6 +43,8 @@ pub struct Settings {
     pub family: bool,
     /// Level of the programs' own log: 0 is off, 4 is debug.
     pub log_level: u8,
+    /// For tests: how large maps are to be, whatever else would be right.
+    pub room: Vec<Room>,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             only_netns: None,
             family: false,
             log_level: 0,
+            room: Vec::new(),
         }
     }
 }
@@ -222,7 +225,8 @@ fn open(
 ) -> Result<Ebpf, aya::EbpfError> {
     let mut wire = [0_u8; Offsets::SIZE];
     offsets.write(&mut &mut wire[..]);
-    let wake_at = u64::from(settings.ring_bytes / 2);
+    let forced = settings.room.iter().find(|room| room.map == "RECORDS").map(|room| room.size);
+    let wake_at = u64::from(forced.unwrap_or(settings.ring_bytes) / 2);
     let stacks_by = match stacks {
         Some(Hook::UserStack) => stacks_by::COPY,
         Some(_) => stacks_by::FRAME_POINTERS,
@@ -256,6 +260,9 @@ fn open(
     }
     if stacks_by != stacks_by::COPY {
         loader.map_max_entries("COPIES", PAGE);
+    }
+    for room in &settings.room {
+        loader.map_max_entries(&room.map, room.size);
     }
     loader.load(OBJECT)
 }
