@@ -122,27 +122,33 @@ impl Judge {
     fn released(&mut self, line: &Value, truth: &mut Truth) {
         let ts = written(line);
         let began = Began::of(line, ts);
-        let fits = |stay: &Stay| {
-            let began = |moment: &Moment| began.as_ref().is_none_or(|began| began.fits(moment));
-            (began(&stay.born) || stay.ghost.as_ref().is_some_and(began))
-                && !stay.told.contains(&Told::Released)
+        let began = |moment: &Moment| began.as_ref().is_none_or(|began| began.fits(moment));
+        // Of the ghost that came of it, or of the stay itself. That has two ends where its
+        // own was lost, and it was found a ghost later.
+        let ends_what = |stay: &Stay| {
+            let buried = stay.ghost.as_ref().is_some_and(began) && stay.told.contains(&Told::Ghost);
+            [(buried, Told::Buried), (began(&stay.born), Told::Released)]
+                .into_iter()
+                .find_map(|(fits, told)| (fits && !stay.told.contains(&told)).then_some(told))
         };
-        let candidates: Vec<_> = truth.between(ends(line)).filter(|at| fits(&truth.stays[*at])).collect();
+        let candidates: Vec<_> =
+            truth.between(ends(line)).filter(|at| ends_what(&truth.stays[*at]).is_some()).collect();
         let Some(&at) = candidates.last() else {
             let text = format!("{}; {}", short(line), near_misses(line, truth));
             self.complain("no such end", ends(line), &text);
             return;
         };
         let stay = &mut truth.stays[at];
-        stay.told.insert(Told::Released);
+        let told = ends_what(stay).unwrap_or(Told::Released);
+        stay.told.insert(told);
         let how = line["how"].as_str();
-        // Of the stay in CLOSE_WAIT, or of the ghost that came of it.
-        let of_ghost = stay.ghost.filter(|ghost| began.as_ref().is_none_or(|began| began.fits(ghost)));
-        let left = of_ghost.map_or(stay.left(), |_| stay.gone);
+        let left = if told == Told::Buried { stay.gone } else { stay.left() };
         let right = match (how, left) {
             // Its end was not seen, and that is said; or it was reset, or shut down, of which
             // the report as a ghost comes later.
-            (None | Some("closed" | "destroyed"), Some(left)) if stay.ghost.is_some() => {
+            (None | Some("closed" | "destroyed"), Some(left))
+                if stay.ghost.is_some() && told == Told::Released =>
+            {
                 ts + slack() >= left.from
             }
             (None, Some(left)) => ts + slack() >= left.from,
@@ -179,7 +185,9 @@ impl Judge {
                 missing.push("a ghost was missed");
             }
             let is_over = stay.gone.is_some_and(|gone| now.since(gone.to) > in_time());
-            if is_over && !stay.told.is_empty() && !stay.told.contains(&Told::Released) {
+            let has_ended = [Told::Released, Told::Buried].iter().any(|told| stay.told.contains(told));
+            let is_buried = !stay.told.contains(&Told::Ghost) || stay.told.contains(&Told::Buried);
+            if is_over && !stay.told.is_empty() && !(has_ended && is_buried) {
                 missing.push("an end was missed");
             }
             let (ends, text) = (stay.ends, format!("{stay:?}"));

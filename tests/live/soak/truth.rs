@@ -34,7 +34,10 @@ pub(crate) struct Hold {
 pub(crate) enum Told {
     Stuck,
     Ghost,
+    /// It left CLOSE_WAIT.
     Released,
+    /// Its descriptor was closed, of a ghost.
+    Buried,
 }
 
 /// One stay in CLOSE_WAIT, with what came of it, and what the tool has said of it.

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// The BPF object that the tool is to embed, instead of the committed one
     #[arg(long)]
     object: Option<PathBuf>,
+    /// Set an environment variable for what runs there
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
     /// Arguments for the live tests, such as part of a test's name; those of the matrix when absent
     #[arg(last = true)]
     filter: Vec<String>,
@@ -45,7 +48,14 @@ impl Args {
     /// The tests of the matrix on all kernels, with a tool that embeds `object`. Each machine
     /// runs on one core, of which there are two.
     pub(crate) fn whole_matrix(object: PathBuf) -> Self {
-        Self { kernels: Vec::new(), command: None, jobs: 2, object: Some(object), filter: Vec::new() }
+        Self {
+            kernels: Vec::new(),
+            command: None,
+            jobs: 2,
+            object: Some(object),
+            env: Vec::new(),
+            filter: Vec::new(),
+        }
     }
 }
 
@@ -76,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
 
     let filter = if args.filter.is_empty() { &matrix.machine.tests } else { &args.filter };
     let common = |filter: &[String]| {
-        let payload = payload::payload(args.command.as_deref(), filter, args.object.as_deref(), &cache)?;
+        let (instead, object) = (args.command.as_deref(), args.object.as_deref());
+        let payload = payload::payload(instead, filter, &args.env, object, &cache)?;
         initramfs::common(&payload, matrix.machine.deadline_s.saturating_sub(BOOT_S))
     };
     let first = common(filter)?;

@@ -26,14 +26,15 @@ pub(crate) struct Test {
 }
 
 /// Builds the tool, the live tests and the scenario programs.
-/// `instead` replaces the live tests by a command; `filter` is passed to them;
-/// the tool embeds `object`, or the committed one.
+/// `instead` replaces the live tests by a command; `filter` is passed to them, and
+/// `environment` (NAME=VALUE each) to whatever runs; the tool embeds `object`, or the committed one.
 ///
 /// # Errors
 /// When something does not compile.
 pub(crate) fn payload(
     instead: Option<&str>,
     filter: &[String],
+    environment: &[String],
     object: Option<&Path>,
     cache: &Path,
 ) -> Result<Payload> {
@@ -55,7 +56,10 @@ pub(crate) fn payload(
         files.push((place, path));
     }
 
-    let environment = "CLOSEWAIT_TRACE_BIN=/usr/bin/closewait-trace CLOSEWAIT_SCENARIOS=/scenarios";
+    let environment = format!(
+        "CLOSEWAIT_TRACE_BIN=/usr/bin/closewait-trace CLOSEWAIT_SCENARIOS=/scenarios {}",
+        environment.join(" ")
+    );
     let test = match instead {
         Some(command) => {
             Test { name: "command".to_owned(), command: format!("export {environment}; {command}") }
