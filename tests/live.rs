@@ -34,6 +34,7 @@ mod live {
     mod doing;
     mod endings;
     mod fallbacks;
+    mod faults;
     mod filters;
     mod flame;
     mod gate;

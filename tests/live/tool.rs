@@ -71,7 +71,7 @@ impl Tool {
     /// Starts it by a command of the caller's.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let (mut tool, stdout) = Self::spawn_unread(command);
-        tool.stdout = Some(Lines::of(stdout));
+        tool.read(stdout);
         tool
     }
 
@@ -83,6 +83,11 @@ impl Tool {
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let json = command.get_args().any(|argument| argument == "json");
         (Self { child, stdout: None, stderr, json, ended: Ended::default() }, stdout)
+    }
+
+    /// Begins to read its stdout.
+    pub(crate) fn read(&mut self, stdout: ChildStdout) {
+        self.stdout = Some(Lines::of(stdout));
     }
 
     /// Its process id.

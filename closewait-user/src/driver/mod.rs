@@ -48,6 +48,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 /// The first screen comes at the latest so long after the start.
 const FIRST_SCREEN: Duration = Duration::from_millis(900);
 
+/// So many different losses are told; namespaces come and go, and each failure names one.
+const DEGRADED_MAX: usize = 64;
+
 /// What the driver runs with.
 pub struct Parts {
     /// Keeps the programs attached, and their log.
@@ -331,6 +334,9 @@ impl Driver {
                 FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };
             self.report(Report::FirstLook(first), &clock, now)?;
         }
+        if let Some(failure) = self.enricher.take_failure() {
+            self.lose(failure, &clock, now)?;
+        }
         if let Some(error) = self.tape.tick(now, &clock) {
             let text = format!("recording has stopped: {error}");
             self.degraded.push(text.clone());
@@ -512,14 +518,28 @@ impl Driver {
                 }
                 Err(error) => {
                     saw_all = false;
-                    self.lose(error.to_string(), clock, now)?;
+                    self.lose_a_look(&error.to_string(), clock, now)?;
                 }
             }
+        }
+        for hole in self.enricher.take_holes() {
+            saw_all = false;
+            self.lose_a_look(&hole, clock, now)?;
         }
         if saw_all {
             self.reconciled = Some(now);
         }
+        }
         Ok(())
+    }
+
+    /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
+    fn lose_a_look(&mut self, why: &str, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        if !self.looks_once {
+            self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
+        }
+        let text = format!("{why}: sockets that no record told of may be found late");
+        self.lose(text, clock, now)
     }
 
     /// Looks for ghosts that no record told of; of those found before, the ones that are
@@ -530,8 +550,11 @@ impl Driver {
         let mut look = match self.enricher.ghosts(&self.filter.netns, counts_from) {
             Ok(look) => look,
             Err(error) => {
-                log::warn!("cannot look for ghosts: {error}");
-                return Ok(());
+                let text = format!(
+                    "cannot look for ghosts ({error}): those that no record told of are not found, and the \
+                     end of one may not be noticed"
+                );
+                return self.lose(text, clock, now);
             }
         };
         let complete = look.complete;
@@ -554,9 +577,13 @@ impl Driver {
 
     /// Tells once that something is lost.
     fn lose(&mut self, text: String, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        if self.degraded.contains(&text) {
+        if self.degraded.contains(&text) || self.degraded.len() > DEGRADED_MAX {
             return Ok(());
         }
+        let text = match self.degraded.len() {
+            DEGRADED_MAX => "more is lost than is told here: so many different things go wrong".to_owned(),
+            _ => text,
+        };
         self.degraded.push(text.clone());
         self.report(Report::Notice(Notice { level: Level::Warning, text, hint: None }), clock, now)
     }

@@ -83,6 +83,8 @@ pub struct Enricher {
     settings: Settings,
     /// The process with which the next look for ghosts through /proc begins.
     ghosts_from: u32,
+    /// Why the last snapshots may lack sockets.
+    holes: Vec<String>,
 }
 
 impl Enricher {
@@ -97,17 +99,18 @@ impl Enricher {
             threads: ThreadWatch::default(),
             settings: Settings::default(),
             ghosts_from: 0,
+            holes: Vec::new(),
         })
     }
 
     /// Has descriptors listed by the kernel's iterator from now on, instead of through /proc.
     pub fn use_task_files(&mut self, files: TaskFiles) {
-        self.tables = FdTables(Some(files));
+        self.tables.use_iterator(files);
     }
 
     /// What descriptors are listed by.
     pub fn lists_descriptors_by(&self) -> &'static str {
-        if self.tables.0.is_some() { "iter/task_file" } else { "/proc/PID/fd" }
+        if self.tables.has_iterator() { "iter/task_file" } else { "/proc/PID/fd" }
     }
 
     /// What sockets are listed by.
@@ -144,11 +147,13 @@ impl Enricher {
                 return vec![Err(SnapshotError { netns: own, reason: e.to_string() })];
             }
         };
-        let one = |netns| {
+        let one = |netns: Netns| {
             let listed = self
                 .sockets
                 .list(netns, &[State::CloseWait])
                 .map_err(|reason| SnapshotError { netns, reason })?;
+            let hole = |reason: &String| format!("network namespace {}: {reason}", netns.0);
+            self.holes.extend(listed.incomplete.iter().map(hole));
             Ok(Snapshot {
                 began: listed.began,
                 ended: listed.ended,
@@ -159,6 +164,16 @@ impl Enricher {
             })
         };
         wanted.into_iter().map(one).collect()
+    }
+
+    /// Why the snapshots since the last call may lack sockets; empty when they do not.
+    pub fn take_holes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.holes)
+    }
+
+    /// What looks at descriptors has failed since the last call, and what takes its place.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.tables.take_failure()
     }
 
     /// A look at each suspect, in their order: `None` when it is no longer in
@@ -275,8 +290,8 @@ impl Enricher {
     /// it costs a dump of all sockets; `counts_from` matters there only. An error: the
     /// sockets of no namespace, or /proc itself, could not be listed.
     pub fn ghosts(&mut self, filter: &NetnsFilter, counts_from: CountsFrom) -> io::Result<GhostLook> {
-        if let Some(files) = &self.tables.0 {
-            return ghosts::iterated(files, filter);
+        if let Some(look) = self.tables.by_iterator(|files| ghosts::iterated(files, filter)) {
+            return Ok(look);
         }
         let _ = self.sockets.refresh(Clock::mono_now());
         let all: Vec<_> = self.sockets.namespaces().iter().map(NetnsRef::netns).collect();

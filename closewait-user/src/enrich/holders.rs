@@ -193,7 +193,11 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
 
 /// How fd tables are walked: by the kernel's iterator where it was loaded.
 #[derive(Debug, Default)]
-pub struct FdTables(pub Option<TaskFiles>);
+pub struct FdTables {
+    files: Option<TaskFiles>,
+    /// Why the iterator is not used any more.
+    failed: Option<String>,
+}
 
 impl FdTables {
     /// Looks for `wanted` socket inodes, once more for those nobody was found to hold:
@@ -208,14 +212,39 @@ impl FdTables {
     }
 
     fn scan(&mut self, wanted: &HashSet<u64>) -> io::Result<Scan> {
-        if let Some(files) = &self.0 {
-            match iterated::scan(files, wanted) {
-                Ok(scan) => return Ok(scan),
-                Err(e) => log::warn!("iter/task_file fails, holders come from /proc from now on: {e}"),
-            }
-            self.0 = None;
+        match self.by_iterator(|files| iterated::scan(files, wanted)) {
+            Some(scan) => Ok(scan),
+            None => scan(wanted),
         }
-        scan(wanted)
+    }
+
+    /// Asks the iterator; `None` when there is none, or none any more: one that fails is
+    /// given up, since /proc tells the same.
+    pub(super) fn by_iterator<T>(&mut self, ask: impl Fn(&TaskFiles) -> io::Result<T>) -> Option<T> {
+        match ask(self.files.as_ref()?) {
+            Ok(told) => Some(told),
+            Err(error) => {
+                self.failed =
+                    Some(format!("iter/task_file fails, descriptors are read from /proc instead: {error}"));
+                self.files = None;
+                None
+            }
+        }
+    }
+
+    /// Uses the iterator from now on.
+    pub(super) fn use_iterator(&mut self, files: TaskFiles) {
+        *self = Self { files: Some(files), failed: None };
+    }
+
+    /// Whether there is one.
+    pub(super) const fn has_iterator(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Why it was given up, once.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        self.failed.take()
     }
 }
 

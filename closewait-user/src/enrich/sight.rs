@@ -137,7 +137,10 @@ fn find_in_dump(
     if let Some(beside) = beside {
         let others = listed.sockets.iter().filter(|socket| socket.state != STUCK && !socket.mptcp);
         let by_ends = others.map(|s| (s.tuple.canonical(), (s.state, s.inode))).collect();
-        beside.insert(netns, by_ends);
+        // A peer that falls into a hole would be taken to be no more: then it is looked for anew.
+        if listed.incomplete.is_none() {
+            beside.insert(netns, by_ends);
+        }
         listed.sockets.retain(|socket| socket.state == STUCK);
     }
     let mut shown = Shown { sockets: &listed.sockets, next: 0, by_ends: None };

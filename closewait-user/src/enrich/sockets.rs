@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::netns::{Namespaces, NetnsError, NetnsRef, find_by_thread};
 use super::proc_net_tcp;
-use super::sock_diag::{DiagError, SockDiag};
+use super::sock_diag::{DiagError, Dump, SockDiag};
 use crate::clock::MonoNs;
 use crate::item::{DiagSocket, Netns};
 use crate::tcp::{Endpoint, State, Tuple};
@@ -94,10 +94,7 @@ impl Sockets {
         if self.without_diag.is_none() {
             let dumped = self.ask(netns, |diag| diag.dump(states))?;
             if let Some(dump) = dumped {
-                let holes: Vec<_> =
-                    dump.holes.iter().map(|hole| format!("{hole:?}").to_lowercase()).collect();
-                let incomplete =
-                    (!dump.complete()).then(|| format!("the dump has holes ({})", holes.join(", ")));
+                let incomplete = holes(&dump);
                 return Ok(Listed {
                     began: dump.began,
                     ended: dump.ended,
@@ -118,14 +115,15 @@ impl Sockets {
     }
 
     /// The ends, states and inodes of all plain TCP sockets of a namespace in one of `states`.
+    /// A dump with holes is an error: whoever is not in it would be taken to be no more.
     pub(super) fn list_brief(&mut self, netns: Netns, states: &[State]) -> Result<Vec<DiagSocket>, String> {
         let listed = match self.without_diag {
             None => self.ask(netns, |diag| diag.dump_brief(states))?,
             Some(_) => None,
         };
         match listed {
-            Some(dump) => Ok(dump.sockets),
-            None => Ok(self.list(netns, states)?.sockets),
+            Some(dump) => whole(holes(&dump), dump.sockets),
+            None => self.list(netns, states).and_then(|listed| whole(listed.incomplete, listed.sockets)),
         }
     }
 
@@ -139,15 +137,17 @@ impl Sockets {
     }
 
     /// The ends of all sockets of a namespace that are connected to one of `servers`,
-    /// in any state; those of TIME_WAIT, too.
+    /// in any state; those of TIME_WAIT, too. A dump with holes is an error: they are counted.
     pub(super) fn connected_to(&mut self, netns: Netns, servers: &[Endpoint]) -> Result<Vec<Tuple>, String> {
         let listed = match self.without_diag {
-            None => self.ask(netns, |diag| diag.dump_to(servers))?.map(|dump| dump.sockets),
+            None => self.ask(netns, |diag| diag.dump_to(servers))?,
             Some(_) => None,
         };
-        let sockets = match listed {
-            Some(sockets) => sockets,
-            None => self.list(netns, &State::CONNECTED)?.sockets,
+        let sockets = if let Some(dump) = listed {
+            whole(holes(&dump), dump.sockets)?
+        } else {
+            let listed = self.list(netns, &State::CONNECTED)?;
+            whole(listed.incomplete, listed.sockets)?
         };
         Ok(sockets.into_iter().map(|socket| socket.tuple).collect())
     }
@@ -192,5 +192,32 @@ impl Sockets {
         known(&self.namespaces).or_else(|| find_by_thread(netns)).ok_or_else(|| {
             format!("no process, thread or mount refers to network namespace {} any more", netns.0)
         })
+    }
+}
+
+/// Why a dump may lack sockets, in words.
+fn holes(dump: &Dump) -> Option<String> {
+    let holes: Vec<_> = dump.holes.iter().map(|hole| format!("{hole:?}").to_lowercase()).collect();
+    (!dump.complete()).then(|| format!("the dump has holes ({})", holes.join(", ")))
+}
+
+fn whole(incomplete: Option<String>, sockets: Vec<DiagSocket>) -> Result<Vec<DiagSocket>, String> {
+    incomplete.map_or(Ok(sockets), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::sock_diag::Hole;
+
+    #[test]
+    fn what_a_dump_with_holes_does_not_show_is_not_taken_to_be_no_more() {
+        let mut dump = Dump { began: MonoNs(1), ended: MonoNs(2), sockets: Vec::new(), holes: Vec::new() };
+        assert_eq!(whole(holes(&dump), Vec::new()), Ok(Vec::new()));
+        dump.holes = vec![Hole::Overrun, Hole::Interrupted];
+        assert_eq!(
+            whole(holes(&dump), Vec::new()),
+            Err("the dump has holes (overrun, interrupted)".to_owned())
+        );
     }
 }

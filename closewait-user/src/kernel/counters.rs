@@ -116,6 +116,11 @@ impl Counters {
         totals
     }
 
+    /// When [`Self::gap`] was last called.
+    pub const fn last_read(&self) -> MonoNs {
+        self.last_read
+    }
+
     /// What was lost since the last call, if anything.
     pub fn gap(&mut self, now: MonoNs) -> Option<Gap> {
         let totals = self.totals();

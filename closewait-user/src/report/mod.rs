@@ -41,7 +41,7 @@ pub use ledger::{Ledger, PortsLeft, Present};
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, entered, owner};
 pub use owners::Owner;
 pub use summary::{Copies, Cost, Summary, Totals, gate};
-pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice};
+pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice, lost_what};
 
 use ledger::News;
 

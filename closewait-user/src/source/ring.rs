@@ -26,6 +26,8 @@ pub struct RingSource {
     stacks: StackTraceMap<MapData>,
     counters: Counters,
     malformed: u64,
+    /// Sockets that found no room in `sockets` when they were to be marked.
+    unmarked: u64,
 }
 
 impl RingSource {
@@ -38,6 +40,7 @@ impl RingSource {
             stacks: maps.stacks,
             counters: maps.counters,
             malformed: 0,
+            unmarked: 0,
         })
     }
 
@@ -79,11 +82,14 @@ impl RingSource {
     /// What was lost since the last call.
     pub fn gap(&mut self, now: MonoNs) -> Option<Gap> {
         let malformed = std::mem::take(&mut self.malformed);
+        let unmarked = std::mem::take(&mut self.unmarked);
+        let from = self.counters.last_read();
         let gap = self.counters.gap(now);
-        if malformed == 0 {
+        if malformed + unmarked == 0 {
             return gap;
         }
-        Some(Gap { malformed, to: now, ..gap.unwrap_or_default() })
+        let gap = gap.unwrap_or(Gap { from, ..Gap::default() });
+        Some(Gap { malformed, opener: gap.opener + unmarked, to: now, ..gap })
     }
 
     /// The counters, where they ask for a second program for EOF reads.
@@ -139,6 +145,7 @@ impl RingSource {
         entry.write(&mut &mut value[..]);
         if let Err(error) = self.sockets.insert(sk.0, value, 0) {
             log::debug!("{sk:?} could not be marked: {error}");
+            self.unmarked += 1;
         }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
+use crate::clock::MonoNs;
+use crate::item::Gap;
 use crate::report::{Finding, Moment, Notice, Release, Report, Sink, Summary};
 use crate::tracker::SocketId;
 
@@ -13,6 +15,8 @@ use crate::tracker::SocketId;
 pub(in crate::commands) struct Collected {
     pub(in crate::commands) sockets: BTreeMap<SocketId, Socket>,
     pub(in crate::commands) notices: Vec<Notice>,
+    /// What was lost, when it was found out.
+    pub(in crate::commands) losses: Vec<(Gap, MonoNs)>,
 }
 
 /// One of them.
@@ -27,7 +31,7 @@ pub(in crate::commands) struct Socket {
 pub(in crate::commands) struct Collector(pub(in crate::commands) Rc<RefCell<Collected>>);
 
 impl Sink for Collector {
-    fn report(&mut self, report: &Report, _: Moment<'_>) -> io::Result<()> {
+    fn report(&mut self, report: &Report, at: Moment<'_>) -> io::Result<()> {
         let mut collected = self.0.borrow_mut();
         match report {
             Report::Stuck(finding) | Report::Ghost(finding) => {
@@ -40,8 +44,8 @@ impl Sink for Collector {
                 }
             }
             Report::Notice(notice) => collected.notices.push(notice.clone()),
-            // What was lost is in the totals.
-            Report::Loss(_) | Report::FirstLook(_) => {}
+            Report::Loss(gap) => collected.losses.push((*gap, at.now)),
+            Report::FirstLook(_) => {}
         }
         Ok(())
     }

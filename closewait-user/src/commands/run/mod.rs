@@ -32,7 +32,7 @@ use crate::kernel::family::Family;
 use crate::kernel::load::Served;
 use crate::kernel::plan::CannotTrace;
 use crate::privileges::Work;
-use crate::report::{Reporter, Summary};
+use crate::report::{Reporter, Summary, lost_what};
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
 use child::{Command, How};
@@ -129,7 +129,11 @@ async fn gate(
     let Summary { mut totals, .. } = summary;
     // What ended with its process is reported from here on.
     totals.threshold = rules.least;
+    let lost = totals.lost;
     outputs.write(args, &outcome, &collected.borrow(), totals)?;
+    if lost.total() > 0 {
+        say(&format!("lost {}; a leak that only these told of is missing here", lost_what(&lost)));
+    }
     for line in suppressions.remarks() {
         say(&line);
     }

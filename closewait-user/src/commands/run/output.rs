@@ -103,6 +103,9 @@ fn write(
         let Notice { level, text, hint } = notice.clone();
         reporter.report(Report::Notice(Notice { level, text, hint }), &clock, now)?;
     }
+    for (gap, at) in &collected.losses {
+        reporter.report(Report::Loss(*gap), &clock, *at)?;
+    }
     // As it came about: a page shows that over the time.
     let mut all: Vec<_> = outcome.counted.iter().chain(&outcome.others).collect();
     all.sort_by_key(|reported| reported.finding.at);

@@ -34,6 +34,7 @@ pub(crate) mod style;
 pub(crate) mod totals;
 
 pub use style::{ColorWhen, Style, color_choice};
+pub use totals::lost_what;
 
 /// What the user chose about text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +179,7 @@ impl Sink for TextSink {
             }
             Report::Loss(gap) => self.note(&format!(
                 "lost {}; the sockets concerned are confirmed before they are reported",
-                totals::lost_what(gap)
+                lost_what(gap)
             )),
             Report::Notice(notice) => {
                 let level = if notice.level == Level::Warning { "warning: " } else { "" };

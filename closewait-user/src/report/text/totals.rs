@@ -199,7 +199,7 @@ const fn f64_of(n: u64) -> f64 {
 }
 
 /// `5 records: 2 entered CLOSE_WAIT, 3 skipped by the kernel`
-pub(crate) fn lost_what(lost: &crate::item::Gap) -> String {
+pub fn lost_what(lost: &crate::item::Gap) -> String {
     let mut text = match lost.records() {
         0 => "no records".to_owned(),
         n => format!("{}: {}", plural(n, "record"), lost_kinds(lost)),

@@ -1,0 +1,464 @@
+//! Every way to lose something, made to happen: what was reported of it, and whether and
+//! when all was right again. The results are printed as a table; nothing may be silently wrong.
+//!
+//! What cannot be made to happen at will is tested where it is decided: runs that the kernel
+//! skipped in `kernel/counters.rs`, records that are malformed in `decode.rs`.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use closewait_trace::clock::{Clock, MonoNs};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use serde_json::Value;
+
+use super::leaked::{Leaked, opener_is_missing, stack_is_missing};
+use super::netns::Netns;
+use super::scenario::{Scenario, programs};
+use super::tool::{Ended, Tool, binary, json_of};
+use super::waiting::{show, until};
+use super::workload::{CLIENT, SERVER, Side, Workload};
+
+/// One fault, and what came of it.
+#[derive(Default)]
+struct Row {
+    fault: &'static str,
+    /// What the tool said of it.
+    reported: String,
+    /// What was right again, and when.
+    healed: String,
+    wrong: Vec<String>,
+}
+
+impl Row {
+    fn of(fault: &'static str) -> Self {
+        Self { fault, ..Self::default() }
+    }
+
+    /// Notes that something must be so.
+    fn must(&mut self, holds: bool, what: &str) {
+        if !holds {
+            self.wrong.push(what.to_owned());
+        }
+    }
+
+    /// The counts of all losses, and what was degraded, in the summary; one of them must
+    /// have `words`.
+    fn says(&mut self, ended: &Ended, words: &str) {
+        let summary = ended.of_kind("summary").next().expect("a summary");
+        let lost = summary["lost"].as_object().expect("an object");
+        let counts: Vec<_> = lost.iter().filter(|(_, count)| **count != 0).collect();
+        let mut said: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let stacks = &summary["cost"]["stacks"];
+        if stacks["lost"].as_u64().is_some_and(|lost| lost > 0) {
+            said.push(format!("copies of stacks lost {}", stacks["lost"]));
+        }
+        let degraded = summary["degraded"].as_array().into_iter().flatten();
+        said.extend(degraded.filter_map(|line| line.as_str().map(str::to_owned)));
+        let is_said = said.iter().any(|said| said.contains(words));
+        self.must(is_said, &format!("nothing in the summary about {words:?}"));
+        let losses = ended.of_kind("loss").count();
+        let warnings = ended.of_kind("notice").filter(|notice| notice["level"] == "warning").count();
+        let (losses_due, warnings_due) = (counts.iter().any(|(kind, _)| *kind == "total"), !said.is_empty());
+        self.must(!losses_due || losses > 0, "no line about the loss when it happened");
+        let is_told = losses + warnings > 0 || stacks["lost"].as_u64().is_some_and(|lost| lost > 0);
+        self.must(!warnings_due || is_told, "no line when it happened");
+        said.retain(|said| said.contains(words) || !said.contains(' ') || said.len() < 24);
+        self.reported = format!("{}; lines: {losses} loss, {warnings} warning", said.join(", "));
+    }
+
+    /// Every leaked socket is reported once, with the right holder; the opener and its stack
+    /// are right, or missing with a reason. Returns of how many both are missing.
+    fn are_right(&mut self, leaked: &Leaked, ended: &Ended) -> (usize, usize) {
+        let about: Vec<_> = ended.of_kind("stuck").filter(|report| leaked.include(report)).collect();
+        let all = leaked.leaks.len();
+        self.must(about.len() == all, &format!("{} of {all} sockets reported", about.len()));
+        let others = ended.of_kind("stuck").count() - about.len();
+        self.must(others == 0, &format!("{others} sockets reported that are not stuck"));
+        let (mut openers, mut stacks) = (0, 0);
+        for report in about {
+            self.must(leaked.holder_is_right(report), &format!("holder: {report}"));
+            if opener_is_missing(report) {
+                openers += 1;
+                continue;
+            }
+            self.must(leaked.opener_is_right(report), &format!("opener: {report}"));
+            let note = report["opener"]["stack_note"].as_str();
+            if stack_is_missing(report) || note.is_some_and(|note| note.contains("its process exited")) {
+                stacks += 1;
+            } else {
+                self.must(leaked.stack_is_right(report), &format!("stack: {report}"));
+            }
+        }
+        (openers, stacks)
+    }
+}
+
+fn since(began: MonoNs) -> String {
+    format!("{:.1} s", Clock::mono_now().since(began).as_secs_f64())
+}
+
+/// Stops the tool while `happens` does.
+fn stopped<T>(tool: &Tool, happens: impl FnOnce() -> T) -> T {
+    let pid = Pid::from_raw(i32::try_from(tool.pid()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let done = happens();
+    kill_process(pid, Signal::CONT).expect("it is stopped");
+    done
+}
+
+/// Connections that are closed in time, many more than a page of records tells.
+fn storm(net: &Netns) {
+    let storm = Scenario::start(net, "storm", &["--seconds", "1"]);
+    storm.expect("ready");
+    storm.expect("done");
+}
+
+const SMALL_RING: [&str; 2] = ["--room", "RECORDS=4096"];
+const WITH_READER: Workload = Workload { leak: 5, ..SERVER };
+
+/// The edges into CLOSE_WAIT, and with them the openers' stacks.
+fn ring_full_when_they_enter() -> Row {
+    let mut row = Row::of("ring full (a page) under a storm, the tool stopped: entries");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &SMALL_RING);
+    let leaked = stopped(&tool, || {
+        storm(&net);
+        WITH_READER.run(&net, &net)
+    });
+    let began = Clock::mono_now();
+    tool.has_reported("stuck", WITH_READER.leak);
+    row.healed = format!("all reported in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    let missing = row.are_right(&leaked, &ended);
+    let _ = write!(row.healed, "; missing, with a reason: {} openers, {} stacks", missing.0, missing.1);
+    row.says(&ended, "enter ");
+    row
+}
+
+/// The edges out of it.
+fn ring_full_when_they_leave() -> Row {
+    let mut row = Row::of("ring full (a page) under a storm, the tool stopped: ends");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &SMALL_RING);
+    let mut leaked = WITH_READER.run(&net, &net);
+    tool.has_reported("stuck", WITH_READER.leak);
+    stopped(&tool, || {
+        storm(&net);
+        leaked.leaker.tell("close");
+        leaked.leaker.expect("closed");
+    });
+    let began = Clock::mono_now();
+    tool.has_reported("released", WITH_READER.leak);
+    row.healed = format!("all ends told in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    let unknown = ended.of_kind("released").filter(|line| line["how"].is_null()).count();
+    let _ = write!(row.healed, "; of {unknown} how is unknown");
+    row.must(
+        ended.of_kind("released").all(|line| line["how"] == "closed" || line["how_unknown"].is_string()),
+        "an end that is neither right nor unknown with a reason",
+    );
+    row.are_right(&leaked, &ended);
+    row.says(&ended, "leave ");
+    row
+}
+
+/// Whoever reads the reports does not.
+fn nobody_reads_the_reports() -> Row {
+    let mut row = Row::of("nobody reads the reports (a full pipe), small ring, a storm");
+    let net = Netns::new();
+    // 300 reports of 2 KB and more fill the pipe.
+    let workload = Workload { leak: 307, ..SERVER };
+    let mut command = Command::new(binary());
+    let (mut tool, stdout) = Tool::spawn_unread(command.args(json_of(&net)).args(SMALL_RING));
+    tool.attached();
+    let leaked = workload.run(&net, &net);
+    let task = format!("/proc/{}/task/{}/wchan", tool.pid(), tool.pid());
+    until("the pipe is full", || {
+        let wchan = std::fs::read_to_string(&task).ok()?;
+        (wchan.contains("pipe") || wchan.contains("write")).then_some(())
+    });
+    storm(&net);
+    let late = SERVER.run(&net, &net);
+    let began = Clock::mono_now();
+    tool.read(stdout);
+    tool.has_reported("stuck", workload.leak + SERVER.leak);
+    row.healed = format!("{} sockets reported in {}", workload.leak + SERVER.leak, since(began));
+    let ended = tool.signal(Signal::INT);
+    let is_late = |report: &&Value| late.include(report);
+    row.must(ended.of_kind("stuck").filter(is_late).all(|it| late.holder_is_right(it)), "a late holder");
+    let early: Vec<_> = ended.of_kind("stuck").filter(|report| leaked.include(report)).collect();
+    row.must(early.len() == workload.leak, "not all early ones");
+    row.must(early.iter().all(|it| leaked.holder_is_right(it)), "an early holder");
+    row.says(&ended, "total ");
+    row
+}
+
+/// Who opened them.
+fn no_room_for_openers() -> Row {
+    let mut row = Row::of("map of openers full (2 places)");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &["--room", "SOCKETS=2"]);
+    let leaked = Workload { leak: 7, ..SERVER }.run(&net, &net);
+    let began = Clock::mono_now();
+    tool.has_reported("stuck", 7);
+    row.healed = format!("all reported in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    let (openers, _) = row.are_right(&leaked, &ended);
+    row.must(openers >= 5, &format!("only {openers} openers are missing"));
+    let _ = write!(row.healed, "; {openers} openers unknown for good, with a reason");
+    row.says(&ended, "opener ");
+    row
+}
+
+fn no_room_for_copies() -> Row {
+    let mut row = Row::of("ring of copied stacks full (a page)");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &["--room", "COPIES=4096"]);
+    let leaked = WITH_READER.run(&net, &net);
+    tool.has_reported("stuck", WITH_READER.leak);
+    let ended = tool.signal(Signal::INT);
+    let (_, stacks) = row.are_right(&leaked, &ended);
+    row.must(stacks == WITH_READER.leak, &format!("{stacks} stacks are missing"));
+    row.healed = format!("{stacks} stacks unknown, with a reason: {}", reason(&ended, "stack_unknown"));
+    row.says(&ended, "copies of stacks lost ");
+    row
+}
+
+fn no_room_for_stacks() -> Row {
+    let mut row = Row::of("map of stacks by frame pointers full (1 place)");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &["--stacks", "fp", "--room", "STACKS=1"]);
+    // The accepting side takes the place, the connecting side finds none, or the other way round.
+    let (accepted, connected) = (SERVER.run(&net, &net), CLIENT.run(&net, &net));
+    tool.has_reported("stuck", SERVER.leak + CLIENT.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let mut unknown = 0;
+    for leaked in [&accepted, &connected] {
+        for report in ended.of_kind("stuck").filter(|report| leaked.include(report)) {
+            row.must(leaked.holder_is_right(report), "a holder");
+            unknown += usize::from(opener_is_missing(report) || stack_is_missing(report));
+            let right = leaked.side == Side::Server || leaked.side == Side::Client;
+            row.must(right && (opener_is_missing(report) || leaked.opener_is_right(report)), "an opener");
+        }
+    }
+    row.must(unknown > 0, "no stack is missing");
+    row.reported = format!("{unknown} with stack_unknown: {}", reason(&ended, "stack_unknown"));
+    row.healed = "never: an id keeps its meaning".into();
+    row
+}
+
+/// The first reason of this name in a report.
+fn reason(ended: &Ended, name: &str) -> String {
+    let of = |line: &Value| line["opener"][name].as_str().map(str::to_owned);
+    ended.of_kind("stuck").find_map(of).unwrap_or_default()
+}
+
+/// A tool of which netlink answers fail; the leaks are older than it, so that only a
+/// snapshot can tell of them.
+fn netlink(fault: &'static str, errno: &str, from: &str, count: &str, words: &str) -> Row {
+    let mut row = Row::of(fault);
+    let net = Netns::new();
+    let leaked = WITH_READER.run(&net, &net);
+    leaked.agree_with_ss();
+    let mut command = Command::new(programs().join("refuse"));
+    command.args(["recvfrom", errno, from, count]).arg(binary());
+    let began = Clock::mono_now();
+    let mut tool = Tool::spawn(command.args(json_of(&net)));
+    tool.has_reported("stuck", WITH_READER.leak);
+    row.healed = format!("all reported in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    row.are_right(&leaked, &ended);
+    row.says(&ended, words);
+    row
+}
+
+/// Not one look at sockets succeeds: what the trace saw is reported all the same.
+fn no_netlink_at_all() -> Row {
+    let mut row = Row::of("netlink fails for good (EIO)");
+    let net = Netns::new();
+    let mut command = Command::new(programs().join("refuse"));
+    command.args(["recvfrom", "5", "0", "1000000000"]).arg(binary());
+    let mut tool = Tool::spawn(command.args(json_of(&net)));
+    tool.attached();
+    let leaked = WITH_READER.run(&net, &net);
+    tool.has_reported("stuck", WITH_READER.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let about: Vec<_> = ended.of_kind("stuck").filter(|report| leaked.include(report)).collect();
+    row.must(about.len() == WITH_READER.leak, "not all reported");
+    row.must(about.iter().all(|it| it["look_unknown"].is_string()), "a look that nobody took");
+    row.must(about.iter().all(|it| it["verdict"]["leak"].is_null()), "a verdict without a look");
+    let right = about.iter().all(|it| leaked.opener_is_right(it));
+    row.must(right, "an opener");
+    row.healed = "reported by the trace: with openers, without queues and holders".into();
+    row.says(&ended, "Input/output error");
+    row
+}
+
+/// No descriptor is left for a look.
+fn no_descriptors() -> Row {
+    let mut row = Row::of("no descriptors left for 3 looks (RLIMIT_NOFILE), then there are");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let pid = Pid::from_raw(i32::try_from(tool.pid()).expect("a pid")).expect("a pid");
+    // It has looked at one before, so that nothing is missing but the descriptors of looks.
+    let first = Workload { leak: 1, ..SERVER }.run(&net, &net);
+    tool.has_reported("stuck", 1);
+    let limit = getrlimit(Resource::Nofile);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(3), ..limit }).expect("a lower limit");
+    let leaked = WITH_READER.run(&net, &net);
+    tool.has_reported("stuck", 1 + WITH_READER.leak);
+    prlimit(Some(pid), Resource::Nofile, limit).expect("the limit it had");
+    let began = Clock::mono_now();
+    let is_whole = |line: &Value| line["look_unknown"].is_null() && line["holders"][0]["pid"].is_number();
+    tool.comes_to_print("whole reports", |ended| {
+        let about = ended.reports.iter().filter(|line| line["kind"] == "stuck" && leaked.include(line));
+        let whole = about.filter(|line| is_whole(line));
+        whole.count() >= WITH_READER.leak
+    });
+    row.healed = format!("looked at anew in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let last = |port: &u16| {
+        let of = |line: &&Value| line["kind"] == "stuck" && line["socket"]["remote"]["port"] == *port;
+        ended.reports.iter().rfind(of).is_some_and(|line| leaked.holder_is_right(line))
+    };
+    row.must(leaked.leaks.keys().all(last), "a holder is wrong in the end");
+    let unknown: Vec<_> = ended.of_kind("stuck").filter(|it| !is_whole(it) && !first.include(it)).collect();
+    let said = unknown.iter().all(|it| {
+        it["look_unknown"].is_string() || it["holders_unknown"].is_string() || it["holders"][0].is_object()
+    });
+    row.must(said, "a look that failed, without a reason");
+    row.reported = format!("{} first without a look or holders, with the reason", unknown.len());
+    row
+}
+
+/// Whoever opened them has ended before anything of it could be read.
+fn the_opener_has_ended() -> Row {
+    let mut row = Row::of("the opener ended at once, its children hold");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let leaked = Workload { server: &["--fork", "--leave"], ..WITH_READER }.run(&net, &net);
+    let began = Clock::mono_now();
+    tool.has_reported("stuck", WITH_READER.leak);
+    row.healed = format!("all reported in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    let (openers, stacks) = row.are_right(&leaked, &ended);
+    row.reported = format!(
+        "{openers} openers and {stacks} stacks unknown, with a reason: {}",
+        reason(&ended, "stack_unknown")
+    );
+    row
+}
+
+/// The holders are killed while the tool does not look.
+fn the_holders_are_killed() -> Row {
+    let mut row = Row::of("holders killed while the tool is stopped, small ring, a storm");
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &SMALL_RING);
+    let leaked = Workload { server: &["--fork"], ..WITH_READER }.run(&net, &net);
+    tool.has_reported("stuck", WITH_READER.leak);
+    stopped(&tool, || {
+        storm(&net);
+        for kept in leaked.leaks.values() {
+            let pid = Pid::from_raw(i32::try_from(kept.pid).expect("a pid")).expect("a pid");
+            kill_process(pid, Signal::KILL).expect("a child of the server");
+        }
+        until("the sockets are gone", || net.close_wait().is_empty().then_some(()));
+    });
+    let began = Clock::mono_now();
+    tool.has_reported("released", WITH_READER.leak);
+    row.healed = format!("all ends told in {}", since(began));
+    let ended = tool.signal(Signal::INT);
+    let right = |line: &Value| line["how"] == "exited" || line["how_unknown"].is_string();
+    row.must(ended.of_kind("released").all(right), "an end that is wrong");
+    row.are_right(&leaked, &ended);
+    row.says(&ended, "total ");
+    row
+}
+
+/// The recording's disk is full.
+fn the_disk_is_full() -> Row {
+    let mut row = Row::of("disk of the recording full");
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().to_str().expect("a path");
+    // A mount of the tool's own, which ends with it.
+    let script = format!("mount -t tmpfs -o size=16k recording {path} && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(binary());
+    command.args(json_of(&net)).args(["--record", &format!("{path}/recording")]);
+    let mut tool = Tool::spawn(&mut command);
+    tool.attached();
+    let leaked = Workload { leak: 3, close: 5003, ..SERVER }.run(&net, &net);
+    tool.has_reported("stuck", 3);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    row.are_right(&leaked, &ended);
+    row.healed = "tracing goes on; the recording ends there".into();
+    row.says(&ended, "No space left");
+    row
+}
+
+/// The map of a command's processes.
+fn no_room_for_the_family() -> Row {
+    let mut row = Row::of("run: map of the command's processes full (2 places)");
+    let net = Netns::new();
+    let report = tempfile::NamedTempFile::new().expect("a file");
+    let mut gate = net.command(binary());
+    gate.args(["run", "--room", "FAMILY=2", "-o", "json", "--report"]).arg(report.path());
+    gate.args(["--", "sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 1 & done; wait"]);
+    let said = gate.output().expect("it runs");
+    let said = String::from_utf8_lossy(&said.stderr);
+    let lines = std::fs::read_to_string(report.path()).expect("a report");
+    let lines: Vec<Value> = lines.lines().map(super::schema::parse).collect();
+    let losses = lines.iter().filter(|line| line["kind"] == "loss");
+    let lost: u64 = losses.filter_map(|line| line["lost"]["opener"].as_u64()).sum();
+    row.must(lost >= 5, &format!("{lost} processes said to be lost"));
+    row.must(said.contains("a leak that only these told of"), &format!("the gate said only {said}"));
+    row.reported = format!("opener {lost}, in a loss line and on stderr");
+    row.healed = "never: those processes are not followed".into();
+    row
+}
+
+#[test]
+fn nothing_is_lost_silently() {
+    let faults: &[fn() -> Row] = &[
+        ring_full_when_they_enter,
+        ring_full_when_they_leave,
+        nobody_reads_the_reports,
+        no_room_for_openers,
+        no_room_for_copies,
+        no_room_for_stacks,
+        || netlink("netlink: ENOBUFS once in the first dump", "105", "2", "1", "overrun"),
+        || netlink("netlink: 6 answers fail (EIO)", "5", "0", "6", "Input/output error"),
+        no_netlink_at_all,
+        no_descriptors,
+        the_opener_has_ended,
+        the_holders_are_killed,
+        the_disk_is_full,
+        no_room_for_the_family,
+    ];
+    let rows: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = faults.iter().map(|fault| scope.spawn(fault)).collect();
+        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut table = format!("{:<66} {:<60} healed\n", "fault", "reported");
+    let mut wrong = Vec::new();
+    for row in rows {
+        let Ok(Row { fault, reported, healed, wrong: its }) = row else {
+            wrong.push("a fault could not be made, see above".to_owned());
+            continue;
+        };
+        let _ = writeln!(
+            table,
+            "{fault:<66} {reported:<60} {healed}{}",
+            if its.is_empty() { "" } else { " WRONG" }
+        );
+        wrong.extend(its.into_iter().map(|what| format!("{fault}: {what}")));
+    }
+    show(&table);
+    assert!(wrong.is_empty(), "{table}\n{wrong:#?}");
+}
