@@ -43,10 +43,12 @@ mod live {
     mod healthy;
     mod html;
     mod kill;
+    mod kills;
     mod kinds;
     mod languages;
     mod matrix;
     mod metrics;
+    mod names;
     mod older_ghosts;
     mod owners;
     mod pools;

@@ -35,11 +35,16 @@ impl Scenario {
     /// Starts `program` of tests/scenarios inside `net`.
     pub(crate) fn start(net: &Netns, program: &str, args: &[&str]) -> Self {
         let mut command = net.command(programs().join(program));
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::spawn(&format!("{program} {}", args.join(" ")), command.args(args))
+    }
+
+    /// Starts it by a command of the caller's, and calls it `name`.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let orders = child.stdin.take().expect("piped");
         let lines = Lines::of(child.stdout.take().expect("piped"));
-        Self { name: format!("{program} {}", args.join(" ")), child, orders, lines }
+        Self { name: name.to_owned(), child, orders, lines }
     }
 
     /// Its process id.

@@ -49,3 +49,9 @@ pub(crate) fn show(text: &str) {
     whole.push('\n');
     let _ = std::io::stderr().lock().write_all(whole.as_bytes());
 }
+
+/// Lets a time pass that is itself what is tested: a random moment of a life.
+#[expect(clippy::disallowed_methods, reason = "nothing is waited for")]
+pub(crate) fn let_pass(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use closewait_trace::clock::{Clock, MonoNs};
+use closewait_trace::clock::Clock;
 use closewait_trace::item::{Path, StackId};
 use closewait_trace::stack::Stacks;
 use closewait_trace::stack::attach::{PATIENCE, write_perf_map};
@@ -61,7 +61,7 @@ fn a_stack_is_named_again_when_its_socket_is_stuck() {
     let (pid, id) = (blocked.task.pid, StackId(7));
     let _map = Map::of(pid);
     let path = Path {
-        at: MonoNs(1),
+        at: Clock::mono_now(),
         task: blocked.task.clone(),
         stack: id,
         addrs: Vec::new(),

@@ -89,6 +89,11 @@ fn a_map_that_others_may_have_written_is_refused() {
         fs::write(map, jit.line("")).unwrap();
         std::os::unix::fs::chown(map, Some(54321), None).unwrap();
     });
+    refuse("can be written to by everybody", &|map| {
+        fs::write(map, jit.line("")).unwrap();
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        fs::set_permissions(map, everybody).unwrap();
+    });
     refuse("is not a regular file", &|map| std::os::unix::fs::symlink("/lies", map).unwrap());
     refuse("is not a regular file", &|map| {
         let mode = rustix::fs::Mode::RUSR;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use closewait_trace::clock::MonoNs;
+use closewait_trace::clock::{Clock, MonoNs};
 use closewait_trace::fact::Fact;
 use closewait_trace::item::{Path, StackId, Task};
 use closewait_trace::stack::Stacks;
@@ -20,7 +20,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn path(target: &Target, stack: u32) -> Path {
     Path {
-        at: MonoNs(1),
+        at: Clock::mono_now(),
         task: target.task.clone(),
         stack: StackId(stack),
         addrs: target.addrs.clone(),
@@ -70,13 +70,30 @@ fn a_process_gone_too_early_is_the_reason() {
     assert_eq!(stacks.counts().unknown, 1);
 }
 
+/// Its record is older than the process that has its number now.
+#[test]
+fn a_number_that_was_used_again_names_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("server");
+    build_c(&program, &[]);
+    let target = Target::start(&program, &NO_ARGS);
+    let (pid, id) = (target.task.pid, StackId(7));
+    let stacks = Stacks::spawn().unwrap();
+    stacks.remember(Path { at: MonoNs(1), ..path(&target, id.0) });
+    let reason = format!("process {pid} has exited, and its number is another's now");
+    assert_eq!(block_on(stacks.wait(pid, id, DEADLINE)), Fact::unknown(reason));
+    // The control: the same record, made while it ran.
+    stacks.remember(path(&target, 8));
+    assert_is_c_path(block_on(stacks.wait(pid, StackId(8), DEADLINE)).known().unwrap());
+}
+
 #[test]
 fn addresses_of_another_program_are_not_named() {
     let me = std::process::id();
     let task = Task { pid: me, tid: me, comm: "test".into() };
     let stacks = Stacks::spawn().unwrap();
     let named = |id, addrs| {
-        let (at, stack) = (MonoNs(1), StackId(id));
+        let (at, stack) = (Clock::mono_now(), StackId(id));
         stacks.remember(Path { at, task: task.clone(), stack, addrs, copy: None, python: None });
         block_on(stacks.wait(me, stack, DEADLINE))
     };

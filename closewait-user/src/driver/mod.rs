@@ -529,7 +529,6 @@ impl Driver {
         if saw_all {
             self.reconciled = Some(now);
         }
-        }
         Ok(())
     }
 

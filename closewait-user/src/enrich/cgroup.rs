@@ -4,8 +4,9 @@
 //! write it: a directory below /sys/fs/cgroup, or what /proc/PID/cgroup shows. Out:
 //! whether the process is in it, or below. Pure, but for [`CgroupFilter::resolve`].
 
-use std::fs;
 use std::path::Path;
+
+use super::procfs;
 
 /// The cgroups of a process, but for the roots: `controllers:path` for each
 /// hierarchy, without controllers for the unified one (cgroup v2).
@@ -39,7 +40,7 @@ struct Mount {
 impl CgroupFilter {
     /// Understands a path by what is mounted here.
     pub fn resolve(path: &str) -> Result<Self, String> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")
+        let mounts = procfs::text("/proc/self/mountinfo")
             .map_err(|error| format!("cannot read /proc/self/mountinfo: {error}"))?;
         Self::from_mounts(path, &mounts)
     }

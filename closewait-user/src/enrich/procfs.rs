@@ -98,6 +98,12 @@ pub(super) fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
+/// A file of /proc that has names in it, as text: names are any bytes, and one that is no UTF-8
+/// must not hide what stands beside it.
+pub fn text(path: impl AsRef<std::path::Path>) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+}
+
 /// What a file of process `pid` says, or why it does not.
 fn ask<T>(dir: BorrowedFd<'_>, pid: u32, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     let text = read(dir, name).map_err(|e| format!("cannot read /proc/{pid}/{name}: {e}"))?;
@@ -119,7 +125,7 @@ pub(super) fn joined(cmdline: &str) -> String {
 
 /// The 22nd field of /proc/PID/stat is when the process began, since boot: counted in 1/100 s
 /// on every architecture that this tool runs on (`USER_HZ`), rounded down.
-pub(super) fn start_ticks(stat: &str) -> Option<Duration> {
+pub(crate) fn start_ticks(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(field(stat, 22)?.checked_mul(10)?))
 }
 

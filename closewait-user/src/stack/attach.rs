@@ -24,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::jit;
 use super::places::read_maps;
 use crate::clock::{Clock, MonoNs};
+use crate::enrich::procfs;
 
 /// So long may it all take: a finding waits three seconds for its stacks.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ impl Jvm {
         let gone = || format!("process {pid} has ended");
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty()).map_err(|_| gone())?;
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|_| gone());
+        let read = |file: &str| procfs::text(format!("/proc/{pid}/{file}")).map_err(|_| gone());
         if !read_maps(pid).is_ok_and(|maps| maps.runs_java()) {
             return Err("it is no JVM".into());
         }

@@ -1,7 +1,8 @@
 //! Perf maps: the file `/tmp/perf-PID.map` in which a JIT compiler names the code
 //! it made. In: bytes, or a process; out: a table from address to name. Whoever
 //! can write the file chooses the names, so only a regular file that belongs to
-//! the process's user or to root is believed, and its size is bounded.
+//! the process's user or to root, and that not everybody may write to, is believed,
+//! and its size is bounded.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use super::file::{FileId, HeldFile, Stamp, open_in_root};
 use super::lru::Lru;
 use super::maps::hex;
+use crate::enrich::procfs;
 
 /// Most bytes of a perf map that are read: 64 MiB is about 700,000 methods, ten
 /// times what a large Java server compiles.
@@ -170,7 +172,7 @@ impl NoMap {
 /// Opens the perf map of process `pid`: in that process's root and under the id
 /// that its own pid namespace gives it, which is the name its JIT used.
 pub fn open(pid: u32) -> Result<HeldFile, NoMap> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+    let status = procfs::text(format!("/proc/{pid}/status"))
         .map_err(|_| NoMap::Absent(format!("process {pid} exited before its perf map could be opened")))?;
     let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
     let inner = line("NSpid:").and_then(|ids| ids.split_whitespace().last()).unwrap_or_default();
@@ -181,6 +183,9 @@ pub fn open(pid: u32) -> Result<HeldFile, NoMap> {
         Errno::NOTSUP => NoMap::Refused(format!("{path} is not a regular file")),
         other => NoMap::Refused(format!("{path}: {other}")),
     })?;
+    if stat.st_mode & 0o002 != 0 {
+        return Err(NoMap::Refused(format!("{path} can be written to by everybody")));
+    }
     let mut uids = line("Uid:").unwrap_or_default().split_whitespace();
     if stat.st_uid != 0 && !uids.any(|uid| uid.parse() == Ok(stat.st_uid)) {
         return Err(NoMap::Refused(format!(

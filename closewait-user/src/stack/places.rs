@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::call_site::{WINDOW, can_return_after};
 use super::capture::Capture;
@@ -20,6 +21,8 @@ use super::process::{Known, Process};
 use super::python::names::Functions;
 use super::python::{self, Interpreters};
 use super::unwind::Unwinder;
+use crate::clock::{Clock, MonoNs};
+use crate::enrich::procfs;
 use crate::item::{self, Task};
 use crate::verdict::How;
 
@@ -168,6 +171,12 @@ impl Processes {
 
     /// Unwinds or places a stack as it came.
     pub(super) fn locate(&mut self, path: &item::Path) -> Result<Placed, String> {
+        let pid = path.task.pid;
+        if began_after(pid, path.at) {
+            // What is remembered of that number is of neither the one nor the other for sure.
+            self.known.remove(&pid);
+            return Err(format!("process {pid} has exited, and its number is another's now"));
+        }
         match &path.copy {
             Some(copy) => {
                 // Before all else: a function's memory is of more use to its process than ours.
@@ -263,6 +272,15 @@ impl Processes {
     pub fn held(&self) -> (usize, usize) {
         (self.known.len(), self.files.values().filter(|file| file.strong_count() > 0).count())
     }
+}
+
+/// Whether the process of this number began after a moment at which it had done something:
+/// then it is another one, and its code is not what was run.
+fn began_after(pid: u32, at: MonoNs) -> bool {
+    let stat = procfs::text(format!("/proc/{pid}/stat"));
+    // Told in ticks, rounded down; and half a tick more for what lies between two clocks.
+    let began = stat.ok().and_then(|stat| procfs::start_ticks(&stat)).map(Clock::since_boot);
+    began.is_some_and(|began| began > at + Duration::from_millis(5))
 }
 
 /// The executable mappings of a process.

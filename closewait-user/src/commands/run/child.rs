@@ -199,7 +199,7 @@ impl Running {
     }
 
     fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero()));
+        let stat = crate::enrich::procfs::text(format!("/proc/{}/stat", self.pid.as_raw_nonzero()));
         // The state follows the name, which is in brackets.
         stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }

@@ -176,7 +176,7 @@ fn in_first_pid_namespace() -> Result<(), CannotTrace> {
 /// Names what the command has left running.
 fn left_running(family: &Family) {
     let left = family.members().into_iter().filter_map(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = crate::enrich::procfs::text(format!("/proc/{pid}/stat")).ok()?;
         let (head, state) = stat.rsplit_once(") ")?;
         let (_, comm) = head.split_once(" (")?;
         // One that has ended is left by its parent, not by the command.
