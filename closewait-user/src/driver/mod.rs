@@ -8,6 +8,7 @@ mod ghosts;
 mod judge;
 mod outlook;
 mod release;
+mod rest;
 mod tape;
 mod threads;
 mod watched;
@@ -35,6 +36,7 @@ use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, T
 use family::Kin;
 use ghosts::Ghosts;
 use judge::Judge;
+use rest::Rest;
 use tape::Tape;
 
 /// The source is drained at least this often.
@@ -119,6 +121,8 @@ pub struct Driver {
     next_count: MonoNs,
     next_reconcile: MonoNs,
     next_ghosts: MonoNs,
+    /// After looks at sockets, and at descriptors.
+    rests: [Rest; 2],
     /// When the first look at sockets and descriptors had been taken.
     looked: Option<MonoNs>,
     first_look_done: bool,
@@ -196,6 +200,7 @@ impl Driver {
             next_count: began + COUNT_EVERY,
             next_reconcile: began,
             next_ghosts: began,
+            rests: Default::default(),
             looked: None,
             first_look_done: false,
             outcomes: Vec::new(),
@@ -273,11 +278,14 @@ impl Driver {
         self.drain(now);
         let clock = Clock::read();
         self.count(now, last, &clock)?;
-        if now >= self.next_reconcile && !last {
+        if now >= self.next_reconcile && self.rests[0].is_over(now) && !last {
             self.reconcile(now, &clock)?;
+            self.take_a_rest(0, now, &clock)?;
         }
-        if now >= self.next_ghosts && !last && self.kin.is_none() {
+        if now >= self.next_ghosts && self.rests[1].is_over(now) && !last && self.kin.is_none() {
+            let began = Clock::mono_now();
             self.look_for_ghosts(now, &clock)?;
+            self.take_a_rest(1, began, &clock)?;
         }
         let looked = *self.looked.get_or_insert_with(Clock::mono_now);
         let mut suspects = Vec::new();
@@ -572,6 +580,21 @@ impl Driver {
         let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
                     found late, and the end of one may not be noticed";
         self.lose(lost.to_owned(), clock, now)
+    }
+
+    /// A look has ended: the next may come after a rest, and if that is late, it is said.
+    fn take_a_rest(&mut self, which: usize, began: MonoNs, clock: &Clock) -> io::Result<()> {
+        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
+        let ended = Clock::mono_now();
+        let Some(turn) = self.rests[which].after(began, ended, every) else { return Ok(()) };
+        let what = ["sockets", "descriptors"][which];
+        let text = format!(
+            "there are so many {what} that all of them are looked at every {} s or more, not every {} s: what \
+             no record told of is found later",
+            turn.as_secs(),
+            every.as_secs()
+        );
+        self.lose(text, clock, ended)
     }
 
     /// Tells once that something is lost.

@@ -19,6 +19,16 @@ use crate::tcp::{Endpoint, State, Tuple};
 /// A listing of namespaces is used for so long.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// So many netlink sockets are kept, which are descriptors, and no more than a quarter of what
+/// this process may have: a host of containers has more namespaces. Opening one takes about 50 us.
+const KEPT_MAX: usize = 128;
+
+fn kept_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = limit.map_or(KEPT_MAX, |limit| usize::try_from(limit / 4).unwrap_or(KEPT_MAX));
+    KEPT_MAX.min(quarter).max(1)
+}
+
 /// What sockets are listed by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -43,6 +53,7 @@ pub(super) struct Sockets {
     /// Namespaces that the user named.
     given: Vec<NetnsRef>,
     diag: HashMap<Netns, SockDiag>,
+    kept_max: usize,
     /// Why inet_diag is not used.
     without_diag: Option<String>,
 }
@@ -54,6 +65,7 @@ impl Sockets {
             listed_at: MonoNs(0),
             given: Vec::new(),
             diag: HashMap::new(),
+            kept_max: kept_max(),
             without_diag,
         })
     }
@@ -167,6 +179,11 @@ impl Sockets {
         match SockDiag::open_in(&at) {
             Ok(mut diag) => {
                 let answer = question(&mut diag).map_err(|e| e.to_string())?;
+                if self.diag.len() >= self.kept_max
+                    && let Some(any) = self.diag.keys().next().copied()
+                {
+                    self.diag.remove(&any);
+                }
                 self.diag.insert(netns, diag);
                 Ok(Some(answer))
             }

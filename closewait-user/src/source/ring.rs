@@ -18,6 +18,10 @@ use crate::tcp::Tuple;
 use crate::tracker::SuspectKind;
 use crate::verdict::OpenedVia;
 
+/// At most so many records of a ring are taken at once, which is more than fit into it: whoever
+/// makes them as fast as they are read must not keep the rest of the work waiting.
+const DRAINED_MAX: usize = 1 << 18;
+
 /// The live source.
 pub struct RingSource {
     records: AsyncFd<RingBuf<MapData>>,
@@ -59,7 +63,8 @@ impl RingSource {
     pub fn drain(&mut self, mut sink: impl FnMut(Item)) -> u64 {
         let mut count = 0;
         for ring in [&mut self.records, &mut self.copies] {
-            while let Some(record) = ring.get_mut().next() {
+            for _ in 0..DRAINED_MAX {
+                let Some(record) = ring.get_mut().next() else { break };
                 count += 1;
                 match decode::decode(&record) {
                     Ok(Item::Path(mut path)) => {
