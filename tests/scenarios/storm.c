@@ -1,12 +1,13 @@
 /* Connections as fast as this machine can make them, for benchmarks.
  *
- *   storm --seconds N [--pairs N] [--closes client|server|both] [--port N] [--stay N]
+ *   storm --seconds N [--pairs N] [--closes client|server|both] [--port N] [--stay N] [--pin N]
  *
  * Each pair is a client thread and a server thread. `--closes` says who closes
  * first; the other reads EOF and then closes, except with `both`, where neither
  * reads. The client's destination goes round 127.0.0.1 to 127.0.0.200, so that
  * ports in TIME_WAIT do not run out. `--stay` makes that many connections first
- * whose server end stays in CLOSE_WAIT during the storm.
+ * whose server end stays in CLOSE_WAIT during the storm. `--pin` puts client and server
+ * threads in turn on that many CPUs, beginning with the first.
  */
 #include "scenario.h"
 #include <pthread.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 
 static struct {
-	int seconds, pairs, port, stay;
+	int seconds, pairs, port, stay, pin;
 	const char *closes;
 } opt = {.pairs = 1, .closes = "client"};
 
@@ -37,9 +38,15 @@ static void read_eof(int fd)
 		;
 }
 
-static void *serve(void *unused)
+static void pin(unsigned long thread)
 {
-	(void)unused;
+	if (opt.pin)
+		run_on_cpu(thread % opt.pin);
+}
+
+static void *serve(void *which)
+{
+	pin((unsigned long)which * 2 + 1);
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
@@ -62,9 +69,10 @@ static int dial(unsigned long n)
 	return fd;
 }
 
-static void *call(void *first)
+static void *call(void *which)
 {
-	unsigned long n = (unsigned long)first;
+	unsigned long n = (unsigned long)which * 100;
+	pin((unsigned long)which * 2);
 	for (; !over; n++) {
 		int fd = dial(n);
 		if (!client_first && !both)
@@ -101,6 +109,8 @@ int main(int argc, char **argv)
 			opt.port = atoi(value);
 		else if (!strcmp(name, "--stay"))
 			opt.stay = atoi(value);
+		else if (!strcmp(name, "--pin"))
+			opt.pin = atoi(value);
 		else if (!strcmp(name, "--closes"))
 			opt.closes = value;
 		else
@@ -121,8 +131,8 @@ int main(int argc, char **argv)
 	pthread_t servers[64], clients[64];
 	unsigned long began = now_ms();
 	for (long i = 0; i < opt.pairs; i++)
-		if (pthread_create(&servers[i], NULL, serve, NULL) ||
-		    pthread_create(&clients[i], NULL, call, (void *)(i * 100)))
+		if (pthread_create(&servers[i], NULL, serve, (void *)i) ||
+		    pthread_create(&clients[i], NULL, call, (void *)i))
 			die("pthread_create");
 	while (now_ms() - began < opt.seconds * 1000ul)
 		usleep(1000);

@@ -3,44 +3,91 @@
 //!
 //! Two adjacent runs of the same storm differ by up to 2x on a busy machine, so
 //! nothing is compared with a figure of another run: slices with and without a tracer
-//! alternate (A B B A), and a control (A A A A) says what the machine adds.
+//! alternate (A B B A), and a control (A A A A) says what the machine adds. What is
+//! measured is a room of its own; each hands in what it found of the budgets, and the
+//! table of them comes last.
 
+mod bpf;
+mod budget;
+mod calls;
+mod fit;
+mod floor;
+mod gate;
+mod idle;
 mod net;
+mod peers;
+mod pile;
+mod process;
+mod programs;
+mod results;
+mod scale;
 mod sizes;
 mod spread;
-mod start;
+mod stall;
+mod starts;
 mod storm;
 mod tracer;
+mod tracker;
 
-use crate::build::{self, Executables};
-use crate::workspace;
-use anyhow::{Context, Result};
-use serde::Serialize;
-use std::{fs, path::PathBuf};
+use crate::{
+    build::{self, Executables},
+    privilege, workspace,
+};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use results::{Conditions, Results};
+use std::{fs, path::PathBuf, thread};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// What to measure [default: all but scale, sizes and tracker; with --full all]
+    #[arg(long, value_delimiter = ',', value_enum)]
+    what: Vec<What>,
+    /// Everything, in every kind of storm, for figures that are published: more than an hour
+    #[arg(long)]
+    full: bool,
     /// Quadruples of slices for each tracer; 6 or more make 21 pairs and more
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 2, default_value_if("full", "true", "6"))]
     rounds: u32,
     /// Seconds of a slice
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 1, default_value_if("full", "true", "2"))]
     seconds: u32,
-    /// Who closes first: client, server or both
-    #[arg(long, default_value = "client")]
-    closes: String,
+    /// Who closes first: client, server, both; all tracers are run in the first kind of storm
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "client",
+        default_value_if("full", "true", "client,server,both")
+    )]
+    closes: Vec<String>,
     /// Pairs of a client thread and a server thread
-    #[arg(long, default_value_t = 1)]
-    pairs: u32,
-    /// Sockets that stay in CLOSE_WAIT during the storm
-    #[arg(long, default_value_t = 0)]
-    stay: u32,
-    /// Only these tracers: closewait-trace, no-stacks, record, tcpstates, bpftrace
+    #[arg(long, value_delimiter = ',', default_value = "1", default_value_if("full", "true", "1,2"))]
+    pairs: Vec<u32>,
+    /// Sockets that are in CLOSE_WAIT during the storm
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0",
+        default_value_if("full", "true", "0,10000,100000")
+    )]
+    stuck: Vec<u32>,
+    /// Sockets with which the first report is timed
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "100,10000",
+        default_value_if("full", "true", "100,1000,10000,100000")
+    )]
+    reports: Vec<u32>,
+    /// Every pair of the three above, not only those with the first of each other
+    #[arg(long)]
+    product: bool,
+    /// How far the scale curves go
+    #[arg(long, default_value_t = 1000, default_value_if("full", "true", "100000"))]
+    scale: u32,
+    /// Only these tracers: closewait-trace, no-stacks, record, empty, tcpstates, tcplife, bpftrace
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Quadruples of starts with and without the gate; 0 for none
-    #[arg(long, default_value_t = 20)]
-    starts: u32,
     /// The BPF object that the tool is to embed, instead of the committed one
     #[arg(long)]
     object: Option<PathBuf>,
@@ -49,80 +96,92 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
 }
 
-/// What was run, and what came of it.
-#[derive(Serialize)]
-struct Results {
-    kernel: String,
-    cpus: usize,
-    load_before: String,
-    rounds: u32,
-    seconds: u32,
-    closes: String,
-    pairs: u32,
-    stay: u32,
-    rows: Vec<storm::Row>,
-    start: start::Start,
-    sizes: Option<sizes::Sizes>,
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum What {
+    /// Connections a second with each tracer against none; CPU, memory, wake-ups, loss
+    Storm,
+    /// Run time of each BPF program, stacks on and off
+    Bpf,
+    /// A recv of 64 bytes
+    Recv,
+    /// A syscall that has nothing to do with sockets
+    Syscalls,
+    /// Start to attached, and to the first full report
+    Starts,
+    /// CPU, memory and wake-ups where nothing happens
+    Idle,
+    /// A reader of the ring that does not run for a while
+    Stall,
+    /// `run -- true` against `true`
+    Gate,
+    /// Bytes of recordings
+    Sizes,
+    /// How a look grows with namespaces, processes and sockets
+    Scale,
+    /// The tracker alone
+    Tracker,
 }
 
-/// Measures and prints a table; writes it to files when asked to.
+impl What {
+    /// Whether it is measured when nothing was named.
+    fn is_quick(self) -> bool {
+        !matches!(self, Self::Sizes | Self::Scale | Self::Tracker)
+    }
+}
+
+/// Measures and prints tables; writes them to files when asked to.
 ///
 /// # Errors
 /// When something cannot be built or started. A peer that is not installed is a row that says so.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(privilege::is_root(), "it needs root: programs are attached in this process, too");
+    ensure!(args.rounds > 0 && args.seconds > 0, "at least one round of one second");
+    let wanted = |what: What| match args.what.as_slice() {
+        [] => args.full || what.is_quick(),
+        some => some.contains(&what),
+    };
     let object = args.object.as_deref();
     let built = Executables::build(&["build", "--release", "--bin", "closewait-trace"], object)?;
+    let tool = built.get("closewait-trace")?;
     let scenarios = workspace::target_dir().join("scenarios");
     build::scenarios(&scenarios)?;
     let net = net::Net::new()?;
-    let storm = storm::Storm { net: &net, program: scenarios.join("storm"), args };
-    let tracers = tracer::all(built.get("closewait-trace")?, &args.only);
-    let rows = storm.measure(&tracers);
-    let _ = fs::remove_file(tracer::recording());
-    let rows = rows?;
-    let records = tracers.iter().any(|tracer| tracer.name == "record");
-    let ours = built.get("closewait-trace")?;
-    let sizes = records.then(|| sizes::Sizes::measure(ours, &net, &storm)).transpose()?;
-    let start = start::Start::measure(built.get("closewait-trace")?, args.starts)?;
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let results = Results {
-        kernel: read("/proc/sys/kernel/osrelease"),
-        cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        load_before: read("/proc/loadavg"),
-        rounds: args.rounds,
-        seconds: args.seconds,
-        closes: args.closes.clone(),
-        pairs: args.pairs,
-        stay: args.stay,
-        rows,
-        start,
-        sizes,
-    };
-    let table = markdown(&results);
-    println!("{table}");
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let storm = storm::Storm { net: &net, scenarios: &scenarios, args, pin: cpus };
+    let pile = storm.program("pile");
+    let tracers = tracer::all(tool, &args.only)?;
+    // What has to be quiet comes first, what takes long and heats the machine last.
+    let mut results = Results::new(Conditions::here(args, cpus));
+    let calls = [(What::Syscalls, "getppid"), (What::Recv, "recv")];
+    results.idle =
+        wanted(What::Idle).then(|| idle::Idle::measure(tool, &net, 2 * args.rounds)).transpose()?;
+    for (_, call) in calls.into_iter().filter(|(what, _)| wanted(*what)) {
+        results.calls.push(calls::Calls::measure(tool, &storm, call)?);
+    }
+    results.bpf = wanted(What::Bpf).then(|| bpf::Bpf::measure(tool, &storm)).transpose()?;
+    if wanted(What::Storm) {
+        let kinds = storm::kinds(&args.closes, &args.pairs, &args.stuck, args.product);
+        let rows = storm.measure(&tracers, &kinds);
+        let _ = fs::remove_file(tracer::recording());
+        results.storm = rows?;
+    }
+    results.stall = wanted(What::Stall).then(|| stall::Stall::measure(tool, &storm, object)).transpose()?;
+    results.gate = wanted(What::Gate).then(|| gate::Gate::measure(tool, 3 * args.rounds)).transpose()?;
+    let starts = || starts::Starts::measure(tool, &pile, &args.reports, 2 * args.rounds);
+    results.starts = wanted(What::Starts).then(starts).transpose()?;
+    results.sizes = wanted(What::Sizes).then(|| sizes::Sizes::measure(tool, &storm)).transpose()?;
+    if wanted(What::Scale) {
+        results.scale = scale::measure(tool, &pile, args.scale, args.rounds + 1)?;
+    }
+    results.tracker = wanted(What::Tracker).then(tracker::Tracker::measure).transpose()?;
+
+    let text = results.markdown()?;
+    println!("{text}");
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        fs::write(dir.join("storm.md"), &table)?;
-        fs::write(dir.join("storm.json"), serde_json::to_string_pretty(&results)?)?;
+        fs::write(dir.join("bench.md"), &text)?;
+        fs::write(dir.join("bench.json"), serde_json::to_string_pretty(&results)?)?;
     }
     Ok(())
-}
-
-fn markdown(results: &Results) -> String {
-    let Results { kernel, cpus, load_before, rounds, seconds, closes, pairs, stay, .. } = results;
-    let mut text = format!(
-        "Linux {kernel}, {cpus} CPUs, load before {load_before}; {rounds} x ABBA of {seconds} s, {closes} closes \
-         first, {pairs} pairs of threads, {stay} sockets stuck\n\n\
-         | tracer | connections/s, median | against bare, median (quartiles) | its CPU, % of a core | lost |\n\
-         |---|---|---|---|---|\n"
-    );
-    for row in &results.rows {
-        text.push_str(&row.markdown());
-        text.push('\n');
-    }
-    if let Some(sizes) = &results.sizes {
-        text.push_str(&sizes.markdown());
-    }
-    text.push_str(&results.start.markdown());
-    text
 }

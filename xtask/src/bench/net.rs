@@ -1,8 +1,12 @@
-//! A network namespace for the storm, gone when the benchmark ends.
+//! A network namespace for what is measured, gone when the benchmark ends.
 
 use crate::command;
 use anyhow::Result;
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 pub(super) struct Net {
     name: String,
@@ -10,7 +14,9 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new() -> Result<Self> {
-        let net = Self { name: format!("cwt-bench-{}", std::process::id()) };
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let net = Self { name: format!("cwt-bench-{}-{count}", std::process::id()) };
         command::output(Command::new("ip").args(["netns", "add", &net.name]))?;
         command::output(Command::new("ip").args(["-n", &net.name, "link", "set", "lo", "up"]))?;
         let ports = "echo 1024 65000 > /proc/sys/net/ipv4/ip_local_port_range";

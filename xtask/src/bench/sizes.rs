@@ -1,7 +1,10 @@
 //! How large recordings are: bytes of a transition, from a storm in which nothing is
 //! stuck, and of a stuck socket with its evidence, from what a storm beside some adds.
 
-use super::{net::Net, storm::Storm, tracer};
+use super::{
+    storm::{Kind, PORT, Storm},
+    tracer,
+};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::{fs, path::Path};
@@ -25,10 +28,10 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// Records both storms.
-    pub(super) fn measure(tool: &Path, net: &Net, storm: &Storm) -> Result<Self> {
-        let (bytes, connections, lost) = recorded(tool, net, storm, 0)?;
+    pub(super) fn measure(tool: &Path, storm: &Storm) -> Result<Self> {
+        let (bytes, connections, lost) = recorded(tool, storm, 0)?;
         let per_connection = bytes / connections;
-        let (with_stuck, beside, lost_too) = recorded(tool, net, storm, STUCK)?;
+        let (with_stuck, beside, lost_too) = recorded(tool, storm, STUCK)?;
         Ok(Self {
             transitions: connections * TRANSITIONS,
             per_transition: per_connection / TRANSITIONS,
@@ -49,12 +52,12 @@ impl Sizes {
 }
 
 /// Bytes of the recording of a storm, its connections, and what was lost.
-fn recorded(tool: &Path, net: &Net, storm: &Storm, stuck: u32) -> Result<(f64, f64, u64)> {
+fn recorded(tool: &Path, storm: &Storm, stuck: u32) -> Result<(f64, f64, u64)> {
     let file = std::env::temp_dir().join(format!("closewait-bench-sizes-{}", std::process::id()));
     let path = file.display().to_string();
     let tracer = tracer::ours("sizes", tool, &["--record", &path, "--threshold", "500ms"]);
-    let running = tracer.start(net, super::storm::PORT)?;
-    let (connections, _) = storm.blow(SECONDS, stuck)?;
+    let running = tracer.start_ours(storm.net, PORT)?;
+    let blown = storm.blow(&Kind::default(), SECONDS, stuck)?;
     let cost = running.stop()?;
     let lost = cost.lost.context("it does not say what was lost")?;
     let reported = cost.reported.context("it does not say what it reported")?;
@@ -62,5 +65,5 @@ fn recorded(tool: &Path, net: &Net, storm: &Storm, stuck: u32) -> Result<(f64, f
     let bytes = fs::metadata(&file).context("there is no recording")?.len();
     fs::remove_file(&file)?;
     #[expect(clippy::cast_precision_loss, reason = "a recording of seconds")]
-    Ok((bytes as f64, connections, lost))
+    Ok((bytes as f64, blown.connections, lost))
 }

@@ -1,113 +1,219 @@
 //! The storm: slices of it, with and without a tracer, in turn.
 
-use super::{Args, net::Net, spread::Spread, tracer::Tracer};
+use super::{
+    Args,
+    budget::{Line, Measured},
+    net::Net,
+    pile::{Heap, Pile},
+    spread::{Spread, shown, some},
+    tracer::{Cost, Running, Tracer},
+};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
+    fmt,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Stdio},
 };
 
+/// What the slices of every storm need.
 pub(super) struct Storm<'a> {
     pub(super) net: &'a Net,
-    pub(super) program: PathBuf,
+    /// Compiled tests/scenarios
+    pub(super) scenarios: &'a Path,
     pub(super) args: &'a Args,
+    /// CPUs that its threads are put on in turn; 0 leaves them free
+    pub(super) pin: usize,
+}
+
+/// One kind of storm.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Kind {
+    pub(super) closes: String,
+    pub(super) pairs: u32,
+    pub(super) stuck: u32,
 }
 
 /// What one tracer did to the storm.
 #[derive(Serialize)]
 pub(super) struct Row {
-    name: &'static str,
+    name: String,
+    storm: Kind,
     /// Why it was not run.
     missing: Option<String>,
     per_second: Option<Spread>,
     /// Against the bare slices beside it, pair by pair.
     ratio: Option<Spread>,
-    /// CPU of its process, parts of a core.
+    /// CPU of its process, % of a core
     cpu: Option<Spread>,
+    /// Voluntary context switches of its process, each second
+    wakeups: Option<Spread>,
+    /// MiB
+    rss_anon: Option<Spread>,
     /// Records lost in all slices; `None`: it does not say.
     lost: Option<u64>,
 }
 
+/// One slice.
 struct Slice {
     per_second: f64,
-    cpu: f64,
-    lost: Option<u64>,
+    seconds: f64,
+    cost: Option<Cost>,
+}
+
+/// What a storm says at its end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Blown {
+    pub(super) connections: f64,
+    pub(super) seconds: f64,
+}
+
+impl Blown {
+    pub(super) fn per_second(self) -> f64 {
+        self.connections / self.seconds
+    }
 }
 
 /// The port of the storm's server.
 pub(super) const PORT: u16 = 970;
 
+impl Default for Kind {
+    fn default() -> Self {
+        Self { closes: "client".to_owned(), pairs: 1, stuck: 0 }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { closes, pairs, stuck } = self;
+        write!(f, "{closes} closes first, {pairs} pair{}", if *pairs == 1 { "" } else { "s" })?;
+        if *stuck > 0 { write!(f, ", {stuck} stuck") } else { Ok(()) }
+    }
+}
+
+/// The storms of a run: the first one that is asked for in every way, each other one by
+/// all that is asked for.
+pub(super) fn kinds(closes: &[String], pairs: &[u32], stuck: &[u32], product: bool) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    let mut add = |closes: &String, pairs: &u32, stuck: &u32| {
+        let kind = Kind { closes: closes.clone(), pairs: *pairs, stuck: *stuck };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    };
+    let (Some(first_pairs), Some(first_stuck)) = (pairs.first(), stuck.first()) else { return kinds };
+    for closes in closes {
+        for pairs in pairs {
+            add(closes, pairs, first_stuck);
+        }
+    }
+    // With sockets stuck, who closes first and how many pairs matter no more than without.
+    for closes in if product { closes } else { &closes[..closes.len().min(1)] } {
+        for pairs in if product { pairs } else { std::slice::from_ref(first_pairs) } {
+            stuck.iter().for_each(|stuck| add(closes, pairs, stuck));
+        }
+    }
+    kinds
+}
+
 impl Storm<'_> {
-    /// A row for each tracer, after the control.
-    pub(super) fn measure(&self, tracers: &[Tracer]) -> Result<Vec<Row>> {
-        let mut rows = vec![self.row("bare (control)", None, None)?];
-        for tracer in tracers {
-            rows.push(match &tracer.missing {
-                Some(why) => Row::missing(tracer.name, why),
-                None => match self.row(tracer.name, Some(tracer), None) {
-                    Ok(row) => row,
-                    // A peer that fails is a row; ours failing is a failure.
-                    Err(error) if tracer.name == "tcpstates" || tracer.name == "bpftrace" => {
-                        Row::missing(tracer.name, &format!("{error:#}"))
-                    }
-                    Err(error) => return Err(error),
-                },
-            });
+    /// Rows for each kind of storm: after the control, all tracers in the first kind, and
+    /// ours in the others unless tracers were named.
+    pub(super) fn measure(&self, tracers: &[Tracer], kinds: &[Kind]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
+            let heap = Heap { stuck: kind.stuck, ..Heap::default() };
+            let pile = (kind.stuck > 0).then(|| Pile::new(self.net, &self.program("pile"), heap));
+            let _pile = match pile.transpose() {
+                Ok(pile) => pile,
+                Err(error) => {
+                    rows.push(Row::missing("all", kind, &format!("{error:#}")));
+                    continue;
+                }
+            };
+            rows.push(self.row("bare (control)", kind, None, None)?);
+            let wanted = |tracer: &&Tracer| {
+                number == 0
+                    || !self.args.only.is_empty()
+                    || ["closewait-trace", "empty"].contains(&tracer.name)
+            };
+            for tracer in tracers.iter().filter(wanted) {
+                rows.push(match tracer.missing() {
+                    Some(why) => Row::missing(tracer.name, kind, why),
+                    None => match self.row(tracer.name, kind, Some(tracer), None) {
+                        Ok(row) => row,
+                        Err(error) if tracer.is_peer() => {
+                            Row::missing(tracer.name, kind, &format!("{error:#}"))
+                        }
+                        Err(error) => return Err(error),
+                    },
+                });
+            }
         }
         let named = |name| tracers.iter().find(|tracer| tracer.name == name);
-        if let (Some(tracing), Some(recording)) = (named("closewait-trace"), named("record")) {
-            rows.push(self.row("record, against closewait-trace", Some(recording), Some(tracing))?);
+        if let (Some(tracing), Some(recording), Some(kind)) =
+            (named("closewait-trace"), named("record"), kinds.first())
+        {
+            let name = "record, against closewait-trace";
+            rows.push(self.row(name, kind, Some(recording), Some(tracing))?);
         }
         Ok(rows)
     }
 
+    /// A compiled scenario program.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.scenarios.join(name)
+    }
+
     /// `beside`: what it is compared with, instead of nothing.
-    fn row(&self, name: &'static str, tracer: Option<&Tracer>, beside: Option<&Tracer>) -> Result<Row> {
-        let (mut rates, mut ratios, mut cpu, mut lost) = (Vec::new(), Vec::new(), Vec::new(), None);
+    fn row(&self, name: &str, kind: &Kind, tracer: Option<&Tracer>, beside: Option<&Tracer>) -> Result<Row> {
+        let (mut rates, mut ratios, mut lost) = (Vec::new(), Vec::new(), None);
+        let (mut cpu, mut wakeups, mut memory) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..self.args.rounds {
-            eprintln!("bench: {name}, round {} of {}", round + 1, self.args.rounds);
-            let order = [beside, tracer, tracer, beside].map(|tracer| self.slice(tracer));
+            eprintln!("bench: {kind}: {name}, round {} of {}", round + 1, self.args.rounds);
+            let order = [beside, tracer, tracer, beside].map(|tracer| self.slice(kind, tracer));
             let [before, first, second, after] = order;
             let (before, after) = (before?.per_second, after?.per_second);
             for (traced, beside) in [(first?, before), (second?, after)] {
                 rates.push(traced.per_second);
                 ratios.push(traced.per_second / beside);
-                cpu.push(traced.cpu);
-                if let Some(more) = traced.lost {
+                let Some(cost) = traced.cost else { continue };
+                cpu.push(cost.used.cpu.as_secs_f64() / traced.seconds * 100.0);
+                #[expect(clippy::cast_precision_loss, reason = "a count of seconds")]
+                wakeups.push(cost.used.wakeups as f64 / traced.seconds);
+                memory.extend(cost.rss_anon);
+                if let Some(more) = cost.lost {
                     *lost.get_or_insert(0) += more;
                 }
             }
         }
         Ok(Row {
-            name,
+            name: name.to_owned(),
+            storm: kind.clone(),
             missing: None,
             per_second: Spread::of(&rates),
             ratio: Spread::of(&ratios),
-            cpu: Spread::of(&cpu).filter(|_| tracer.is_some()),
+            cpu: Spread::of(&cpu).filter(|_| !memory.is_empty()),
+            wakeups: Spread::of(&wakeups).filter(|_| !memory.is_empty()),
+            rss_anon: Spread::of(&memory),
             lost,
         })
     }
 
-    fn slice(&self, tracer: Option<&Tracer>) -> Result<Slice> {
+    fn slice(&self, kind: &Kind, tracer: Option<&Tracer>) -> Result<Slice> {
         let running = tracer.map(|tracer| tracer.start(self.net, PORT)).transpose()?;
-        let (connections, ms) = self.blow(self.args.seconds, self.args.stay)?;
-        let cost = running.map(super::tracer::Running::stop).transpose()?;
-        let seconds = ms / 1000.0;
-        Ok(Slice {
-            per_second: connections / seconds,
-            cpu: cost.as_ref().map_or(0.0, |cost| cost.cpu.as_secs_f64() / seconds),
-            lost: cost.and_then(|cost| cost.lost),
-        })
+        let blown = self.blow(kind, self.args.seconds, 0)?;
+        let cost = running.map(Running::stop).transpose()?;
+        Ok(Slice { per_second: blown.per_second(), seconds: blown.seconds, cost })
     }
 
-    /// Runs the storm once; how many connections, in how many milliseconds.
-    pub(super) fn blow(&self, seconds: u32, stay: u32) -> Result<(f64, f64)> {
-        let Args { closes, pairs, .. } = self.args;
-        let mut command = self.net.inside(&self.program);
-        command.args(["--closes", closes]).args(["--port", &PORT.to_string()]);
-        for (option, value) in [("--seconds", &seconds), ("--pairs", pairs), ("--stay", &stay)] {
+    /// Runs the storm once; `stay` of its own connections stay in CLOSE_WAIT.
+    pub(super) fn blow(&self, kind: &Kind, seconds: u32, stay: u32) -> Result<Blown> {
+        let mut command = self.net.inside(&self.program("storm"));
+        command.args(["--closes", &kind.closes]).args(["--port", &PORT.to_string()]);
+        command.args(["--pin", &self.pin.to_string()]);
+        for (option, value) in [("--seconds", seconds), ("--pairs", kind.pairs), ("--stay", stay)] {
             command.args([option, &value.to_string()]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the storm")?;
@@ -117,33 +223,143 @@ impl Storm<'_> {
     }
 }
 
-fn done(child: &mut Child) -> Option<(f64, f64)> {
+fn done(child: &mut Child) -> Option<Blown> {
     let stdout: ChildStdout = child.stdout.take()?;
     let line = BufReader::new(stdout).lines().map_while(Result::ok).find(|line| line.starts_with("done "))?;
-    let number = |key: &str| {
-        let (_, value) = line.split_once(key)?;
-        value.split_whitespace().next()?.parse().ok()
+    let ms: f64 = number(&line, "ms=")?;
+    Some(Blown { connections: number(&line, "connections=")?, seconds: ms / 1000.0 })
+}
+
+/// The value of `key` in a line that a scenario program says.
+pub(super) fn number(line: &str, key: &str) -> Option<f64> {
+    let (_, value) = line.split_once(key)?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+/// What the first kind of storm says of the budgets.
+pub(super) fn measured(rows: &[Row]) -> Result<Vec<Measured>> {
+    let first = rows.first().map(|row| row.storm.clone());
+    let named = |name: &str| rows.iter().find(|row| row.name == name && Some(&row.storm) == first.as_ref());
+    let Some(ours) = named("closewait-trace") else { return Ok(Vec::new()) };
+    let control = named("bare (control)").and_then(|row| row.ratio);
+    let beside = |mut found: Measured, of: fn(&Row) -> Option<Spread>| {
+        for peer in ["empty", "tcpstates", "tcplife", "bpftrace"] {
+            if let Some(row) = named(peer) {
+                found = found.beside(peer, of(row));
+            }
+        }
+        found
     };
-    Some((number("connections=")?, number("ms=")?))
+    let mut found = Vec::new();
+    if let Some(ratio) = ours.ratio {
+        let line = Measured { control: control.map(Spread::width), ..Measured::new(Line::StormRatio, ratio) };
+        found.push(beside(line.beside("control", control), |row| row.ratio));
+    }
+    if let Some(cpu) = ours.cpu {
+        found.push(beside(Measured::new(Line::StormCpu, cpu), |row| row.cpu));
+    }
+    // Of all storms: not one may lose a record.
+    let lost: Vec<u64> = rows.iter().filter(|row| row.is_ours()).filter_map(|row| row.lost).collect();
+    if !lost.is_empty() {
+        #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+        let sum = lost.iter().sum::<u64>() as f64;
+        found.push(Measured::new(Line::StormLost, some(&[sum])?));
+    }
+    Ok(found)
 }
 
 impl Row {
-    fn missing(name: &'static str, why: &str) -> Self {
-        Self { name, missing: Some(why.to_owned()), per_second: None, ratio: None, cpu: None, lost: None }
+    fn missing(name: &str, storm: &Kind, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            storm: storm.clone(),
+            missing: Some(why.to_owned()),
+            per_second: None,
+            ratio: None,
+            cpu: None,
+            wakeups: None,
+            rss_anon: None,
+            lost: None,
+        }
     }
 
-    /// A row of the table.
-    pub(super) fn markdown(&self) -> String {
-        if let Some(why) = &self.missing {
-            return format!("| {} | not run: {why} | | | |", self.name);
+    fn is_ours(&self) -> bool {
+        ["closewait-trace", "no-stacks", "record"].contains(&self.name.as_str())
+    }
+}
+
+/// A table for each kind of storm.
+pub(super) fn markdown(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for row in rows {
+        if last != Some(&row.storm) {
+            text.push_str(&format!(
+                "\n**Storm, {}**\n\n| tracer | connections/s | against bare, pair by pair | its CPU, % of a core | \
+                 wake-ups/s | RssAnon, MiB | lost |\n|---|---|---|---|---|---|---|\n",
+                row.storm
+            ));
+            last = Some(&row.storm);
         }
-        let rate = self.per_second.map_or_else(|| "-".into(), |rate| format!("{:.0}", rate.median));
-        let ratio = self.ratio.map_or_else(
-            || "-".into(),
-            |ratio| format!("{:.3} ({:.3} to {:.3})", ratio.median, ratio.lower, ratio.upper),
-        );
-        let cpu = self.cpu.map_or_else(|| "-".into(), |cpu| format!("{:.1}", cpu.median * 100.0));
-        let lost = self.lost.map_or_else(|| "-".into(), |lost| lost.to_string());
-        format!("| {} | {rate} | {ratio} | {cpu} | {lost} |", self.name)
+        let Row { name, per_second, ratio, cpu, wakeups, rss_anon, lost, .. } = row;
+        if let Some(why) = &row.missing {
+            text.push_str(&format!("| {name} | not run: {why} | | | | | |\n"));
+            continue;
+        }
+        text.push_str(&format!(
+            "| {name} | {} | {} | {} | {} | {} | {} |\n",
+            shown(*per_second, 0),
+            shown(*ratio, 3),
+            shown(*cpu, 1),
+            shown(*wakeups, 0),
+            shown(*rss_anon, 1),
+            lost.map_or_else(|| "-".into(), |lost| lost.to_string())
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stuck_sockets_are_beside_the_first_kind_only_unless_all_is_asked_for() {
+        let closes = ["client", "server"].map(str::to_owned);
+        let shown = |product| {
+            let kinds = kinds(&closes, &[1, 2], &[0, 10], product);
+            kinds.iter().map(|it| format!("{}{}-{}", it.closes, it.pairs, it.stuck)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(false), ["client1-0", "client2-0", "server1-0", "server2-0", "client1-10"]);
+        assert_eq!(shown(true).len(), 8);
+        assert!(kinds(&[], &[], &[], false).is_empty());
+    }
+
+    fn row(name: &str, ratio: f64, lost: u64) -> Row {
+        Row {
+            missing: None,
+            ratio: Spread::of(&[ratio, ratio, ratio + 0.04]),
+            lost: Some(lost),
+            ..Row::missing(name, &Kind::default(), "")
+        }
+    }
+
+    #[test]
+    fn the_budgets_are_measured_in_the_first_storm_and_losses_in_all() {
+        let mut rows =
+            vec![row("bare (control)", 1.0, 0), row("closewait-trace", 0.9, 0), row("tcpstates", 0.3, 9)];
+        rows.push(Row { storm: Kind { pairs: 2, ..Kind::default() }, ..row("closewait-trace", 0.5, 2) });
+        let found = measured(&rows).unwrap();
+        assert_eq!(found[0].line, Line::StormRatio);
+        assert!((found[0].value.median - 0.9).abs() < 1e-9 && found[0].control.is_some());
+        assert_eq!(found[0].beside.len(), 2, "control and tcpstates");
+        assert_eq!(found[1].line, Line::StormLost);
+        assert!((found[1].value.median - 2.0).abs() < 1e-9, "a peer's losses are its own");
+    }
+
+    #[test]
+    fn a_storm_says_its_figures_in_a_line() {
+        assert_eq!(number("done connections=17 ms=5", "connections="), Some(17.0));
+        assert_eq!(number("done connections=17 ms=5", "calls="), None);
     }
 }

@@ -1,9 +1,17 @@
-//! The tracers that are compared: ours in several modes, and the peers that are installed.
-//! All of them watch the storm only: ours by its namespace, the others by its port.
+//! The tracers that are compared: ours in several modes, the peers, and a program that does
+//! nothing. All of them watch the storm only: ours by its namespace, the others by its port.
 
-use super::net::Net;
-use crate::command;
-use anyhow::{Context, Result, bail};
+use super::{
+    floor::Floor,
+    net::Net,
+    peers::Peer,
+    process::{Usage, rss_anon},
+};
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
@@ -16,37 +24,42 @@ use std::{
 pub(super) struct Tracer {
     /// Its row in the table.
     pub(super) name: &'static str,
-    /// Why it cannot be run.
-    pub(super) missing: Option<String>,
     kind: Kind,
 }
 
 enum Kind {
     /// Ours, with more options.
-    Ours { program: PathBuf, options: Vec<String> },
-    /// libbpf-tools tcpstates.
-    Tcpstates(PathBuf),
-    /// The script that people paste.
-    Bpftrace(PathBuf),
+    Ours {
+        program: PathBuf,
+        options: Vec<String>,
+    },
+    /// A program of two instructions.
+    Empty,
+    Peer(Peer),
 }
 
+/// Names of all of them, as `--only` takes them.
+pub(super) const NAMES: [&str; 7] =
+    ["closewait-trace", "no-stacks", "record", "empty", "tcpstates", "tcplife", "bpftrace"];
+
 /// All of them, or those that were named.
-pub(super) fn all(ours: &Path, only: &[String]) -> Vec<Tracer> {
-    let own = |name, options: &[&str]| self::ours(name, ours, options);
+///
+/// # Errors
+/// Names what is none.
+pub(super) fn all(ours: &Path, only: &[String]) -> Result<Vec<Tracer>> {
+    if let Some(unknown) = only.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("there is no tracer called {unknown}; there are {}", NAMES.join(", "));
+    }
     let recording = recording().display().to_string();
-    let peer = |name, program: &str, kind: fn(PathBuf) -> Kind| {
-        let found = command::find_system(program);
-        let missing = found.is_none().then(|| format!("{program} is not installed"));
-        Tracer { name, missing, kind: kind(found.unwrap_or_default()) }
+    let wanted = NAMES.into_iter().filter(|name| only.is_empty() || only.iter().any(|it| it == name));
+    let tracer = |name| match name {
+        "closewait-trace" => self::ours(name, ours, &[]),
+        "no-stacks" => self::ours(name, ours, &["--stacks", "off"]),
+        "record" => self::ours(name, ours, &["--record", &recording]),
+        "empty" => Tracer { name, kind: Kind::Empty },
+        peer => Tracer { name, kind: Kind::Peer(Peer::find(peer)) },
     };
-    let all = [
-        own("closewait-trace", &[]),
-        own("no-stacks", &["--stacks", "off"]),
-        own("record", &["--record", &recording]),
-        peer("tcpstates", "tcpstates", Kind::Tcpstates),
-        peer("bpftrace", "bpftrace", Kind::Bpftrace),
-    ];
-    all.into_iter().filter(|tracer| only.is_empty() || only.iter().any(|name| name == tracer.name)).collect()
+    Ok(wanted.map(tracer).collect())
 }
 
 /// The recording that the last slice of `record` has left.
@@ -57,21 +70,30 @@ pub(super) fn recording() -> PathBuf {
 /// Ours, with more options.
 pub(super) fn ours(name: &'static str, program: &Path, options: &[&str]) -> Tracer {
     let options = options.iter().map(|option| (*option).to_owned()).collect();
-    Tracer { name, missing: None, kind: Kind::Ours { program: program.to_owned(), options } }
+    Tracer { name, kind: Kind::Ours { program: program.to_owned(), options } }
 }
 
 /// One that runs.
-pub(super) struct Running {
+pub(super) enum Running {
+    /// In this process.
+    Empty(#[expect(dead_code, reason = "attached until it is dropped")] Floor),
+    Process(Process),
+}
+
+/// One in a process of its own.
+pub(super) struct Process {
     child: Child,
     output: PathBuf,
     is_ours: bool,
-    ticks: u64,
+    attached: Usage,
 }
 
-/// What one has cost, and what it missed.
+/// What one has cost since it was attached, and what it missed.
+#[derive(Default)]
 pub(super) struct Cost {
-    /// CPU time while the storm blew.
-    pub(super) cpu: Duration,
+    pub(super) used: Usage,
+    /// MiB at the end
+    pub(super) rss_anon: Option<f64>,
     /// Records that it says were lost; `None` when it does not say.
     pub(super) lost: Option<u64>,
     /// Sockets that it reported stuck; `None` when it does not say.
@@ -79,59 +101,106 @@ pub(super) struct Cost {
 }
 
 impl Tracer {
+    /// Why it cannot be run.
+    pub(super) fn missing(&self) -> Option<&str> {
+        if let Kind::Peer(peer) = &self.kind { peer.missing() } else { None }
+    }
+
+    /// A peer that fails is a row of the table; ours failing is a failure.
+    pub(super) fn is_peer(&self) -> bool {
+        matches!(self.kind, Kind::Peer(_))
+    }
+
     /// Starts it and waits until it is attached.
     pub(super) fn start(&self, net: &Net, port: u16) -> Result<Running> {
-        let output = std::env::temp_dir().join(format!("closewait-bench-out-{}", std::process::id()));
-        let (mut command, ready) = match &self.kind {
+        Ok(match &self.kind {
+            Kind::Empty => Running::Empty(Floor::attach()?),
             Kind::Ours { program, options } => {
                 let mut command = Command::new(program);
                 command.args(["--netns", &net.path(), "-o", "json"]).args(options);
-                (command, "closewait-trace: tracing")
+                Running::Process(start(command, None)?)
             }
-            Kind::Tcpstates(program) => {
-                let mut command = with_tracefs(program);
-                command.args(["-L", &port.to_string()]);
-                (command, "")
+            Kind::Peer(peer) => {
+                let mut command = peer.with_tracefs()?;
+                match peer.name {
+                    "bpftrace" => {
+                        command.env("BPFTRACE_MAP_KEYS_MAX", "200000").args(["-e", &script(port)]);
+                    }
+                    _ => {
+                        command.args(["-L", &port.to_string()]);
+                    }
+                }
+                Running::Process(start(command, Some(peer.name))?)
             }
-            Kind::Bpftrace(program) => {
-                let script = format!(
-                    "tracepoint:sock:inet_sock_set_state /args->sport == {port} || args->dport == {port}/ {{ \
-                     if (args->newstate == 8) {{ @since[args->skaddr] = nsecs; @pid[args->skaddr] = pid; }} \
-                     if (args->oldstate == 8) {{ delete(@since[args->skaddr]); delete(@pid[args->skaddr]); }} }} \
-                     BEGIN {{ printf(\"ready\\n\"); }}"
-                );
-                let mut command = with_tracefs(program);
-                command.env("BPFTRACE_MAP_KEYS_MAX", "200000").args(["-e", &script]);
-                (command, "")
-            }
-        };
-        let file = File::create(&output).with_context(|| format!("cannot make {}", output.display()))?;
-        command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.name))?;
-        let mut said = BufReader::new(child.stderr.take().context("it has no stderr")?).lines();
-        let is_ours = !ready.is_empty();
-        if is_ours {
-            if !said.by_ref().map_while(Result::ok).any(|line| line.starts_with(ready)) {
-                bail!("{} ended before it was attached", self.name);
-            }
-        } else {
-            wait_for_programs(&mut child, &output, matches!(self.kind, Kind::Bpftrace(_)))?;
+        })
+    }
+
+    /// The same of ours, which is a process.
+    pub(super) fn start_ours(&self, net: &Net, port: u16) -> Result<Process> {
+        match self.start(net, port)? {
+            Running::Process(process) => Ok(process),
+            Running::Empty(_) => bail!("{} has no process", self.name),
         }
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || said.map_while(Result::ok).for_each(drop));
-        let ticks = ticks(child.id());
-        Ok(Running { child, output, is_ours, ticks })
     }
 }
 
+/// The script that people paste.
+fn script(port: u16) -> String {
+    format!(
+        "tracepoint:sock:inet_sock_set_state /args->sport == {port} || args->dport == {port}/ {{ \
+         if (args->newstate == 8) {{ @since[args->skaddr] = nsecs; @pid[args->skaddr] = pid; }} \
+         if (args->oldstate == 8) {{ delete(@since[args->skaddr]); delete(@pid[args->skaddr]); }} }} \
+         BEGIN {{ printf(\"ready\\n\"); }}"
+    )
+}
+
+fn start(mut command: Command, peer: Option<&str>) -> Result<Process> {
+    let output = std::env::temp_dir().join(format!("closewait-bench-out-{}", std::process::id()));
+    let file = File::create(&output).with_context(|| format!("cannot make {}", output.display()))?;
+    command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut said = BufReader::new(child.stderr.take().context("it has no stderr")?).lines();
+    match peer {
+        None => {
+            let mut talk = said.by_ref().map_while(Result::ok);
+            ensure!(talk.any(|line| line.starts_with("closewait-trace: tracing")), "it was not attached");
+        }
+        Some(name) => wait_for_programs(&mut child, &output, name == "bpftrace")?,
+    }
+    // What it says later must not fill the pipe.
+    std::thread::spawn(move || said.map_while(Result::ok).for_each(drop));
+    let attached = Usage::of(child.id());
+    Ok(Process { child, output, is_ours: peer.is_none(), attached })
+}
+
 impl Running {
+    /// Ends it; what it has cost since it was attached.
+    pub(super) fn stop(self) -> Result<Cost> {
+        match self {
+            Self::Empty(_) => Ok(Cost::default()),
+            Self::Process(process) => process.stop(),
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal}"))
+    }
+
     /// Ends it by Ctrl-C; what it has cost since it was attached.
     pub(super) fn stop(mut self) -> Result<Cost> {
-        let spent = ticks(self.child.id()).saturating_sub(self.ticks);
-        command::output(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        let used = Usage::of(self.child.id()) - self.attached;
+        let rss_anon = rss_anon(self.child.id());
+        self.signal(Signal::SIGINT)?;
         self.child.wait().context("cannot wait for the tracer")?;
         let printed = fs::read_to_string(&self.output).unwrap_or_default();
-        let _ = fs::remove_file(&self.output);
         let summary = printed.lines().rev().find(|line| line.contains("\"kind\":\"summary\""));
         let summary = summary.filter(|_| self.is_ours);
         let summary = summary.and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -139,18 +208,16 @@ impl Running {
         let reported = summary.and_then(|summary| {
             Some(summary["leak"].as_object()?.values().filter_map(serde_json::Value::as_u64).sum())
         });
-        // The kernel counts in 1/100 s for userspace on every architecture (USER_HZ).
-        Ok(Cost { cpu: Duration::from_millis(spent * 10), lost, reported })
+        Ok(Cost { used, rss_anon, lost, reported })
     }
 }
 
-/// Peers need tracefs where they expect it; it is mounted for them alone.
-fn with_tracefs(program: &Path) -> Command {
-    let mut command = Command::new("unshare");
-    let mount =
-        "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\"";
-    command.args(["--mount", "sh", "-c", mount, "sh"]).arg(program);
-    command
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.output);
+    }
 }
 
 /// A peer does not say when it is attached: it is when the kernel has programs of it.
@@ -175,11 +242,4 @@ fn wait_for_programs(child: &mut Child, output: &Path, says_ready: bool) -> Resu
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// CPU time of a process, user and system, in 1/100 s (proc_pid_stat(5), fields 14 and 15).
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return 0 };
-    rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }

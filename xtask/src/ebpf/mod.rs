@@ -17,6 +17,7 @@ mod toolchain;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
+pub(crate) use inspect::maps;
 use provenance::Provenance;
 use std::{fs, path::PathBuf};
 use toolchain::Toolchain;

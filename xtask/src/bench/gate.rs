@@ -11,12 +11,12 @@ use std::{
 
 /// Milliseconds from start to end.
 #[derive(Serialize)]
-pub(super) struct Start {
+pub(super) struct Gate {
     bare: Option<Spread>,
     gated: Option<Spread>,
 }
 
-impl Start {
+impl Gate {
     /// Runs `rounds` quadruples: bare, gated, gated, bare.
     pub(super) fn measure(tool: &Path, rounds: u32) -> Result<Self> {
         let (mut bare, mut gated) = (Vec::new(), Vec::new());
