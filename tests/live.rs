@@ -43,6 +43,7 @@ mod live {
     mod gone;
     mod healthy;
     mod html;
+    mod idle;
     mod kill;
     mod kills;
     mod kinds;

@@ -11,6 +11,7 @@ use crate::item::{By, Destroyed, Ended, Item, Netns, Path, SkAddr, StackId, Stac
 use crate::stack::capture::{Capture, Regs};
 use crate::stack::python::Walk;
 use crate::tcp::{Endpoint, State, Tuple};
+use crate::text::Text;
 use crate::verdict::OpenedVia;
 
 /// Why a record could not be decoded.
@@ -232,7 +233,7 @@ fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
 
 fn task(task: &wire::Task) -> Task {
     let comm = task.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-    Task { pid: task.tgid, tid: task.tid, comm: String::from_utf8_lossy(comm).into_owned() }
+    Task { pid: task.tgid, tid: task.tid, comm: Text::of(&String::from_utf8_lossy(comm)) }
 }
 
 /// Whether the task of a record was ending, of the bits `about` it.

@@ -7,6 +7,7 @@ use crate::clock::MonoNs;
 use crate::stack::capture::Capture;
 use crate::stack::python::Walk;
 use crate::tcp::{State, Tuple};
+use crate::text::Text;
 
 /// Address of a `struct sock`. The kernel reuses it at once, so it names a
 /// socket only together with a generation.
@@ -34,7 +35,7 @@ pub struct Task {
     /// Thread id.
     pub tid: u32,
     /// Thread name; the kernel gives any bytes, these are made UTF-8 lossily.
-    pub comm: String,
+    pub comm: Text,
 }
 
 /// Id of a user stack, valid with the process it was taken from.

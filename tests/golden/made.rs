@@ -157,7 +157,7 @@ impl Case {
     }
 
     pub(crate) fn opened(mut self, pid: u32, comm: &str, via: OpenedVia, stack: Fact<Vec<Frame>>) -> Self {
-        let task = Task { pid, tid: pid + 7, comm: comm.into() };
+        let task = Task { pid, tid: pid + 7, comm: closewait_trace::text::Text::of(comm) };
         self.opener =
             Fact::Known(Opener { task, via, at: ago(86_400), fd: Some(17), stack, stack_note: None });
         self

@@ -2,6 +2,7 @@
 //! keep time, hands suspects to the [`judge`] and its findings to the reporter.
 //! All effects meet here; every decision is made in a room that has none.
 
+mod alarm;
 mod cost;
 mod family;
 mod ghosts;
@@ -33,6 +34,7 @@ use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker};
+use alarm::Alarm;
 use family::Kin;
 use ghosts::Ghosts;
 use judge::Judge;
@@ -228,6 +230,7 @@ impl Driver {
     }
 
     async fn watch(&mut self, stop: &mut Stop) -> io::Result<()> {
+        let mut alarm = Alarm::new()?;
         loop {
             let now = Clock::mono_now();
             self.pump(now, false).await?;
@@ -251,7 +254,7 @@ impl Driver {
                 () = stop.wait() => return Ok(()),
                 filled = filling => filled?,
                 ask = asked => self.tell(ask),
-                () = tokio::time::sleep(wake) => {}
+                rung = alarm.after(wake) => rung?,
             }
         }
     }

@@ -23,6 +23,7 @@ use super::syscalls::{First, first, name};
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::Task;
+use crate::text::Text;
 use crate::verdict::Elsewhere;
 
 /// A part of a walk takes at most so long.
@@ -144,7 +145,7 @@ impl References {
 
 fn task(dir: BorrowedFd<'_>, pid: u32, tid: u32) -> Task {
     let comm = read(dir, &format!("task/{tid}/comm")).unwrap_or_default();
-    Task { pid, tid, comm: comm.trim_end_matches('\n').to_owned() }
+    Task { pid, tid, comm: Text::of(comm.trim_end_matches('\n')) }
 }
 
 /// The call that a thread is in on a descriptor that it has not. One that comes and goes

@@ -9,6 +9,7 @@ use super::*;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns, Task, TcpInfo, Timer};
 use crate::tcp::{Endpoint, Tuple};
+use crate::text::Text;
 use crate::tracker::{Since, SocketId};
 use Confidence::{High, Low, Medium};
 
@@ -61,7 +62,7 @@ fn socket() -> DiagSocket {
 }
 
 fn task(comm: &str, pid: u32, tid: u32) -> Task {
-    Task { pid, tid, comm: comm.into() }
+    Task { pid, tid, comm: Text::of(comm) }
 }
 
 fn process(pid: u32) -> Process {

@@ -216,7 +216,7 @@ pub(crate) struct AgeMs {
 pub(crate) struct Opener {
     pub pid: u32,
     pub tid: u32,
-    pub comm: String,
+    pub comm: Text,
     pub via: OpenedVia,
     /// Innermost frame first.
     pub stack: Vec<Frame>,
@@ -232,7 +232,7 @@ pub(crate) struct Opener {
 pub(crate) struct EofRead {
     pub pid: u32,
     pub tid: u32,
-    pub comm: String,
+    pub comm: Text,
     /// When, RFC 3339, UTC.
     pub ts: String,
     /// Innermost frame first.
@@ -249,7 +249,7 @@ pub(crate) struct EofRead {
 pub(crate) struct CloserLine {
     pub pid: u32,
     pub tid: u32,
-    pub comm: String,
+    pub comm: Text,
     /// A garbage collector's finalizer closed it: the code path leaks.
     pub by_finalizer: bool,
     /// Innermost frame first.
