@@ -35,7 +35,7 @@ impl Blocked {
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|err| panic!("{command:?}: {err}"));
         let pid = child.id();
-        let mut blocked = Self { child, task: Task { pid, tid: pid, comm: String::new() } };
+        let mut blocked = Self { child, task: Task { pid, tid: pid, comm: "".into() } };
         waiting::until(&format!("{command:?} to read its input"), || {
             assert_eq!(blocked.child.try_wait().unwrap(), None, "{command:?} has ended");
             blocked.find().then_some(())
@@ -55,7 +55,7 @@ impl Blocked {
                 if call.starts_with(&format!("{} 0x0 ", libc::SYS_read)) {
                     let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
                     let tid = task.file_name().to_string_lossy().parse().unwrap();
-                    self.task = Task { pid, tid, comm: comm.trim_end().to_owned() };
+                    self.task = Task { pid, tid, comm: comm.trim_end().to_owned().into() };
                     return true;
                 }
             }

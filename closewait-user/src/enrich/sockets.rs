@@ -229,7 +229,13 @@ mod tests {
 
     #[test]
     fn what_a_dump_with_holes_does_not_show_is_not_taken_to_be_no_more() {
-        let mut dump = Dump { began: MonoNs(1), ended: MonoNs(2), sockets: Vec::new(), holes: Vec::new() };
+        let mut dump = Dump {
+            began: MonoNs(1),
+            ended: MonoNs(2),
+            sockets: Vec::new(),
+            bound: Vec::new(),
+            holes: Vec::new(),
+        };
         assert_eq!(whole(holes(&dump), Vec::new()), Ok(Vec::new()));
         dump.holes = vec![Hole::Overrun, Hole::Interrupted];
         assert_eq!(

@@ -200,14 +200,14 @@ fn read(edges: &PerCpuArray<MapData, Edges>) -> Option<Missed> {
 /// least of some, if none agree.
 fn settled(read: impl Fn() -> Option<Missed>) -> Option<Missed> {
     const TRIES: usize = 5;
-    let mut last = read()?;
-    let mut least = last;
+    let mut before = read()?;
+    let mut least = before;
     for _ in 1..TRIES {
-        let next = read()?;
-        if next == last {
-            return Some(next);
+        let now = read()?;
+        if now == before {
+            return Some(now);
         }
-        (last, least) = (next, least.least(next));
+        (before, least) = (now, least.least(now));
     }
     Some(least)
 }
