@@ -259,7 +259,7 @@ fn hostile_names_stay_in_their_label() {
 /// missing.
 #[test]
 fn series_are_bounded_whatever_is_stuck() {
-    for (sockets, processes) in [(0, 1), (100, 3), (100_000, 500), (20_000, 20_000)] {
+    for (sockets, processes) in [(0, 1), (100, 3), (100_000, 500), (5_000, 5_000)] {
         let mut host = Host::new(processes);
         (0..sockets).for_each(|_| host.leak());
         for _ in 0..sockets / 100 {

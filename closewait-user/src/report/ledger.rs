@@ -17,12 +17,12 @@ use crate::growth::Growth;
 use crate::item::Netns;
 use crate::tcp::Tuple;
 use crate::tracker::SocketId;
-use crate::verdict::{Code, Nofile, PortUse};
+use crate::verdict::{Code, Nofile};
 
 use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
 use super::model::{Finding, Release, entered};
-use super::owners::{Owner, Owners};
+use super::present::{Owner, Owners, PortsLeft, Present};
 
 /// Causes remembered before those with no stuck socket left are only counted. A
 /// client that talks to the whole internet makes one cause of each server.
@@ -63,45 +63,6 @@ pub struct Member {
     ports: Option<PortsLeft>,
     growth: Option<Growth>,
     at: MonoNs,
-}
-
-/// Local ports towards one server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PortsLeft {
-    /// Not in use.
-    pub left: u32,
-    /// In all.
-    pub total: u32,
-}
-
-impl PortsLeft {
-    fn of(finding: &Finding) -> Option<Self> {
-        let &PortUse { used, total, .. } = finding.evidence.ports.known()?;
-        Some(Self { left: total.saturating_sub(used), total })
-    }
-}
-
-/// What is remembered of a socket that was reported and has not ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Present<'a> {
-    /// Its cause's example: verdict, role and kind are those of all its sockets.
-    pub exemplar: &'a Finding,
-    /// Whether it is a leak.
-    pub leak: Option<bool>,
-    /// Whom to blame, if known.
-    pub owner: Option<&'a Owner>,
-    /// The process to blame.
-    pub pid: Option<u32>,
-    /// When it got stuck: not after, not before.
-    pub entered: (MonoNs, Option<MonoNs>),
-    /// Both ends.
-    pub tuple: Tuple,
-    /// Descriptors of the process, when last looked at.
-    pub nofile: Option<Nofile>,
-    /// Ports towards its server, when last looked at.
-    pub ports: Option<PortsLeft>,
-    /// When it was last looked at.
-    pub at: MonoNs,
 }
 
 #[derive(Debug)]
