@@ -22,12 +22,19 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A tool that traces `net` as JSON and serves metrics, and where.
 fn serving(net: &Netns) -> (Tool, SocketAddr) {
+    let (mut tool, address) = started(net, &[]);
+    tool.attached();
+    (tool, address)
+}
+
+/// The same with more options; it may not be attached yet.
+fn started(net: &Netns, more: &[&str]) -> (Tool, SocketAddr) {
     let mut command = Command::new(binary());
-    let mut tool = Tool::spawn(command.args(json_of(net)).args(["--metrics-listen", "127.0.0.1:0"]));
+    command.args(json_of(net)).args(["--metrics-listen", "127.0.0.1:0"]).args(more);
+    let mut tool = Tool::spawn(&mut command);
     let said = tool.says("closewait-trace: metrics at http://127.0.0.1:");
     let address = said.trim_start_matches("closewait-trace: metrics at http://").trim_end_matches("/metrics");
     let address = address.parse().unwrap_or_else(|_| panic!("no address in {said:?}"));
-    tool.attached();
     (tool, address)
 }
 
@@ -150,6 +157,25 @@ fn a_scrape_says_what_the_reports_say() {
     assert!(last["closewait_last_reconcile_timestamp_seconds"] >= last["closewait_start_time_seconds"] - 1.0);
     assert!(last["closewait_cpu_seconds_total"] > 0.0 && last["closewait_resident_memory_bytes"] > 1e6);
     assert_eq!(last["closewait_series"], last.len() as f64);
+}
+
+#[test]
+fn snapshots_are_counted_too_and_what_they_cannot_tell_is_absent() {
+    let net = Netns::new();
+    let server = SERVER.run(&net, &net);
+    let (mut tool, address) = started(&net, &["--btf", "/no/such/btf"]);
+    tool.has_reported("stuck", server.leaks.len());
+    let series = until("a scrape counts what was reported", || {
+        let series = scrape(address);
+        (series["closewait_births_total"] == server.leaks.len() as f64).then_some(series)
+    });
+    tool.signal(Signal::INT).exits(0);
+    assert_eq!((series["closewait_tracing"], series["closewait_degraded"]), (0.0, 1.0), "{series:?}");
+    for absent in
+        ["closewait_lost_total", "closewait_close_latency", "closewait_stack_copies", "closewait_bpf"]
+    {
+        assert!(series.keys().all(|name| !name.starts_with(absent)), "{absent}: {series:?}");
+    }
 }
 
 #[test]

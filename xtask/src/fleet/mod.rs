@@ -79,7 +79,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) fn check(tool: &Path, scenarios: &Path) -> Result<Option<String>> {
     let programs = match Programs::find() {
         Ok(programs) => programs,
-        Err(error) => return Ok(Some(format!("Prometheus cannot be had: {error:#}"))),
+        Err(error) => {
+            eprintln!("no Prometheus: {error:#}");
+            return Ok(Some(
+                "Prometheus is not installed, and its package cannot be had (see above)".to_owned(),
+            ));
+        }
     };
     programs.check_rules()?;
     alert::fires(&programs, tool, scenarios)?;
