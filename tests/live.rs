@@ -59,6 +59,7 @@ mod live {
     mod recordings;
     mod refusals;
     mod releases;
+    mod service;
     mod soak;
     mod standing;
     mod starts;

@@ -25,6 +25,9 @@ _closewait__trace() {
             closewait__trace,explain)
                 cmd="closewait__trace__subcmd__explain"
                 ;;
+            closewait__trace,kill)
+                cmd="closewait__trace__subcmd__kill"
+                ;;
             closewait__trace,replay)
                 cmd="closewait__trace__subcmd__replay"
                 ;;
@@ -41,12 +44,16 @@ _closewait__trace() {
 
     case "${cmd}" in
         closewait__trace)
-            opts="-t -o -p -v -d -h -V --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --room --help --version snapshot run replay diff doctor explain"
+            opts="-t -o -p -v -d -h -V --config --check-config --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help --version snapshot run replay diff kill doctor explain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --threshold)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -143,10 +150,6 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --room)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -185,7 +188,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__doctor)
-            opts="-v -h --self-test --verbose --without --btf --room --help"
+            opts="-v -h --self-test --verbose --without --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -196,10 +199,6 @@ _closewait__trace() {
                     return 0
                     ;;
                 --btf)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --room)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -217,6 +216,84 @@ _closewait__trace() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        closewait__subcmd__trace__subcmd__kill)
+            opts="-p -t -o -v -h --yes --remote --older-than --verdict --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --threshold --output --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --remote)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --older-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verdict)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remote-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -311,7 +388,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__run)
-            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --room --help"
+            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -410,10 +487,6 @@ _closewait__trace() {
                     return 0
                     ;;
                 --btf)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --room)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_closewait_trace_global_optspecs
-    string join \n t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact require-trace without= btf= room= h/help V/version
+    string join \n config= check-config t/threshold= o/output= p/pid= comm= local-port= remote-port= netns= cgroup= exclude-comm= exclude-port= group no-group limit= flame= fail-on-stuck allow-unknown v/verbose color= d/duration= stacks= jit-maps interval= record= record-max= redact require-trace without= btf= h/help V/version
 end
 
 function __fish_closewait_trace_needs_command
@@ -24,6 +24,7 @@ function __fish_closewait_trace_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l config -d 'Read options from this file (TOML, by their long names: threshold = "30s"); the command line wins. SIGHUP reads the filters again' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -s t -l threshold -d 'Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -s o -l output -d 'Format of the reports; JSON is one object per line' -r -f -a "text\t'For people'
 json\t'One JSON object per line'"
@@ -62,7 +63,7 @@ stack\t'User stacks by the kernel\'s walk of frame pointers'
 python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l btf -d 'Read kernel type information from here' -r -F
-complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l room -d 'Give a BPF map room for so much: bytes of a ring, else entries' -r
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l check-config -d 'Print what would be used, and where it is from, and exit: 0 if it can be, else 2'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l group -d 'Group sockets by cause (the default in text)'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l no-group -d 'One report per socket (the default in json)'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l fail-on-stuck -d 'Exit 1 if a stuck socket was reported that is, or may be, a leak'
@@ -77,6 +78,7 @@ complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "sna
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "run" -d 'Run a command, trace only it and its children, and fail if it leaks sockets'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "replay" -d 'The same reports from a recording, by today\'s rules; needs no root'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "diff" -d 'Which causes are new, grown, shrunk or gone from one run to another'
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "kill" -d 'Destroy stuck sockets; says what it would do, unless --yes is given'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "doctor" -d 'What this kernel offers, what will be used, what is lost'
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -f -a "explain" -d 'What a verdict means, its proof, the fix, and what does not help'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand snapshot" -s t -l threshold -d 'Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]' -r
@@ -140,7 +142,6 @@ stack\t'User stacks by the kernel\'s walk of frame pointers'
 python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l btf -d 'Read kernel type information from here' -r -F
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l room -d 'Give a BPF map room for so much: bytes of a ring, else entries' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l group -d 'Group sockets by cause (the default in text)'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l no-group -d 'One report per socket (the default in json)'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l fail-on-stuck -d 'Exit 1 if a stuck socket was reported that is, or may be, a leak'
@@ -181,6 +182,23 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -l
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -l fail-on-growth -d 'Exit 1 if a cause is new or has grown'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -s v -l verbose -d 'Say more on stderr'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l remote -d 'Only sockets that are connected to this: ADDRESS, or ADDRESS:PORT; repeatable' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l older-than -d 'Only what has been in CLOSE_WAIT this long for certain: the lower bound of its age counts [default: --threshold]' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l verdict -d 'Only sockets with this verdict, such as EOF_IGNORED; repeatable' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s p -l pid -d 'Only sockets held by this process' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l comm -d 'Only sockets held by a process of this name' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l local-port -d 'Only sockets with this local port' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l remote-port -d 'Only sockets with this remote port' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l netns -d 'Only this network namespace: all, self, a pid, or a path such as /run/netns/blue' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l cgroup -d 'Only sockets held by processes in this cgroup or below it: a directory such as /sys/fs/cgroup/system.slice, or a path as /proc/PID/cgroup shows it' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l exclude-comm -d 'Not sockets held by a process of this name' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l exclude-port -d 'Not sockets with this port at either end' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s t -l threshold -d 'Look at sockets that have been, or may have been, in CLOSE_WAIT this long' -r
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s o -l output -d 'Format; JSON is one object per line' -r -f -a "text\t'For people'
+json\t'One JSON object per line'"
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -l yes -d 'Destroy them; without this, only say what would be destroyed'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s v -l verbose -d 'Say more on stderr'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
@@ -195,7 +213,6 @@ stack\t'User stacks by the kernel\'s walk of frame pointers'
 python_frames\t'The frames of Python functions, taken with the user stacks that are copied'
 iter_task_file\t'The iterator over the descriptors of all tasks'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l btf -d 'Read kernel type information from here' -r -F
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l room -d 'Give a BPF map room for so much: bytes of a ring, else entries' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l self-test -d 'Leak a socket in a network namespace of its own, and see whether it is found'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s v -l verbose -d 'Say more on stderr'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s h -l help -d 'Print help'

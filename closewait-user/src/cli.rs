@@ -61,6 +61,13 @@ pub enum Command {
 /// Options of live tracing.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
+    /// Read options from this file (TOML, by their long names: threshold = "30s"); the command
+    /// line wins. SIGHUP reads the filters again
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print what would be used, and where it is from, and exit: 0 if it can be, else 2
+    #[arg(long)]
+    pub check_config: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
     pub report: ReportArgs,

@@ -32,6 +32,7 @@
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod config;
 pub mod decode;
 pub mod diagnostics;
 pub mod driver;

@@ -3,20 +3,24 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use closewait_trace::cli::{Cli, Command};
+use closewait_trace::cli::Command;
 use closewait_trace::commands;
+use closewait_trace::config::{self, Config, Refused};
+use closewait_trace::error::Failure;
 use closewait_trace::exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
+    let args: Vec<_> = std::env::args_os().collect();
+    let config = match config::read(&args) {
+        Ok(config) => config,
+        Err(Refused::Usage(error)) => {
             // Help and version go to stdout and are success; a reader that went away is not an error.
             let _ = error.print();
             return if error.use_stderr() { Exit::Error } else { Exit::Fine }.into();
         }
+        Err(Refused::File(failure)) => return failed(&failure),
     };
+    let Config { cli, used } = config;
     let outcome = match cli.command {
         Some(Command::Snapshot(args)) => commands::snapshot::run(&args),
         Some(Command::Run(args)) => commands::run::run(&args),
@@ -26,13 +30,16 @@ fn main() -> ExitCode {
         Some(Command::Top(args)) => commands::top::run(&args),
         Some(Command::Doctor(args)) => commands::doctor::run(&args),
         Some(Command::Explain { code }) => commands::explain::run(code.as_deref()),
-        None => commands::trace::run(&cli.trace),
+        None if cli.trace.check_config => commands::service::check(&cli.trace, &used),
+        None => commands::trace::run(&cli.trace, &used),
     };
     match outcome {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "closewait-trace: {failure}");
-            failure.exit.into()
-        }
+        Err(failure) => failed(&failure),
     }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "closewait-trace: {failure}");
+    failure.exit.into()
 }

@@ -68,6 +68,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("closewait-trace replay night.cwt --from 2h --threshold 5m", "The same reports from it, without root."),
     ("sudo closewait-trace --metrics-listen 9435", "For Prometheus: scrape http://localhost:9435/metrics."),
     (
+        "closewait-trace --config /etc/closewait-trace.toml --check-config",
+        "What a service would use, and where each value is from.",
+    ),
+    (
         "sudo closewait-trace kill --comm java --remote 192.0.2.7:443 --older-than 1h",
         "Which sockets would be destroyed; with --yes they are. Their descriptors stay.",
     ),

@@ -50,7 +50,7 @@ fn limited(mut command: Command, to: C) -> Command {
 }
 
 /// Traces sockets of another user's process with only these capabilities.
-fn with_only<'n>(net: &'n Netns, to: C, more: &[&str]) -> (Leaked<'n>, Ended) {
+pub(crate) fn with_only<'n>(net: &'n Netns, to: C, more: &[&str]) -> (Leaked<'n>, Ended) {
     let mut command = limited(Command::new(binary()), to);
     let mut tool = Tool::spawn(command.args(json_of(net)).args(more));
     tool.attached();
@@ -63,7 +63,7 @@ fn with_only<'n>(net: &'n Netns, to: C, more: &[&str]) -> (Leaked<'n>, Ended) {
 }
 
 /// What is known of the sockets: holder, opener, its stack, the descriptors of the holder.
-fn known(leaked: &Leaked<'_>, ended: &Ended) -> [bool; 4] {
+pub(crate) fn known(leaked: &Leaked<'_>, ended: &Ended) -> [bool; 4] {
     let reports: Vec<_> = ended.of_kind("stuck").collect();
     let all = |is: &dyn Fn(&Value) -> bool| reports.iter().all(|report| is(report));
     [
@@ -74,7 +74,7 @@ fn known(leaked: &Leaked<'_>, ended: &Ended) -> [bool; 4] {
     ]
 }
 
-fn says_lost(ended: &Ended) -> Vec<&str> {
+pub(crate) fn says_lost(ended: &Ended) -> Vec<&str> {
     let lines = ended.talk.iter().filter_map(|line| line.strip_prefix("closewait-trace: without "));
     lines.filter_map(|line| line.split_once(": lost").map(|(name, _)| name)).collect()
 }

@@ -8,6 +8,7 @@ mod recording;
 pub mod replay;
 mod reporting;
 pub mod run;
+pub mod service;
 pub mod snapshot;
 pub mod top;
 pub mod trace;

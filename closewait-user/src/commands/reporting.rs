@@ -102,17 +102,26 @@ fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
 
 /// How text on stdout looks.
 pub(super) fn text_options(args: &ReportArgs, interval: Option<Duration>) -> TextOptions {
+    let journal = is_journal(io::stdout());
     TextOptions {
-        style: Style { color: color(args.color), width: width() },
+        style: Style { color: color(args.color) && !journal, width: width() },
         threshold: args.threshold(),
         group: !args.no_group,
         limit: args.limit,
-        interval,
+        // It keeps what was said: nothing is said again.
+        interval: interval.filter(|_| !journal),
     }
 }
 
 pub(super) fn color(wanted: ColorWhen) -> bool {
     color_choice(wanted, io::stdout().is_terminal(), std::env::var("NO_COLOR").ok().as_deref())
+}
+
+/// Whether `file` leads to the journal: systemd names the stream that it connected
+/// (`JOURNAL_STREAM`, systemd.exec(5)).
+fn is_journal(file: impl std::os::fd::AsFd) -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(file).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// Columns of the terminal; 99 elsewhere, so that a report fits a ticket.

@@ -1,11 +1,14 @@
 //! Live tracing: attach, look at what is there, and watch.
 
+use std::io;
 use std::path::Path;
 
 use super::recording;
 use super::reporting::{ended, filter_here, runtime, say, say_lost, settle, sinks};
+use super::service::Service;
 use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
 use crate::clock::Clock;
+use crate::config::Used;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
 use crate::enrich::{Enricher, Options};
@@ -24,24 +27,36 @@ use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
 
 /// Traces until a signal or the end of the duration.
-pub fn run(args: &TraceArgs) -> Result<Exit, Failure> {
+pub fn run(args: &TraceArgs, used: &[Used]) -> Result<Exit, Failure> {
     diagnostics::start(args.report.verbose);
     let filter = filter_here(&args.report.filter)?;
-    runtime()?.block_on(trace(args, filter))
+    runtime()?.block_on(trace(args, used, filter))
 }
 
-async fn trace(args: &TraceArgs, filter: Filter) -> Result<Exit, Failure> {
+async fn trace(args: &TraceArgs, used: &[Used], filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
+    let (mut service, attended) = Service::new(args, used, &filter).map_err(cannot_listen)?;
     let mut sinks = sinks(&args.report, args.interval)?;
     let metrics = metrics(args, &mut sinks).await?;
-    let driver = prepare(args, filter, metrics, |_| Ok(sinks))?;
-    let (summary, written) = driver.run(&mut stop).await;
+    let driver = prepare(args, filter, metrics, |_| Ok(sinks))?.attended(attended);
+    let (summary, written) = tokio::select! {
+        // What ends the run is told before the run ends.
+        biased;
+        never = service.run() => match never {},
+        ran = driver.run(&mut stop) => ran,
+    };
+    service.stopping();
     ended(&args.report, &summary, written)
 }
 
 /// Takes over the signals that end a run.
 pub(super) fn listen() -> Result<Stop, Failure> {
-    Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))
+    Stop::listen().map_err(cannot_listen)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn cannot_listen(error: io::Error) -> Failure {
+    Failure::new(format!("cannot listen for signals: {error}"))
 }
 
 /// Everything a run of live tracing needs, attached.

@@ -3,6 +3,7 @@
 //! All effects meet here; every decision is made in a room that has none.
 
 mod alarm;
+mod attended;
 mod cost;
 mod family;
 mod ghosts;
@@ -40,6 +41,8 @@ use ghosts::Ghosts;
 use judge::Judge;
 use rest::Rest;
 use tape::Tape;
+
+pub use attended::{Attendant, Attended, attended};
 
 /// The source is drained at least this often.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
@@ -135,6 +138,7 @@ pub struct Driver {
     metrics: Option<Answers>,
     /// When the tracker was last compared with all of the kernel's tables.
     reconciled: Option<MonoNs>,
+    attended: Attended,
 }
 
 /// What ends the run.
@@ -210,7 +214,14 @@ impl Driver {
             unsure: false,
             metrics: parts.metrics,
             reconciled: None,
+            attended: Attended::default(),
         }
+    }
+
+    /// The same, with somebody who may give it another filter and sees that it goes on.
+    #[must_use]
+    pub fn attended(self, attended: Attended) -> Self {
+        Self { attended, ..self }
     }
 
     /// Runs until a signal, the end of the duration, or an error of a writer (a
@@ -234,6 +245,7 @@ impl Driver {
         loop {
             let now = Clock::mono_now();
             self.pump(now, false).await?;
+            self.attended.goes_on(Clock::mono_now());
             if self.ends.is_some_and(|ends| now >= ends) || (self.looks_once && self.first_look_done) {
                 return Ok(());
             }
@@ -254,6 +266,11 @@ impl Driver {
                 () = stop.wait() => return Ok(()),
                 filled = filling => filled?,
                 ask = asked => self.tell(ask),
+                filter = self.attended.filter() => {
+                    self.filter = filter;
+                    // What it lets pass now may have been there before.
+                    self.next_reconcile = now;
+                }
                 rung = alarm.after(wake) => rung?,
             }
         }
