@@ -99,6 +99,29 @@ fn systemd_is_told_and_filters_are_read_again() {
     assert_eq!((of(&wanted.port), of(&other.port)), (SERVER.leak, 2), "{}", ended.everything());
 }
 
+/// The journal keeps what was said: nothing is said again, nor in colours.
+#[test]
+fn in_the_journal_nothing_is_coloured_or_repeated() {
+    let net = Netns::new();
+    let leaked = SERVER.run(&net, &net);
+    let printed = |to_journal: bool| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let stat = rustix::fs::fstat(&file).expect("our file");
+        let stream = format!("{}:{}", stat.st_dev, if to_journal { stat.st_ino } else { 0 });
+        let mut command = Command::new(binary());
+        command.args(["--netns", &net.path(), "--threshold", "500ms", "--duration", "4s"]);
+        command.args(["--color", "always", "--interval", "500ms"]).env("JOURNAL_STREAM", stream);
+        let status = command.stdout(file.reopen().expect("our file")).status().expect("it runs");
+        assert!(status.success());
+        fs::read_to_string(file.path()).expect("text")
+    };
+    let screens = |text: &str| text.matches(" in CLOSE_WAIT for ").count();
+    let (journal, elsewhere) = (printed(true), printed(false));
+    assert!(journal.contains("leaky_server") && !journal.contains('\x1b'), "{journal}");
+    assert!(elsewhere.contains('\x1b') && screens(&elsewhere) > screens(&journal), "{elsewhere}\n{journal}");
+    leaked.agree_with_ss();
+}
+
 /// Without a file to read again, SIGHUP ends it: its terminal has gone.
 #[test]
 fn without_a_file_hanging_up_ends_it() {

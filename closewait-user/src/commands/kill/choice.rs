@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_remote_end_is_an_address_with_or_without_a_port() {
-        for (word_, takes) in [
+        for (text, takes) in [
             ("10.0.0.2", true),
             ("10.0.0.2:51334", true),
             ("::ffff:10.0.0.2", true),
@@ -243,8 +243,8 @@ mod tests {
             ("10.0.0.1", false),
             ("2001:db8::2", false),
         ] {
-            let wanted = Wanted { remotes: vec![word_.parse().unwrap()], ..wanted() };
-            assert_eq!(word(&wanted, |_| {}), if takes { "" } else { "not" }, "{word_}");
+            let wanted = Wanted { remotes: vec![text.parse().unwrap()], ..wanted() };
+            assert_eq!(word(&wanted, |_| {}), if takes { "" } else { "not" }, "{text}");
         }
         for bad in ["", "host", "10.0.0.2:", "10.0.0.2:http", "10.0.0.2:65536", "[::1", "10.0.0.0/8"] {
             assert!(bad.parse::<Remote>().is_err(), "{bad}");

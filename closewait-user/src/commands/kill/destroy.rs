@@ -1,9 +1,9 @@
 //! Destroys sockets, one at a time: the effect of `kill`.
 //!
-//! In: sockets by their cookies. Out: what became of each. A socket is named to the kernel by its cookie, in
-//! its own network namespace, and looked at just before: what has left CLOSE_WAIT is let
-//! be. (The kernel knows no "only if in this state": whoever closes it in the microseconds
-//! between has its close answered by a RST.)
+//! In: sockets by their cookies. Out: what became of each. A socket is named to the kernel by
+//! its cookie, in its own network namespace, and looked at just before: what has left
+//! CLOSE_WAIT is let be. (The kernel knows no "only if in this state": one that is closed in
+//! the microseconds between is reset where it would have ended in order.)
 
 use std::io;
 

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use super::reporting::{filter_here, runtime, say, settle};
+use super::reporting::{filter_here, runtime, say, say_lost, settle};
 use super::run::collect::{Collected, Collector};
 use crate::cli::KillArgs;
 use crate::clock::Clock;
@@ -139,7 +139,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         filter,
         threshold: args.threshold,
         ends: Ends::AfterFirstLook,
-        degraded: Vec::new(),
+        degraded: say_lost(),
         recorder: None,
         only: None,
         metrics: None,
