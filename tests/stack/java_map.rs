@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use closewait_trace::clock::Clock;
 use closewait_trace::item::{Path, StackId};
+use closewait_trace::privileges::{Work, settle};
 use closewait_trace::stack::Stacks;
 use closewait_trace::stack::attach::{PATIENCE, write_perf_map};
 
@@ -95,7 +96,13 @@ fn a_jvm_of_another_user_in_namespaces_of_its_own_is_asked() {
     command.args(["-XX:CompileCommand=quiet", "-XX:CompileCommand=dontinline,Six::*"]);
     command.arg("-XX:+PreserveFramePointer").arg("-cp").arg(dir.path()).arg("Six");
     let blocked = Blocked::spawn(command);
-    write_perf_map(blocked.task.pid).unwrap();
+    let pid = blocked.task.pid;
+    // With what the thread that asks has kept.
+    let asked = std::thread::spawn(move || {
+        settle(Work::Jvms).unwrap();
+        write_perf_map(pid)
+    });
+    asked.join().unwrap().unwrap();
     check("Java 17, in a container", &named(&blocked, &blocked.capture()), &SIX, &[], 6);
 }
 
