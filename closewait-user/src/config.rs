@@ -42,12 +42,12 @@ pub struct Used {
     /// Its value, as TOML.
     pub value: String,
     /// Where it is from.
-    pub from: From,
+    pub from: Origin,
 }
 
 /// Where a value is from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum From {
+pub enum Origin {
     /// The command line.
     CommandLine,
     /// A line of the file.
@@ -60,9 +60,9 @@ impl fmt::Display for Used {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {}  # ", self.name, self.value)?;
         match &self.from {
-            From::CommandLine => f.write_str("command line"),
-            From::File(path, line) => write!(f, "{}:{line}", path.display()),
-            From::Default => f.write_str("default"),
+            Origin::CommandLine => f.write_str("command line"),
+            Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Origin::Default => f.write_str("default"),
         }
     }
 }
@@ -208,9 +208,9 @@ fn used(command: &Command, matches: &ArgMatches, settings: &[Setting], path: &Pa
         };
         let setting = settings.iter().find(|setting| setting.name == name);
         let from = match (source, setting) {
-            (ValueSource::DefaultValue, _) => From::Default,
-            (_, Some(setting)) => From::File(path.to_owned(), setting.line),
-            _ => From::CommandLine,
+            (ValueSource::DefaultValue, _) => Origin::Default,
+            (_, Some(setting)) => Origin::File(path.to_owned(), setting.line),
+            _ => Origin::CommandLine,
         };
         Some(Used { name: name.to_owned(), value, from })
     };
