@@ -26,6 +26,7 @@ mod live {
 
     // The tests.
     mod ages;
+    mod beside;
     mod bounds;
     mod cgroups;
     mod copies;
