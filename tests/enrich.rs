@@ -6,6 +6,7 @@
 
 mod enrich {
     mod batches;
+    mod counts;
     mod destroy;
     mod elsewhere;
     mod iterated;

@@ -33,6 +33,8 @@ impl Stage {
         let mut stage = Self { desk: Desk::with(|_, _| Box::new(sink)), shared };
         // It begins two minutes before now.
         stage.desk.tick(ago(120));
+        assert!(stage.screen(80, 24).contains("Looking at what is there already"));
+        stage.desk.report(Report::FirstLook(FirstLook { watched: 38_212, young: 3 }), ago(119));
         let mut counts = [0; 16];
         for (state, n) in [(State::CloseWait, 5_101), (State::FinWait2, 4_801), (State::Established, 312)] {
             counts[state as usize] = n;

@@ -147,6 +147,19 @@ fn a_leak_is_seen_opened_filtered_and_left_in_a_terminal() {
 }
 
 #[test]
+fn where_tracing_cannot_run_snapshots_are_shown_and_that_is_said() {
+    let net = Netns::new();
+    let Some(terminal) = Terminal::open(&net) else { return };
+    let (server, _client) = leak(&net);
+    terminal.run(&top(&net, "--btf /no/such/btf"));
+    terminal.shows_all(&["3 stuck >=1s", "snapshots only", "tracing cannot run here"]);
+    terminal.shows(&format!("leaky_server[{}]", server.pid()));
+    terminal.press("C-c");
+    terminal.shows("summary");
+    terminal.is_restored();
+}
+
+#[test]
 fn a_signal_and_the_end_of_the_time_give_the_terminal_back() {
     let net = Netns::new();
     let Some(terminal) = Terminal::open(&net) else { return };

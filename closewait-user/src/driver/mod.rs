@@ -242,6 +242,8 @@ impl Driver {
 
     async fn watch(&mut self, stop: &mut Stop) -> io::Result<()> {
         let mut alarm = Alarm::new()?;
+        // The sinks learn when it began: what got stuck later was not there before.
+        self.reporter.tick(&Clock::read(), self.began)?;
         loop {
             let now = Clock::mono_now();
             self.pump(now, false).await?;

@@ -56,6 +56,8 @@ pub struct TopSink {
     next: MonoNs,
     ends: Ends,
     counter: Option<StateCounter>,
+    /// What was there at first has been judged.
+    looked: bool,
     text: TextOptions,
 }
 
@@ -63,7 +65,7 @@ impl TopSink {
     /// A sink that looks at the ledger `every` so often, or (`None`) only when it is told to.
     /// `text`: how the report at the end looks.
     pub fn new(shared: Shared, every: Option<Duration>, text: TextOptions) -> Self {
-        Self { shared, every, next: MonoNs(0), ends: Ends::default(), counter: None, text }
+        Self { shared, every, next: MonoNs(0), ends: Ends::default(), counter: None, looked: false, text }
     }
 
     /// Shows the counts of TCP states, too.
@@ -77,7 +79,9 @@ impl TopSink {
         let Some(every) = self.every.filter(|_| at.now >= self.next) else { return told };
         let sockets = u32::try_from(at.ledger.sockets().len()).unwrap_or(u32::MAX);
         self.next = at.now + every.max(LOOK_PER_SOCKET * sockets);
-        told || !self.shared.top.borrow().paused
+        // That nothing is stuck is not known before the first look.
+        let is_known = self.looked || sockets > 0;
+        told || (is_known && !self.shared.top.borrow().paused)
     }
 }
 
@@ -94,13 +98,16 @@ impl Sink for TopSink {
         top.history.report(report, at);
         match report {
             Report::Released(release) => self.ends.add(release, at.now),
-            Report::FirstLook(_) if self.every.is_some() => self.shared.look.set(true),
+            Report::FirstLook(_) => {
+                self.looked = true;
+                self.shared.look.set(self.every.is_some());
+            }
             Report::Loss(gap) => top.notice(format!("lost {}", totals::lost_what(gap))),
             Report::Notice(notice) => {
                 let level = if notice.level == Level::Warning { "warning: " } else { "" };
                 top.notice(format!("{level}{}", escape(&notice.text)));
             }
-            Report::Stuck(_) | Report::Ghost(_) | Report::FirstLook(_) => {}
+            Report::Stuck(_) | Report::Ghost(_) => {}
         }
         Ok(())
     }
@@ -108,6 +115,7 @@ impl Sink for TopSink {
     fn tick(&mut self, at: Moment<'_>) -> io::Result<()> {
         let due = self.is_due(at);
         let mut top = self.shared.top.borrow_mut();
+        top.history.reach(at);
         let mut asks = top.asks();
         if !due && asks.is_none() {
             return Ok(());
@@ -115,7 +123,6 @@ impl Sink for TopSink {
         hear(&mut top);
         let causes = at.ledger.causes();
         if due {
-            top.history.reach(at);
             let began = top.history.began().unwrap_or(at.now);
             if let Some(counter) = &self.counter {
                 top.states = counter.latest();
