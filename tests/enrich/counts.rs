@@ -1,5 +1,7 @@
 //! Counts of TCP states, and that counting is given up in time.
 
+use std::time::Duration;
+
 use closewait_trace::clock::{Clock, MonoNs};
 use closewait_trace::enrich::netns::{NetnsArg, NetnsFilter};
 use closewait_trace::enrich::sock_diag::SockDiag;
@@ -32,7 +34,7 @@ fn counting_ends_at_its_time_and_says_that_it_is_not_whole() {
         let whole = SockDiag::open_in(net.at()).unwrap().count(&STATES, give_up, &mut counts).unwrap();
         (whole, counts[State::CloseWait as usize])
     };
-    assert_eq!(count(Clock::mono_now() + std::time::Duration::from_secs(60)), (true, 7));
+    assert_eq!(count(Clock::mono_now() + Duration::from_mins(1)), (true, 7));
     let (whole, counted) = count(MonoNs(0));
     assert!(!whole && counted <= 1, "{counted} were counted after the time");
 }

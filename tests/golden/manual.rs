@@ -56,6 +56,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "One look, without BPF, at what has been stuck for a minute.",
     ),
     ("sudo closewait-trace --pid 4711 --interval 10s", "One process; the whole screen every ten seconds."),
+    ("sudo closewait-trace top", "The same on a live screen; ? shows its keys."),
     (
         "sudo closewait-trace -o json -d 60s | jq 'select(.kind==\"stuck\")'",
         "A minute, as one JSON object per line.",
@@ -66,6 +67,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Write down what happens, to be looked at later.",
     ),
     ("closewait-trace replay night.cwt --from 2h --threshold 5m", "The same reports from it, without root."),
+    ("closewait-trace replay night.cwt --html night.html", "All of it as one page, to be passed on."),
     ("sudo closewait-trace --metrics-listen 9435", "For Prometheus: scrape http://localhost:9435/metrics."),
     (
         "closewait-trace --config /etc/closewait-trace.toml --check-config",

@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::files;
 use crate::report::{
     JsonSink, Notice, Report, Reporter, Sink, Style, TextOptions, TextSink, Totals, annotations,
-    color_choice, junit,
+    color_choice, entered, junit,
 };
 
 /// The open files.
@@ -106,13 +106,18 @@ fn write(
     for (gap, at) in &collected.losses {
         reporter.report(Report::Loss(*gap), &clock, *at)?;
     }
-    // As it came about: a page shows that over the time.
+    // As it came about, not when it was looked at last: a page shows that over the time.
+    let stuck_at = |reported: &Reported| {
+        let (entered, _) = entered(&reported.finding.suspect);
+        (entered + totals.threshold).min(reported.finding.at)
+    };
     let mut all: Vec<_> = outcome.counted.iter().chain(&outcome.others).collect();
-    all.sort_by_key(|reported| reported.finding.at);
-    for Reported { finding, release } in all {
+    all.sort_by_key(|reported| stuck_at(reported));
+    for reported in all {
+        let Reported { finding, release } = reported;
         let ghost = finding.suspect.kind != crate::tracker::SuspectKind::Stuck;
         let report = if ghost { Report::Ghost(finding.clone()) } else { Report::Stuck(finding.clone()) };
-        reporter.report(report, &clock, finding.at)?;
+        reporter.report(report, &clock, stuck_at(reported))?;
         if let (true, Some(release)) = (with_ends, release) {
             reporter.report(Report::Released(release.clone()), &clock, release.released.at)?;
         }
