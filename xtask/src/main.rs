@@ -14,6 +14,7 @@ mod counts;
 mod debian;
 mod demo;
 mod ebpf;
+mod figures;
 mod fleet;
 mod generate;
 mod privilege;
@@ -47,6 +48,8 @@ enum Chore {
     Ebpf(ebpf::Args),
     /// Compile the tool for aarch64, without linking or running it
     Aarch64,
+    /// Compare what can be counted (instructions, bytes) with what is committed
+    Counts(figures::Args),
     /// Run everything that CI runs
     Test(test::Args),
     /// Write the files that are made from code: the JSON Schema, man pages, completions
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Aarch64 => aarch64::check(),
         Chore::Ebpf(args) => ebpf::run(&args),
+        Chore::Counts(args) => figures::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Fleet(args) => fleet::run(&args),

@@ -16,8 +16,20 @@ impl Spread {
     pub(super) fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let at = |quarter: usize| sorted.get((sorted.len().checked_sub(1)?) * quarter / 4).copied();
-        Some(Self { median: at(2)?, lower: at(1)?, upper: at(3)?, of: sorted.len() })
+        let last = sorted.len().checked_sub(1)?;
+        // Between two figures, in proportion.
+        let at = |quarter: u32| {
+            #[expect(clippy::cast_precision_loss, reason = "a handful of figures")]
+            let place = last as f64 * f64::from(quarter) / 4.0;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a place in the list"
+            )]
+            let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+            below + (above - below) * place.fract()
+        };
+        Some(Self { median: at(2), lower: at(1), upper: at(3), of: sorted.len() })
     }
 
     /// Every figure times `factor`, which is not negative.
@@ -59,6 +71,8 @@ mod tests {
         assert_eq!(spread.times(2.0), Spread { median: 6.0, lower: 4.0, upper: 8.0, of: 5 });
         assert!((spread.width() - 2.0).abs() < 1e-9);
         assert_eq!(spread.shown(1), "3.0 (2.0 to 4.0)");
+        let between = Spread::of(&[1.0, 2.0]).unwrap();
+        assert_eq!((between.lower, between.median, between.upper), (1.25, 1.5, 1.75));
         assert_eq!(Spread::of(&[]), None);
         assert_eq!(shown(None, 1), "-");
         assert_eq!(Spread::of(&[7.0]).map(|s| (s.lower, s.upper)), Some((7.0, 7.0)));

@@ -40,6 +40,7 @@ struct Stop {
     times: u32,
     connections: f64,
     lost: u64,
+    by_kind: String,
 }
 
 impl Stall {
@@ -68,9 +69,11 @@ impl Stall {
             DRAIN.as_millis(),
             ring >> 10
         );
-        for Stop { ms, times, connections, lost } in stops {
+        for Stop { ms, times, connections, lost, by_kind } in stops {
+            let by_kind = if by_kind.is_empty() { String::new() } else { format!(" ({by_kind})") };
             text.push_str(&format!(
-                "; stopped {times} x {ms} ms in {connections:.0} connections: {lost} records lost, and said so"
+                "; stopped {times} x {ms} ms in {connections:.0} connections: it says that {lost} records were lost\
+                 {by_kind}"
             ));
         }
         text + "\n"
@@ -106,7 +109,7 @@ fn stopped(tool: &Path, storm: &Storm, stop: Duration, times: u32) -> Result<Sto
     let cost = running.stop()?;
     ensure!(blown.connections > 0.0, "there was no storm");
     let lost = cost.lost.context("it does not say what was lost")?;
-    Ok(Stop { ms: stop.as_millis(), times, connections: blown.connections, lost })
+    Ok(Stop { ms: stop.as_millis(), times, connections: blown.connections, lost, by_kind: cost.lost_by_kind })
 }
 
 #[cfg(test)]

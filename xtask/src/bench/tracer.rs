@@ -96,6 +96,8 @@ pub(super) struct Cost {
     pub(super) rss_anon: Option<f64>,
     /// Records that it says were lost; `None` when it does not say.
     pub(super) lost: Option<u64>,
+    /// The same by kind, `enter 7, recursion 2`
+    pub(super) lost_by_kind: String,
     /// Sockets that it reported stuck; `None` when it does not say.
     pub(super) reported: Option<u64>,
 }
@@ -205,11 +207,20 @@ impl Process {
         let summary = summary.filter(|_| self.is_ours);
         let summary = summary.and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let lost = summary.as_ref().and_then(|summary| summary["lost"]["total"].as_u64());
+        let lost_by_kind = summary.as_ref().map(|summary| by_kind(&summary["lost"])).unwrap_or_default();
         let reported = summary.and_then(|summary| {
             Some(summary["leak"].as_object()?.values().filter_map(serde_json::Value::as_u64).sum())
         });
-        Ok(Cost { used, rss_anon, lost, reported })
+        Ok(Cost { used, rss_anon, lost, lost_by_kind, reported })
     }
+}
+
+/// What is not zero of the summary's losses.
+fn by_kind(lost: &serde_json::Value) -> String {
+    let kinds = lost.as_object().into_iter().flatten();
+    let counts = kinds.filter_map(|(kind, count)| Some((kind, count.as_u64().filter(|count| *count > 0)?)));
+    let shown = counts.filter(|(kind, _)| *kind != "total").map(|(kind, count)| format!("{kind} {count}"));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 impl Drop for Process {
@@ -241,5 +252,23 @@ fn wait_for_programs(child: &mut Child, output: &Path, says_ready: bool) -> Resu
             bail!("it was not attached within 30 s");
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_told_by_kind() {
+        let lost = serde_json::json!({ "total": 9, "enter": 7, "leave": 0, "recursion": 2 });
+        assert_eq!(by_kind(&lost), "enter 7, recursion 2");
+        assert_eq!(by_kind(&serde_json::Value::Null), "");
+    }
+
+    #[test]
+    fn a_tracer_that_is_none_is_named() {
+        let error = all(Path::new("x"), &["tcpstate".to_owned()]).err().unwrap().to_string();
+        assert!(error.contains("no tracer called tcpstate;") && error.contains("tcpstates"), "{error}");
     }
 }

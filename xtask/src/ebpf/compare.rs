@@ -57,7 +57,7 @@ fn side(committed: bool) -> &'static str {
 
 /// Instructions by program; the functions in `.text` count together, because
 /// which of them exist is up to the inliner.
-fn sizes(programs: &[Program]) -> BTreeMap<String, u64> {
+pub(crate) fn sizes(programs: &[Program]) -> BTreeMap<String, u64> {
     let mut sizes = BTreeMap::new();
     for program in programs {
         let key = if program.section == ".text" {
