@@ -37,6 +37,9 @@ _closewait__trace() {
             closewait__trace,snapshot)
                 cmd="closewait__trace__subcmd__snapshot"
                 ;;
+            closewait__trace,top)
+                cmd="closewait__trace__subcmd__top"
+                ;;
             *)
                 ;;
         esac
@@ -44,7 +47,7 @@ _closewait__trace() {
 
     case "${cmd}" in
         closewait__trace)
-            opts="-t -o -p -v -d -h -V --config --check-config --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --require-trace --without --btf --help --version snapshot run replay diff kill doctor explain"
+            opts="-t -o -p -v -d -h -V --config --check-config --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --metrics-listen --require-trace --without --btf --room --help --version snapshot run replay diff kill top doctor explain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -114,6 +117,10 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -142,11 +149,19 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --metrics-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --without)
                     COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --room)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -188,7 +203,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__doctor)
-            opts="-v -h --self-test --verbose --without --btf --help"
+            opts="-v -h --self-test --verbose --without --btf --room --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -199,6 +214,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --btf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --room)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -302,7 +321,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__replay)
-            opts="-t -o -p -v -h --from --to --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --help"
+            opts="-t -o -p -v -h --from --to --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -376,6 +395,10 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -388,7 +411,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__run)
-            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --help"
+            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --stacks --jit-maps --report --junit --max --suppressions --update-baseline --strict-exit --user --without --btf --room --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,6 +474,10 @@ _closewait__trace() {
                     return 0
                     ;;
                 --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -490,6 +517,10 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --room)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -498,7 +529,7 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__snapshot)
-            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --fail-on-stuck --allow-unknown --verbose --color --help"
+            opts="-t -o -p -v -h --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -564,8 +595,138 @@ _closewait__trace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        closewait__subcmd__trace__subcmd__top)
+            opts="-t -o -p -v -d -h --config --check-config --threshold --output --pid --comm --local-port --remote-port --netns --cgroup --exclude-comm --exclude-port --group --no-group --limit --flame --html --fail-on-stuck --allow-unknown --verbose --color --duration --stacks --jit-maps --interval --record --record-max --redact --metrics-listen --require-trace --without --btf --room --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remote-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-comm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flame)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stacks)
+                    COMPREPLY=($(compgen -W "auto dwarf fp off" -- "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without)
+                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
+                    return 0
+                    ;;
+                --btf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --room)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
