@@ -1,6 +1,7 @@
 //! What the tool keeps of its capabilities, and that without each of them it loses what is
 //! documented and nothing else. The sockets are those of another user's process.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -13,7 +14,7 @@ use rustix::thread::{
     CapabilitySet as C, LinkNameSpaceType, capabilities, move_into_link_name_space,
     remove_capability_from_bounding_set,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::leaked::Leaked;
 use super::netns::Netns;
@@ -158,17 +159,21 @@ fn what_is_not_needed_is_given_up() {
         tasks().all(has).then_some(())
     });
     let had = capabilities(None).expect("our own").permitted;
-    let mut seen = 0;
+    let mut seen = BTreeSet::new();
     for task in tasks() {
         let task = task.path();
         let read = |file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-        let work = match read("comm").trim_end() {
+        let (comm, status) = (read("comm"), read("status"));
+        if status.is_empty() {
+            // One that only entered a namespace has ended.
+            continue;
+        }
+        let work = match comm.trim_end() {
             "stack-places" => Work::Places,
             "stack-symbols" => Work::Symbols,
             "jit-maps" => Work::Jvms,
             _ => Work::Watch,
         };
-        let status = read("status");
         let field = |name: &str| {
             let line =
                 status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{status}"));
@@ -177,9 +182,9 @@ fn what_is_not_needed_is_given_up() {
         let expected = format!("{:016x}", kept(work, had).bits());
         assert_eq!((field("CapEff:"), field("CapPrm:")), (expected.clone(), expected), "{work:?}");
         assert_eq!((field("CapInh:"), field("NoNewPrivs:")), ("0".repeat(16), "1".into()), "{work:?}");
-        seen += 1;
+        seen.insert(comm);
     }
-    assert_eq!(seen, 4);
+    assert!(seen.len() >= 4, "{seen:?}");
 }
 
 /// The gate gives up what it does not need; the command has what the gate was started with.
@@ -223,5 +228,10 @@ fn a_user_with_file_capabilities_traces() {
     leaked.are_all_in(&ended);
     assert_eq!(known(&leaked, &ended), [true; 4], "{}", ended.everything());
     assert!(says_lost(&ended).is_empty(), "{}", ended.everything());
-    assert_eq!(ended.of_kind("summary").next().map(|summary| &summary["degraded"]), Some(&json!([])));
+    // What this kernel does not have is no matter of rights.
+    let summary = ended.of_kind("summary").next().expect("it ends with one");
+    for line in summary["degraded"].as_array().expect("a list") {
+        let line = line.as_str().expect("text");
+        assert!(!line.contains("ermission") && !line.contains("not permitted"), "{line}");
+    }
 }

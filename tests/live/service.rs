@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
@@ -170,6 +170,9 @@ fn the_unit_gives_what_is_needed() {
         let name = name.strip_prefix("CAP_").expect("a capability");
         all | CapabilitySet::from_name(name).unwrap_or_else(|| panic!("{name}"))
     });
+    // LimitMEMLOCK=infinity. Where we may not, it does not matter: since 5.11.
+    assert!(UNIT.contains("LimitMEMLOCK=infinity"));
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     let net = Netns::new();
     let (leaked, ended) = with_only(&net, given, &[]);
     assert_eq!(known(&leaked, &ended), [true; 4], "{}", ended.everything());
