@@ -16,6 +16,7 @@ const REST: u32 = 9;
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     until: MonoNs,
+    was_long: bool,
     is_told: bool,
 }
 
@@ -25,15 +26,17 @@ impl Rest {
         now >= self.until
     }
 
-    /// A look has been taken. Some, once: it is so long that the next comes later than
-    /// `every`, by so much in all.
+    /// A look has been taken. Some, once: it was the second in a row that takes so long that
+    /// the next comes after so much, twice as late as `every` at least.
     pub(super) fn after(&mut self, began: MonoNs, ended: MonoNs, every: Duration) -> Option<Duration> {
         let took = ended.since(began);
         self.until = ended + took * REST;
         let turn = took * (REST + 1);
-        let is_late = turn > every && !self.is_told;
-        self.is_told |= is_late;
-        is_late.then_some(turn)
+        let is_long = turn >= every * 2;
+        let is_news = is_long && self.was_long && !self.is_told;
+        self.was_long = is_long;
+        self.is_told |= is_news;
+        is_news.then_some(turn)
     }
 }
 
@@ -53,16 +56,19 @@ mod tests {
         assert!(rest.is_over(ms(0)), "the first waits for nothing");
         assert_eq!(rest.after(ms(1000), ms(1050), EVERY), None);
         assert!(!rest.is_over(ms(1499)) && rest.is_over(ms(1500)));
-        let (began, ended) = (ms(20_000), ms(26_000));
-        assert_eq!(rest.after(began, ended, EVERY), Some(Duration::from_mins(1)), "said once");
+        rest.after(ms(20_000), ms(26_000), EVERY);
         assert!(!rest.is_over(ms(79_999)) && rest.is_over(ms(80_000)));
-        assert_eq!(rest.after(began, ended, EVERY), None, "and not again");
     }
 
     #[test]
-    fn a_look_as_long_as_it_may_be_is_not_late() {
-        let mut rest = Rest::default();
-        assert_eq!(rest.after(ms(0), ms(1000), EVERY), None);
-        assert_eq!(rest.after(ms(0), ms(1001), EVERY), Some(Duration::from_millis(10_010)));
+    fn that_looks_are_rare_is_said_once_and_not_of_one_that_was_held_up() {
+        let said = |looks: &[u64]| {
+            let mut rest = Rest::default();
+            let mut said = |took: &u64| rest.after(ms(0), ms(*took), EVERY);
+            looks.iter().filter_map(&mut said).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[1999, 1999]), []);
+        assert_eq!(said(&[6000, 50, 6000, 50]), []);
+        assert_eq!(said(&[2000, 6000, 6000]), [Duration::from_mins(1)]);
     }
 }
