@@ -13,6 +13,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::{collections::BTreeSet, path::Path};
 
 #[derive(Serialize)]
@@ -95,19 +96,21 @@ impl Bpf {
             self.floor_ns.shown(0)
         );
         for Mode { name, programs, per_connection, share, .. } in &self.modes {
-            text.push_str(&format!(
+            let _ = writeln!(
+                text,
                 "\n{name}: {} us a connection; with the process {} % of the load's CPU\n\n\
-                 | program | runs a connection | ns a run | ns a connection |\n|---|---|---|---|\n",
+                 | program | runs a connection | ns a run | ns a connection |\n|---|---|---|---|",
                 per_connection.shown(2),
                 share.shown(1)
-            ));
+            );
             for Program { name, runs, per_run, per_connection } in programs {
-                text.push_str(&format!(
-                    "| {name} | {:.2} | {} | {} |\n",
+                let _ = writeln!(
+                    text,
+                    "| {name} | {:.2} | {} | {} |",
                     runs.median,
                     super::spread::shown(*per_run, 0),
                     per_connection.shown(0)
-                ));
+                );
             }
         }
         text

@@ -5,6 +5,7 @@
 
 use super::spread::Spread;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// A line of the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -187,7 +188,7 @@ pub(super) fn table(measured: &[Measured]) -> String {
     );
     for Budget { line, what, asked, limit, unit, decimals, room } in &BUDGETS {
         let Some(found) = measured.iter().find(|found| found.line == *line) else {
-            text.push_str(&format!("| {what} | {asked} | not measured: `--what {room}` | | |\n"));
+            let _ = writeln!(text, "| {what} | {asked} | not measured: `--what {room}` | | |");
             continue;
         };
         let with_unit = |shown: String| if unit.is_empty() { shown } else { format!("{shown} {unit}") };
@@ -202,7 +203,7 @@ pub(super) fn table(measured: &[Measured]) -> String {
             Judgement::Missed => "**missed**",
             Judgement::Stated => "stated",
         };
-        text.push_str(&format!("| {what} | {asked} | {value} | {beside} | {judged} |\n"));
+        let _ = writeln!(text, "| {what} | {asked} | {value} | {beside} | {judged} |");
     }
     text
 }

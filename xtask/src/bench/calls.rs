@@ -12,6 +12,7 @@ use super::{
 use crate::command;
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// Milliseconds of calls in a slice.
@@ -52,7 +53,7 @@ impl Calls {
         let (mut bare, mut modes) = (Vec::new(), Vec::new());
         for (name, options) in MODES {
             let tracer = tracer::ours(name, tool, options);
-            let (mut traced, mut more, mut percent) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut with_tool, mut more, mut percent) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..storm.args.rounds {
                 eprintln!("bench: {call} {name}, round {} of {}", round + 1, storm.args.rounds);
                 let before = slice(storm, call)?;
@@ -62,12 +63,17 @@ impl Calls {
                 let after = slice(storm, call)?;
                 for (with, beside) in [(first, before), (second, after)] {
                     bare.push(beside);
-                    traced.push(with);
+                    with_tool.push(with);
                     more.push(with - beside);
                     percent.push((with / beside - 1.0) * 100.0);
                 }
             }
-            modes.push(Mode { name, traced: some(&traced)?, more: some(&more)?, percent: some(&percent)? });
+            modes.push(Mode {
+                name,
+                traced: some(&with_tool)?,
+                more: some(&more)?,
+                percent: some(&percent)?,
+            });
         }
         Ok(Self { call, bare: some(&bare)?, modes })
     }
@@ -87,12 +93,8 @@ impl Calls {
             self.bare.shown(1)
         );
         for Mode { name, traced, more, percent } in &self.modes {
-            text.push_str(&format!(
-                "| {name} | {} | {} | {} |\n",
-                traced.shown(1),
-                more.shown(1),
-                percent.shown(1)
-            ));
+            let _ =
+                writeln!(text, "| {name} | {} | {} | {} |", traced.shown(1), more.shown(1), percent.shown(1));
         }
         text
     }

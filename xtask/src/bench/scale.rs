@@ -10,6 +10,7 @@ use super::{
 };
 use anyhow::Result;
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::{path::Path, process::Command};
 
 /// One curve.
@@ -52,11 +53,11 @@ fn curve(tool: &Path, pile: &Path, what: &'static str, axis: Axis, most: u32, ro
         Axis::Namespaces => {
             let mut command = Command::new(tool);
             command.arg("snapshot");
-            Ok(command)
+            command
         }
     };
     let cost = || -> Result<Spread> {
-        let runs = (0..rounds).map(|_| cpu_of(&mut look()?)).collect::<Result<Vec<_>>>()?;
+        let runs = (0..rounds).map(|_| cpu_of(&mut look())).collect::<Result<Vec<_>>>()?;
         some(&runs)
     };
     let base = cost()?;
@@ -96,7 +97,7 @@ impl Curve {
         let points = points.iter().map(|(count, cost)| format!("{count}: {:.1}", cost.median));
         let mut shown = points.collect::<Vec<_>>().join(", ");
         if let Some(why) = missing {
-            shown.push_str(&format!("; not run: {why}"));
+            let _ = write!(shown, "; not run: {why}");
         }
         format!("| {what} | {:.1} | {shown} | {} |\n", base.median, Fit::shown(*fit))
     }
@@ -108,7 +109,7 @@ pub(super) fn markdown(curves: &[Curve]) -> String {
         "\n**How a look grows** (CPU of a snapshot, ms; the exponent is of what is above the cost of none)\n\n\
          | with the number of | none | cost at | |\n|---|---|---|---|\n",
     );
-    curves.iter().for_each(|curve| text.push_str(&curve.markdown()));
+    text.extend(curves.iter().map(Curve::markdown));
     text
 }
 

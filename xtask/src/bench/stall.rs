@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use closewait_ebpf::{Edge, TaskEdge};
 use nix::sys::signal::Signal;
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::{fs, path::Path, time::Duration};
 
 /// In the ring, of each record (BPF_RINGBUF_HDR_SZ).
@@ -71,10 +72,11 @@ impl Stall {
         );
         for Stop { ms, times, connections, lost, by_kind } in stops {
             let by_kind = if by_kind.is_empty() { String::new() } else { format!(" ({by_kind})") };
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "; stopped {times} x {ms} ms in {connections:.0} connections: it says that {lost} records were lost\
                  {by_kind}"
-            ));
+            );
         }
         text + "\n"
     }

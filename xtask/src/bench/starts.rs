@@ -17,6 +17,7 @@ use nix::{
 };
 use serde::Serialize;
 use std::{
+    fmt::Write as _,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -114,13 +115,14 @@ impl Starts {
         for Count { stuck, rows } in &self.counts {
             for Row { name, missing, wall, cpu } in rows {
                 let wall = missing.as_ref().map_or_else(|| shown(*wall, 0), |why| format!("not run: {why}"));
-                text.push_str(&format!("| {stuck} | {name} | {wall} | {} |\n", shown(*cpu, 0)));
+                let _ = writeln!(text, "| {stuck} | {name} | {wall} | {} |", shown(*cpu, 0));
             }
         }
-        text.push_str(&format!(
+        let _ = writeln!(
+            text,
             "\nA snapshot waits {BETWEEN_LOOKS_MS:.0} ms between its two looks, which is in its wall time; \
-             the others look once and judge nothing.\n"
-        ));
+             the others look once and judge nothing."
+        );
         text
     }
 }
@@ -147,7 +149,7 @@ impl Count {
             for (which, runs) in runs.iter_mut().enumerate() {
                 let Ok(so_far) = runs else { continue };
                 let run = match which {
-                    0 => snapshot(tool, &net).and_then(|mut it| timed(&mut it)),
+                    0 => timed(&mut snapshot(tool, &net)),
                     1 => live(tool, &net, stuck),
                     2 => inside(&net, "ss", &["-tanp"]).and_then(|mut it| timed(&mut it)),
                     _ => inside(&net, "lsof", &["-nP", "-iTCP"]).and_then(|mut it| timed(&mut it)),
@@ -173,10 +175,10 @@ impl Count {
 }
 
 /// One look at everything in `net` that is stuck now.
-pub(super) fn snapshot(tool: &Path, net: &Net) -> Result<Command> {
+pub(super) fn snapshot(tool: &Path, net: &Net) -> Command {
     let mut command = Command::new(tool);
     command.args(["snapshot", "--threshold", "1ms", "--netns", &net.path()]);
-    Ok(command)
+    command
 }
 
 fn inside(net: &Net, program: &'static str, args: &[&str]) -> Result<Command> {

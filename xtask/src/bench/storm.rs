@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
     fmt,
+    fmt::Write as _,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Stdio},
@@ -111,7 +112,9 @@ pub(super) fn kinds(closes: &[String], pairs: &[u32], stuck: &[u32], product: bo
     // With sockets stuck, who closes first and how many pairs matter no more than without.
     for closes in if product { closes } else { &closes[..closes.len().min(1)] } {
         for pairs in if product { pairs } else { std::slice::from_ref(first_pairs) } {
-            stuck.iter().for_each(|stuck| add(closes, pairs, stuck));
+            for stuck in stuck {
+                add(closes, pairs, stuck);
+            }
         }
     }
     kinds
@@ -244,7 +247,8 @@ pub(super) fn measured(rows: &[Row]) -> Result<Vec<Measured>> {
     let control = named("bare (control)").and_then(|row| row.ratio);
     let beside = |mut found: Measured, of: fn(&Row) -> Option<Spread>| {
         for peer in ["empty", "tcpstates", "tcplife", "bpftrace"] {
-            if let Some(row) = named(peer) {
+            // The empty program has no process, and no CPU of its own.
+            if let Some(row) = named(peer).filter(|row| row.missing.is_some() || of(row).is_some()) {
                 found = found.beside(peer, of(row));
             }
         }
@@ -294,27 +298,29 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     let mut last = None;
     for row in rows {
         if last != Some(&row.storm) {
-            text.push_str(&format!(
+            let _ = writeln!(
+                text,
                 "\n**Storm, {}**\n\n| tracer | connections/s | against bare, pair by pair | its CPU, % of a core | \
-                 wake-ups/s | RssAnon, MiB | lost |\n|---|---|---|---|---|---|---|\n",
+                 wake-ups/s | RssAnon, MiB | lost |\n|---|---|---|---|---|---|---|",
                 row.storm
-            ));
+            );
             last = Some(&row.storm);
         }
         let Row { name, per_second, ratio, cpu, wakeups, rss_anon, lost, .. } = row;
         if let Some(why) = &row.missing {
-            text.push_str(&format!("| {name} | not run: {why} | | | | | |\n"));
+            let _ = writeln!(text, "| {name} | not run: {why} | | | | | |");
             continue;
         }
-        text.push_str(&format!(
-            "| {name} | {} | {} | {} | {} | {} | {} |\n",
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} |",
             shown(*per_second, 0),
             shown(*ratio, 3),
             shown(*cpu, 1),
             shown(*wakeups, 0),
             shown(*rss_anon, 1),
             lost.map_or_else(|| "-".into(), |lost| lost.to_string())
-        ));
+        );
     }
     text
 }
