@@ -48,7 +48,7 @@ pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>)
             // Of all that have ended the one with this name.
             Some(end) => {
                 let closed = format!("{}", end.closed_after.is_some());
-                (end.task.comm.clone().into(), Some(closed.into()), None)
+                (end.task.comm.clone(), Some(closed.into()), None)
             }
             None => (reason, opener_name(&finding.evidence).map(Text::from), None),
         },
