@@ -35,12 +35,12 @@ fn an_idle_tool_wakes_up_no_oftener_than_is_committed() {
     let tool = Tool::trace(&net, &["--stacks", "off"]);
     let rates = (0..LOOKS).map(|_| {
         let (began, before) = (Clock::mono_now(), wakeups(tool.pid()));
-        let took = until("some time has passed", || {
-            let took = Clock::mono_now().since(began);
-            (took >= LOOK).then_some(took)
+        let passed = until("some time goes by", || {
+            let passed = Clock::mono_now().since(began);
+            (passed >= LOOK).then_some(passed)
         });
         let after = wakeups(tool.pid());
-        f64::from(u32::try_from(after - before).expect("a few")) / took.as_secs_f64()
+        f64::from(u32::try_from(after - before).expect("a few")) / passed.as_secs_f64()
     });
     let least = rates.fold(f64::INFINITY, f64::min);
     show(&format!("an idle tool wakes up {least:.1} times a second"));

@@ -54,6 +54,7 @@ int main(int argc, char **argv)
 			for (;;)
 				pause();
 		}
+		keep(-1, child);
 	}
 	listener = listen_on("0.0.0.0", 0, 128);
 	port = local_port(listener);
@@ -68,5 +69,8 @@ int main(int argc, char **argv)
 		connection(i, ends);
 	}
 	say("ready stuck=%lu healthy=%lu children=%lu", stuck, healthy, children);
-	return obey();
+	int code = obey();
+	/* What is measured next must not find processes that are still ending. */
+	close_all_kept();
+	return code;
 }

@@ -13,8 +13,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
-use std::fmt::Write as _;
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
 #[derive(Serialize)]
 pub(super) struct Bpf {

@@ -15,7 +15,7 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// Of points (count, cost) above `base`, the cost at a count of none. `None` when fewer
+    /// Of points (count, cost) above `base`, the cost at a count of one or none. `None` when fewer
     /// than three rose above it, or all have one count: the cost does not visibly grow.
     pub(super) fn of(points: &[(f64, f64)], base: f64) -> Option<Self> {
         let logs: Vec<(f64, f64)> = points

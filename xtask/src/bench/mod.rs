@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// What to measure [default: all but scale, sizes and tracker; with --full all]
     #[arg(long, value_delimiter = ',', value_enum)]
     what: Vec<What>,
-    /// Everything, in every kind of storm, for figures that are published: more than an hour
+    /// Everything, in every kind of storm, for figures that are published: about 50 minutes
     #[arg(long)]
     full: bool,
     /// Quadruples of slices for each tracer; 6 or more make 21 pairs and more

@@ -46,9 +46,11 @@ impl Pile {
                 command.args([option, &value.to_string()]);
             }
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-            let said = child.stdout.take().context("it has no stdout")?;
+            let mut said = BufReader::new(child.stdout.take().context("it has no stdout")?).lines();
             pile.0.push(child);
-            let ready = BufReader::new(said).lines().map_while(Result::ok).any(|it| it.starts_with("ready "));
+            let ready = said.by_ref().map_while(Result::ok).any(|it| it.starts_with("ready "));
+            // It has a last word, for which somebody has to listen.
+            std::thread::spawn(move || said.map_while(Result::ok).for_each(drop));
             ensure!(ready, "the pile of {part:?} did not come about");
         }
         Ok(pile)

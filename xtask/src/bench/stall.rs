@@ -11,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use closewait_ebpf::{Edge, TaskEdge};
 use nix::sys::signal::Signal;
 use serde::Serialize;
-use std::fmt::Write as _;
-use std::{fs, path::Path, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// In the ring, of each record (BPF_RINGBUF_HDR_SZ).
 const HEADER: usize = 8;
