@@ -3,8 +3,9 @@
 //!
 //! Two adjacent runs of the same storm differ by up to 2x on a busy machine, so
 //! nothing is compared with a figure of another run: slices with and without a tracer
-//! alternate (A B B A), and a control (A A A A) says what the machine adds. What is
-//! measured is a room of its own; each hands in what it found of the budgets, and the
+//! alternate (A B B A), and a control (A A A A) says what the machine adds. Threads are
+//! pinned, which makes figures tight on a quiet machine and worthless beside neighbours.
+//! What is measured is a room of its own; each hands in what it found of the budgets, and the
 //! table of them comes last.
 
 mod bpf;
