@@ -3,9 +3,12 @@
 //! While one of the two runs, the kernel skips it on that CPU: for an event in softirq,
 //! and, where programs may be preempted, for one of another task. The other one sees the
 //! event, and does what the skipped one would (the first without a stack). Each counts
-//! what the other has to do, so that userspace knows exactly how many edges neither saw:
-//! an event between the kernel's own mark and that of the program. The kernel's count of
-//! skipped runs is mostly of edges that nobody needs.
+//! what the other has to do, so that userspace knows how many edges neither saw: events
+//! between the kernel's own mark and that of the program, a few instructions. The kernel's
+//! count of skipped runs is mostly of edges that nobody needs.
+//!
+//! Before 6.1 the kernel runs a raw tracepoint's program on top of itself. The second
+//! looks for that, and leaves the edge to the first.
 
 use aya_ebpf::EbpfContext;
 use closewait_ebpf::{Task, counter, edges};
@@ -76,8 +79,8 @@ pub(crate) fn is_below(edges: *mut Edges, program: usize) -> bool {
 /// Adds one to a member.
 #[inline(always)]
 pub(crate) fn add(edges: *mut Edges, member: usize) {
-    // SAFETY: this CPU's own value; a member is written by one program, which does not
-    // nest on a CPU.
+    // SAFETY: this CPU's own value; a member is written by one program, of which a run on
+    // top of another, on an old kernel, may cost the count one.
     unsafe { (*edges)[member] += 1 };
 }
 

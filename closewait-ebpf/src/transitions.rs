@@ -97,25 +97,29 @@ fn first(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
 /// CLOSE_WAIT on top of program one.
 #[inline(always)]
 fn second(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
-    let edge_use = edge_use(oldstate, newstate);
-    let is_entry = is_entry(oldstate, newstate);
-    if !is_entry && !matters(sk, edge_use) {
-        return 0;
-    }
     let Some(edges) = nesting::edges() else {
         return 0;
     };
+    if nesting::is_below(edges, edges::SECOND) {
+        // Only an old kernel runs it on top of itself: the first has done this edge.
+        return 0;
+    }
     let on_top = nesting::is_below(edges, edges::FIRST);
-    if !on_top {
-        nesting::add(edges, if is_entry { edges::ENTRIES_DUE } else { edges::DONE });
-    }
-    if !is_entry {
-        nesting::begin(edges, edges::SECOND);
+    nesting::begin(edges, edges::SECOND);
+    let edge_use = edge_use(oldstate, newstate);
+    if is_entry(oldstate, newstate) {
+        if on_top {
+            enter(sk, u32::from(oldstate), u32::from(newstate));
+        } else {
+            nesting::add(edges, edges::ENTRIES_DUE);
+        }
+    } else if matters(sk, edge_use) {
+        if !on_top {
+            nesting::add(edges, edges::DONE);
+        }
         edge(ctx, sk, oldstate, newstate, edge_use, Run::Usual);
-        nesting::end(edges, edges::SECOND);
-    } else if on_top {
-        enter(sk, u32::from(oldstate), u32::from(newstate));
     }
+    nesting::end(edges, edges::SECOND);
     0
 }
 

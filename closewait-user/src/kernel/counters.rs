@@ -18,8 +18,6 @@ use crate::item::Gap;
 pub struct Counters {
     array: PerCpuArray<MapData, u64>,
     edges: PerCpuArray<MapData, Edges>,
-    /// What only one of the transitions programs had seen when both were attached.
-    before: Missed,
     programs: Vec<Program>,
     eof_again: EofAgain,
     last: Totals,
@@ -46,8 +44,10 @@ pub(super) struct Program {
 
 /// The first program for EOF reads, and the one that steps in.
 pub(super) const EOF: [&str; 2] = ["eof_raw", "eof_again_raw"];
-/// The transitions programs, by either hook.
-const TRANSITIONS: [&str; 4] = ["enter_raw", "edge_raw", "enter_tp", "edge_tp"];
+/// The transitions programs that count themselves what neither saw. Not the first by the
+/// classic tracepoint: there the kernel skips both of them at once, which the skipped runs of
+/// one of them tell.
+const TRANSITIONS: [&str; 3] = ["enter_raw", "edge_raw", "edge_tp"];
 
 /// Counts since load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,10 @@ pub struct Totals {
     /// Edges that neither transitions program saw, and skipped runs of other programs (which
     /// kernels before 5.12 do not tell).
     pub recursion: u64,
+    /// Of these, the edges.
+    edges: u64,
+    /// What only one of the transitions programs had seen, by the reading that these are of.
+    seen: Missed,
 }
 
 impl Totals {
@@ -73,15 +77,8 @@ impl Counters {
         edges: PerCpuArray<MapData, Edges>,
         programs: Vec<Program>,
     ) -> Self {
-        Self {
-            before: settled(|| read(&edges)).unwrap_or_default(),
-            array,
-            edges,
-            programs,
-            eof_again: EofAgain::NotNeeded,
-            last: Totals::default(),
-            last_read: Clock::mono_now(),
-        }
+        let last = Totals { seen: settled(|| read(&edges)).unwrap_or_default(), ..Totals::default() };
+        Self { array, edges, programs, eof_again: EofAgain::NotNeeded, last, last_read: Clock::mono_now() }
     }
 
     /// Whether the kernel has skipped the one program for EOF reads: where a program may be
@@ -110,8 +107,10 @@ impl Counters {
             }
         }
         let eof_alone = if let EofAgain::Since(skips) = self.eof_again { skips } else { 0 };
-        let missed = settled(|| read(&self.edges)).map_or(0, |missed| missed.since(self.before));
-        let recursion = missed + skipped(self.skipped(), eof_alone);
+        totals.seen = settled(|| read(&self.edges)).unwrap_or(self.last.seen);
+        // By growth: what was less than zero in between hides nothing that came before or after.
+        totals.edges += totals.seen.since(self.last.seen);
+        let recursion = totals.edges + skipped(self.skipped(), eof_alone);
         totals.recursion = recursion.max(self.last.recursion);
         totals
     }
@@ -161,8 +160,8 @@ impl Program {
 }
 
 /// What the one transitions program has seen and the other was skipped for, beyond what the
-/// one has taken over. Less than zero while an edge is between both programs, and where the
-/// kernel runs a program on top of itself (before 5.12): then both see it.
+/// one has taken over. It may be less than zero: while an entry is between both programs, and
+/// when an edge came between the kernel's mark and that of the first, which the second did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Missed {
     /// Entries into CLOSE_WAIT.
@@ -277,7 +276,12 @@ mod tests {
     fn skipped_runs_that_are_accounted_for_are_no_loss() {
         let lost = |programs: &[(&'static str, u64)], eof_alone| skipped(programs.iter().copied(), eof_alone);
         assert_eq!(lost(&[], 0), 0, "the kernel does not tell");
-        assert_eq!(lost(&[("enter_raw", 2), ("destroy_raw", 3)], 0), 3, "edges are counted apart");
+        assert_eq!(
+            lost(&[("enter_raw", 2), ("edge_raw", 9), ("destroy_raw", 3)], 0),
+            3,
+            "edges count themselves"
+        );
+        assert_eq!(lost(&[("enter_tp", 2), ("edge_tp", 2)], 0), 2, "both are skipped at once");
         assert_eq!(lost(&[("eof_raw", 5)], 0), 5);
         assert_eq!(lost(&[("eof_raw", 5), ("eof_again_raw", 0)], 5), 5, "before there were two");
         assert_eq!(lost(&[("eof_raw", 9), ("eof_again_raw", 3)], 5), 8, "by both at most so many");
@@ -300,7 +304,7 @@ mod tests {
         assert_eq!(missed(&[cpu(9, 1, 7, 3, 3), cpu(5, 0, 4, 0, 0)]), 2);
         assert_eq!(missed(&[cpu(9, 1, 8, 3, 1)]), 2);
         assert_eq!(missed(&[cpu(9, 0, 8, 3, 4)]), 1, "one kind does not make up for another");
-        assert_eq!(missed(&[cpu(9, 1, 9, 3, 4)]), 0, "a program runs on top of itself");
+        assert_eq!(missed(&[cpu(9, 1, 9, 3, 4)]), 0, "between the kernel's mark and the first program's");
         let before = Missed::of(&[cpu(9, 1, 7, 3, 3)]);
         assert_eq!(Missed::of(&[cpu(9, 1, 7, 4, 3)]).since(before), 1);
     }
