@@ -50,7 +50,9 @@ impl Trusted {
 /// `max` bytes are larger than any that people write.
 pub fn obeyed(option: &str, path: &Path, max: u64) -> Result<Option<String>, Failure> {
     let cannot = |what: String| Failure::new(format!("{option} {}: {what}", path.display()));
-    let file = match File::open(path) {
+    // Nobody may keep it waiting, but who passes a descriptor on.
+    let wait = if is_descriptor(path) { 0 } else { libc::O_NONBLOCK };
+    let file = match OpenOptions::new().read(true).custom_flags(wait).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot(error.to_string())),
@@ -58,6 +60,9 @@ pub fn obeyed(option: &str, path: &Path, max: u64) -> Result<Option<String>, Fai
     let metadata = file.metadata().map_err(|error| cannot(error.to_string()))?;
     if let Some((what, hint)) = Trusted::now().refuses(metadata.uid(), metadata.gid(), metadata.mode()) {
         return Err(cannot(what).hint(hint));
+    }
+    if wait != 0 && !metadata.is_file() {
+        return Err(cannot("it is not a file".into()));
     }
     let mut text = String::new();
     let read = file.take(max + 1).read_to_string(&mut text);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use rustix::thread::CapabilitySet;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::netns::Netns;
@@ -97,6 +98,10 @@ fn systemd_is_told_and_filters_are_read_again() {
         ended.of_kind("stuck").filter(|line| line["socket"]["local"]["port"] == port).count()
     };
     assert_eq!((of(&wanted.port), of(&other.port)), (SERVER.leak, 2), "{}", ended.everything());
+    // What the filter leaves out now is neither counted nor said to have ended.
+    let summary = ended.of_kind("summary").next().expect("a summary");
+    let stuck: u64 = summary["leak"].as_object().expect("counts").values().filter_map(Value::as_u64).sum();
+    assert_eq!((stuck, ended.of_kind("released").count()), (SERVER.leak as u64, 0), "{}", ended.everything());
 }
 
 /// The journal keeps what was said: nothing is said again, nor in colours.

@@ -150,8 +150,8 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Says what is lost for want of capabilities; the same, for the summary.
-pub(super) fn say_lost() -> Vec<String> {
-    let lost = privileges::effective().map(privileges::lost).unwrap_or_default();
+pub(super) fn say_lost(work: Work) -> Vec<String> {
+    let lost = privileges::effective().map(|effective| privileges::lost(work, effective)).unwrap_or_default();
     for line in &lost {
         say(line);
     }

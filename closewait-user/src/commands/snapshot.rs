@@ -23,8 +23,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let stacks = Stacks::spawn().map_err(|error| failed("cannot start the stack worker", error))?;
         let enricher = Enricher::new(Options::default())
             .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
-        let degraded = say_lost();
-        settle(Work::Watch);
+        let degraded = say_lost(Work::Look);
+        settle(Work::Look);
         let driver = Driver::new(Parts {
             loaded: None,
             source: None,

@@ -66,7 +66,7 @@ pub(super) fn prepare(
     metrics: Option<Answers>,
     sinks: impl FnOnce(&[String]) -> Result<Vec<Box<dyn Sink>>, Failure>,
 ) -> Result<Driver, Failure> {
-    let mut degraded = say_lost();
+    let mut degraded = say_lost(Work::Watch);
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
     let mut pythons = None;

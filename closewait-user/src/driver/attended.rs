@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::clock::MonoNs;
+use super::Driver;
+use crate::clock::{Clock, MonoNs};
 use crate::filter::Filter;
+use crate::tracker::{SocketId, Suspect};
 
 /// The driver's end; the default is one that nobody attends.
 #[derive(Default)]
@@ -43,6 +45,29 @@ impl Attended {
     /// Everything there was to do has been done.
     pub(super) fn goes_on(&self, now: MonoNs) {
         self.beat.set(now);
+    }
+}
+
+impl Driver {
+    /// Uses `filter` from now on. What it leaves out of what was reported is not spoken of
+    /// any more; what it lets pass may have been there before, and is looked for at once.
+    /// (Processes and cgroups are those of the next look: see `found`.)
+    pub(super) fn use_filter(&mut self, filter: Filter, now: MonoNs) {
+        self.filter = filter;
+        (self.next_reconcile, self.next_ghosts) = (now, now);
+        let left_out = |suspect: &Suspect| !self.filter.wants_socket(suspect.netns, &suspect.tuple);
+        let left_out: Vec<_> = self.tracker.suspects().filter(left_out).map(|suspect| suspect.id).collect();
+        for id in left_out {
+            self.leave_out(id, now);
+        }
+    }
+
+    /// A socket that the filter does not want (any more).
+    pub(super) fn leave_out(&mut self, id: SocketId, now: MonoNs) {
+        if self.reporter.ledger().knows(id) {
+            self.tape.forgotten(id, now, &Clock::read());
+            self.reporter.forget(id);
+        }
     }
 }
 

@@ -268,11 +268,7 @@ impl Driver {
                 () = stop.wait() => return Ok(()),
                 filled = filling => filled?,
                 ask = asked => self.tell(ask),
-                filter = self.attended.filter() => {
-                    self.filter = filter;
-                    // What it lets pass now may have been there before.
-                    self.next_reconcile = now;
-                }
+                filter = self.attended.filter() => self.use_filter(filter, now),
                 rung = alarm.after(wake) => rung?,
             }
         }
@@ -450,7 +446,11 @@ impl Driver {
             return Ok(());
         }
         self.tape.looked(&finding, now, clock);
-        if !self.filter.wants_evidence(&finding.evidence) {
+        let suspect = &finding.suspect;
+        if !self.filter.wants_socket(suspect.netns, &suspect.tuple)
+            || !self.filter.wants_evidence(&finding.evidence)
+        {
+            self.leave_out(id, now);
             return Ok(());
         }
         if self.kin.as_mut().is_some_and(|kin| !kin.wants(&finding)) {
@@ -635,6 +635,8 @@ impl Driver {
     /// Reports the ends of sockets that had been reported.
     async fn release(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let mut outcomes = std::mem::take(&mut self.outcomes).into_iter().peekable();
+        // Of all of them together: the ring is not drained meanwhile.
+        let until = Clock::mono_now() + release::STACK_WAIT;
         while let Some(outcome) = outcomes.next() {
             let (released, ending) = match outcome {
                 Outcome::Released(released) if self.has_ended(released.id) => {
@@ -691,7 +693,7 @@ impl Driver {
             if !self.reporter.ledger().knows(released.id) {
                 continue;
             }
-            let mut release = release::release(released, &self.stacks).await;
+            let mut release = release::release(released, &self.stacks, until).await;
             if let Some(ending) = ending {
                 release.how = ending;
             }

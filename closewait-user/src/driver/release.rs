@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::By;
 use crate::report::{Closer, Ending, Release};
@@ -11,17 +12,17 @@ use crate::stack::{self, Stacks};
 use crate::tcp::State;
 use crate::tracker::Released;
 
-/// The closer's stack is waited for this long.
-const STACK_WAIT: Duration = Duration::from_millis(200);
+/// Stacks of closers are waited for this long.
+pub(super) const STACK_WAIT: Duration = Duration::from_millis(200);
 
-/// Works out the end of `released`.
-pub(super) async fn release(released: Released, stacks: &Stacks) -> Release {
+/// Works out the end of `released`; waits for a stack no longer than `until`.
+pub(super) async fn release(released: Released, stacks: &Stacks, until: MonoNs) -> Release {
     let how = match (&released.by, released.to) {
         (Some(by), Some(to)) => ending(by, to),
         _ => Fact::unknown("the end itself was not seen, only that it is gone"),
     };
     let closer = match (&released.by, who(&released, &how)) {
-        (Some(by), Ok(())) => Fact::Known(closer(by, stacks).await),
+        (Some(by), Ok(())) => Fact::Known(closer(by, stacks, until).await),
         (None, Ok(())) => Fact::unknown("it was not recorded"),
         (_, Err(why)) => Fact::unknown(why),
     };
@@ -70,9 +71,9 @@ fn who(released: &Released, how: &Fact<Ending>) -> Result<(), String> {
     }
 }
 
-async fn closer(by: &By, stacks: &Stacks) -> Closer {
+async fn closer(by: &By, stacks: &Stacks, until: MonoNs) -> Closer {
     let stack = match by.stack {
-        Ok(id) => match stacks.wait(by.task.pid, id, STACK_WAIT).await {
+        Ok(id) => match stacks.wait(by.task.pid, id, until.since(Clock::mono_now())).await {
             Fact::Known(stack) => Fact::Known(stack.frames.clone()),
             Fact::Unknown(why) => Fact::Unknown(why),
         },
@@ -87,7 +88,6 @@ async fn closer(by: &By, stacks: &Stacks) -> Closer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::MonoNs;
     use crate::item::{Netns, Task};
     use crate::tcp::{Endpoint, Tuple};
     use crate::tracker::{Since, SocketId};

@@ -14,6 +14,7 @@ use super::netns::{Namespaces, NetnsFilter};
 use super::sock_diag::SockDiag;
 use crate::clock::Clock;
 use crate::fact::Fact;
+use crate::privileges::{Work, settle_thread};
 use crate::tcp::State;
 
 /// Not counted more often.
@@ -54,6 +55,7 @@ impl StateCounter {
         let (ends, ended) = channel::<()>();
         let told = Arc::clone(&latest);
         let work = move || {
+            settle_thread(Work::Look);
             loop {
                 let began = Clock::mono_now();
                 let counted = count(&filter).map_or_else(|why| Fact::Unknown(why.into()), Fact::Known);

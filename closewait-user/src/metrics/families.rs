@@ -128,8 +128,11 @@ pub(super) static ENTRIES: Family = Family::counter(
     &[],
     "Sockets that were in CLOSE_WAIT, closed in time or not: entries that were seen, and sockets found there later.",
 );
-pub(super) static BIRTHS: Family =
-    Family::counter("births", &[], "Sockets that became stuck: each is counted when it is first reported.");
+pub(super) static BIRTHS: Family = Family::counter(
+    "births",
+    &[],
+    "Sockets reported as stuck, those that were when the tool began included: each is counted once, when it is first reported.",
+);
 pub(super) static GHOST_BIRTHS: Family =
     Family::counter("ghost_births", &["verdict"], "Ghosts, counted when they are first reported.");
 pub(super) static RELEASES: Family = Family::counter(

@@ -24,6 +24,7 @@ use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::privileges::Work;
+use crate::report::escape::escape;
 use crate::report::kill::{Killed, Outcome};
 use crate::report::text::kill::Told;
 use crate::report::{Finding, Reporter};
@@ -48,7 +49,8 @@ async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
         Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     let collected = look(args, filter.clone(), &mut stop).await?;
     for notice in &collected.notices {
-        say(&notice.text);
+        say(&escape(&notice.text));
+        notice.hint.iter().for_each(|hint| say(&format!("  hint: {}", escape(hint))));
     }
     let wanted = Wanted {
         remotes: args.remote.clone(),
@@ -64,16 +66,20 @@ async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
         }
     }
     let mut output = Output::new(args.output);
-    match act(args, filter, &chosen, &mut stop, &mut output).await.and_then(|()| output.spared(spared)) {
+    let acted = act(args, filter, &chosen, &mut stop, &mut output).await;
+    let interrupted = match acted.and_then(|interrupted| output.spared(spared).map(|()| interrupted)) {
         // A dry run has no more to tell than its reader wants to know.
         Err(error) if !args.yes && error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Fine),
         Err(error) => {
             return Err(Failure::new(format!("cannot write what was done: {error}"))
-                .hint("nothing is destroyed that cannot be written down: it has stopped there"));
+                .hint("it has stopped there: what was destroyed after the last line is one socket at most"));
         }
-        Ok(()) => {}
-    }
+        Ok(interrupted) => interrupted,
+    };
     let failed = output.finish(!args.yes).map_err(|error| Failure::new(format!("cannot write: {error}")))?;
+    if interrupted {
+        return Err(Failure::new("interrupted: the rest was let be"));
+    }
     if failed == 0 {
         return Ok(Exit::Fine);
     }
@@ -81,17 +87,18 @@ async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
     Err(Failure::new(format!("{failed} {are} not destroyed, for the reason beside each")))
 }
 
-/// Destroys, unless it is a dry run, and tells of each.
+/// Destroys, unless it is a dry run, and tells of each. Returns whether it was interrupted.
 async fn act(
     args: &KillArgs,
     filter: Filter,
     chosen: &[&Finding],
     stop: &mut Stop,
     output: &mut Output,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut destroyer = Destroyer::new(filter.netns);
     let mut owners = Owners::of(chosen);
     let mut done = Vec::new();
+    let mut interrupted = false;
     for &finding in chosen {
         let mut killed = Killed { at: Clock::mono_now(), finding, outcome: Outcome::WouldDestroy };
         if let (true, Some(cookie)) = (args.yes, killed.cookie()) {
@@ -101,13 +108,12 @@ async fn act(
             done.push(finding);
         }
         output.killed(&killed)?;
-        let interrupted = tokio::select! {
+        interrupted = tokio::select! {
             biased;
             () = stop.wait() => true,
             () = tokio::task::yield_now() => false,
         };
         if interrupted {
-            say("interrupted: the rest was let be");
             break;
         }
     }
@@ -115,11 +121,12 @@ async fn act(
     owners.keep(told);
     let owners = if args.yes { owners.after().await } else { owners.before() };
     if told.is_empty() {
-        return Ok(());
+        return Ok(interrupted);
     }
     let unaccepted = told.iter().any(|finding| finding.verdict.code == Code::NotAccepted);
     let unknown = told.iter().any(|finding| finding.evidence.holders.known().is_none());
-    output.owners(&owners, Told { dry: !args.yes, unknown, unaccepted })
+    output.owners(&owners, Told { dry: !args.yes, unknown, unaccepted })?;
+    Ok(interrupted)
 }
 
 /// What is stuck now, judged.
@@ -129,6 +136,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
     let enricher = Enricher::new(Options::default())
         .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    let degraded = say_lost(Work::Kill);
     settle(Work::Kill);
     let driver = Driver::new(Parts {
         loaded: None,
@@ -139,7 +147,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         filter,
         threshold: args.threshold,
         ends: Ends::AfterFirstLook,
-        degraded: say_lost(),
+        degraded,
         recorder: None,
         only: None,
         metrics: None,

@@ -19,7 +19,7 @@ use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::reporting::{filter_here, runtime, say, settle};
+use super::reporting::{filter_here, runtime, say, say_lost, settle};
 use super::trace::{Attach, attach};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
@@ -74,7 +74,8 @@ async fn gate(
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: true };
     let (mut loaded, source) = attach(&wanted, &filter)?;
     let mut family = loaded.family()?;
-    let degraded: Vec<String> = loaded.served.iter().filter_map(Served::degraded).collect();
+    let mut degraded = say_lost(Work::Watch);
+    degraded.extend(loaded.served.iter().filter_map(Served::degraded));
     // Before the command starts: its first stack is to have its functions.
     let pythons =
         loaded.pythons().map(|map| Interpreters::find(map, args.command.first().map(OsString::as_os_str)));

@@ -1,8 +1,9 @@
 //! `top`: the causes of stuck sockets on a live screen, or those of a recording.
 //!
 //! One more sink of the reporter keeps the state of the screen; keys change it; both run in
-//! the one event loop, so that a screen never keeps the ring from being drained. When it
-//! ends, the terminal is as it was, and the full report is printed on it.
+//! the one event loop. (A terminal that takes no output keeps the ring from being drained:
+//! what is lost meanwhile is counted.) When it ends, the terminal is as it was, and the full
+//! report is printed on it.
 
 pub mod keys;
 pub mod model;
@@ -43,6 +44,9 @@ const RENEW: Duration = Duration::from_secs(1);
 
 /// Shows a screen until the user leaves it.
 pub fn run(args: &TopArgs) -> Result<Exit, Failure> {
+    if args.trace.config.is_some() || args.trace.check_config {
+        return Err(Failure::new("--config and --check-config are for live tracing, not for top"));
+    }
     diagnostics::start(args.trace.report.verbose);
     if args.trace.report.output == OutputFormat::Json {
         return Err(Failure::new("top is a screen, and knows no --output json")
