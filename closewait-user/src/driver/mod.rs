@@ -5,12 +5,16 @@
 mod alarm;
 mod attended;
 mod cost;
+mod endings;
 mod family;
 mod ghosts;
 mod judge;
+mod looks;
+mod losses;
 mod outlook;
 mod release;
 mod rest;
+mod stop;
 mod tape;
 mod threads;
 mod watched;
@@ -19,11 +23,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
-
 use crate::clock::{Clock, MonoNs};
-use crate::enrich::{CountsFrom, Enricher};
+use crate::enrich::Enricher;
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
 use crate::kernel::family::Family;
@@ -34,7 +35,7 @@ use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker};
+use crate::tracker::{Outcome, Suspect, SuspectKind, Tracker};
 use alarm::Alarm;
 use family::Kin;
 use ghosts::Ghosts;
@@ -43,6 +44,7 @@ use rest::Rest;
 use tape::Tape;
 
 pub use attended::{Attendant, Attended, attended};
+pub use stop::Stop;
 
 /// The source is drained at least this often.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
@@ -139,40 +141,6 @@ pub struct Driver {
     /// When the tracker was last compared with all of the kernel's tables.
     reconciled: Option<MonoNs>,
     attended: Attended,
-}
-
-/// What ends the run.
-pub struct Stop(By);
-
-enum By {
-    Signals { interrupt: Signal, terminate: Signal },
-    Hand(Rc<Notify>),
-}
-
-impl Stop {
-    /// Takes over SIGINT and SIGTERM. Before anything is attached, so that a signal
-    /// during start ends the run in order too.
-    pub fn listen() -> io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self(By::Signals { interrupt, terminate: signal(SignalKind::terminate())? }))
-    }
-
-    /// No signal ends the run, but a notice.
-    pub fn by_hand() -> (Self, Rc<Notify>) {
-        let notify = Rc::new(Notify::new());
-        (Self(By::Hand(Rc::clone(&notify))), notify)
-    }
-
-    /// Resolves when it is to end.
-    pub async fn wait(&mut self) {
-        match &mut self.0 {
-            By::Signals { interrupt, terminate } => tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            },
-            By::Hand(notify) => notify.notified().await,
-        }
-    }
 }
 
 impl Driver {
@@ -464,285 +432,6 @@ impl Driver {
             self.reporter.forget(before.id);
         }
         self.report(Report::Ghost(Box::new(finding)), clock, now)
-    }
-
-    /// Turns growth of the loss counters into a gap, which taints what it touches
-    /// and brings the next reconcile forward; entries found missing go with it.
-    fn count(&mut self, now: MonoNs, last: bool, clock: &Clock) -> io::Result<()> {
-        if now < self.next_count && !last {
-            return Ok(());
-        }
-        self.next_count = now + COUNT_EVERY;
-        if !last {
-            self.see_all_eof_reads(now, clock)?;
-        }
-        let gap = self.source.as_mut().and_then(|source| source.gap(now));
-        let missed = self.tracker.stats().missed - self.lost.missed;
-        if gap.is_none() && missed == 0 {
-            return Ok(());
-        }
-        let since = Gap { from: self.lost.to, to: now, ..Gap::default() };
-        let gap = Gap { missed, ..gap.unwrap_or(since) };
-        self.lost.add(&gap);
-        self.tape.item(&Item::Gap(gap), now);
-        self.unsure = true;
-        self.tracker.apply(&Item::Gap(gap), &mut self.outcomes);
-        self.judge.lost(&gap);
-        if gap.records() > 0 {
-            self.next_reconcile = now;
-        }
-        self.report(Report::Loss(gap), clock, now)
-    }
-
-    /// Attaches a second program for reads of EOF where the first is not enough.
-    fn see_all_eof_reads(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
-        let (Some(loaded), Some(source)) = (&mut self.loaded, &mut self.source) else { return Ok(()) };
-        let Some(counters) = source.wants_eof_again() else { return Ok(()) };
-        match loaded.attach_eof_again(counters) {
-            Ok(()) => {
-                log::info!("reads of EOF were skipped by the kernel: a second program watches them too");
-                Ok(())
-            }
-            Err(why) => {
-                let text = format!("some reads of EOF are not seen: a second program for them: {why}");
-                self.lose(text, clock, now)
-            }
-        }
-    }
-
-    /// Compares the tracker with the kernel's tables, and has everything reported judged
-    /// anew: what it said may have changed since.
-    fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
-        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
-        self.next_reconcile = now + every;
-        if self.looks_once {
-            // Judging again what has been judged would never come to an end where that
-            // takes longer than until the next time.
-            self.next_reconcile = MonoNs(u64::MAX);
-        }
-        let (again, ghosts): (Vec<_>, Vec<_>) =
-            self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
-        let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
-        gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
-        for id in gone {
-            self.tracker.retire(id, now, &mut self.outcomes);
-        }
-        // The sockets of a command are all younger than the trace: nothing to be found,
-        // unless records were lost.
-        if self.kin.is_some() && !std::mem::take(&mut self.unsure) {
-            return Ok(());
-        }
-        let mut saw_all = true;
-        for snapshot in self.enricher.snapshot(&self.filter.netns) {
-            match snapshot {
-                Ok(mut snapshot) => {
-                    let netns = snapshot.netns;
-                    // A dump beside a storm of connections can miss a live socket without
-                    // saying so (1 of 1,500 did). What has left is found out by looking
-                    // at it twice, above.
-                    snapshot.proves_absence = false;
-                    snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
-                    let snapshot = Item::Snapshot(snapshot);
-                    self.tape.item(&snapshot, now);
-                    self.tracker.apply(&snapshot, &mut self.outcomes);
-                }
-                Err(error) => {
-                    saw_all = false;
-                    self.lose_a_look(&error.to_string(), clock, now)?;
-                }
-            }
-        }
-        for hole in self.enricher.take_holes() {
-            saw_all = false;
-            self.lose_a_look(&hole, clock, now)?;
-        }
-        if saw_all {
-            self.reconciled = Some(now);
-        }
-        Ok(())
-    }
-
-    /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
-    fn lose_a_look(&mut self, why: &str, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        if !self.looks_once {
-            self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
-        }
-        let text = format!("{why}: sockets that no record told of may be found late");
-        self.lose(text, clock, now)
-    }
-
-    /// Looks for ghosts that no record told of; of those found before, the ones that are
-    /// not found any more are over.
-    fn look_for_ghosts(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
-        self.next_ghosts = now + RECONCILE_EVERY;
-        let counts_from = if self.looks_once { CountsFrom::LastSign } else { CountsFrom::Closed };
-        let mut look = match self.enricher.ghosts(&self.filter.netns, counts_from) {
-            Ok(look) => look,
-            Err(error) => {
-                let text = format!(
-                    "cannot look for ghosts ({error}): those that no record told of are not found, and the \
-                     end of one may not be noticed"
-                );
-                return self.lose(text, clock, now);
-            }
-        };
-        let complete = look.complete;
-        look.ghosts.retain(|ghost| self.filter.wants_socket(ghost.netns, &ghost.tuple));
-        let before = self.outcomes.len();
-        let item = Item::Ghosts(look);
-        self.tape.item(&item, now);
-        self.tracker.apply(&item, &mut self.outcomes);
-        self.ghosts.begin(&self.outcomes[before..]);
-        if let Item::Ghosts(look) = item {
-            self.ghosts.found(&look.ghosts);
-        }
-        if complete {
-            return Ok(());
-        }
-        let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
-                    found late, and the end of one may not be noticed";
-        self.lose(lost.to_owned(), clock, now)
-    }
-
-    /// A look has ended: the next may come after a rest, and if that is late, it is said.
-    fn take_a_rest(&mut self, which: usize, began: MonoNs, clock: &Clock) -> io::Result<()> {
-        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
-        let ended = Clock::mono_now();
-        let Some(turn) = self.rests[which].after(began, ended, every) else { return Ok(()) };
-        let what = ["sockets", "descriptors"][which];
-        let text = format!(
-            "there are so many {what} that all of them are looked at every {} s or more, not every {} s: what \
-             no record told of is found later",
-            turn.as_secs(),
-            every.as_secs()
-        );
-        self.lose(text, clock, ended)
-    }
-
-    /// Tells once that something is lost.
-    fn lose(&mut self, text: String, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        if self.degraded.contains(&text) || self.degraded.len() > DEGRADED_MAX {
-            return Ok(());
-        }
-        let text = match self.degraded.len() {
-            DEGRADED_MAX => "more is lost than is told here: so many different things go wrong".to_owned(),
-            _ => text,
-        };
-        self.degraded.push(text.clone());
-        self.report(Report::Notice(Notice { level: Level::Warning, text, hint: None }), clock, now)
-    }
-
-    /// Reports the ends of sockets that had been reported.
-    async fn release(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        let mut outcomes = std::mem::take(&mut self.outcomes).into_iter().peekable();
-        // Of all of them together: the ring is not drained meanwhile.
-        let until = Clock::mono_now() + release::STACK_WAIT;
-        while let Some(outcome) = outcomes.next() {
-            let (released, ending) = match outcome {
-                Outcome::Released(released) if self.has_ended(released.id) => {
-                    if let Some(Outcome::ClosedWithFile { .. }) = outcomes.peek() {
-                        // Its descriptor went with its process: no ghost.
-                        outcomes.next();
-                    }
-                    self.last_word(&released, clock, now).await?;
-                    (released, None)
-                }
-                Outcome::Released(released) => match outcomes.peek() {
-                    Some(Outcome::ClosedWithFile { ghost, was: Some(was), .. }) if *was == released.id => {
-                        self.ghosts.hold(*ghost, released);
-                        continue;
-                    }
-                    _ => {
-                        self.closed(&released, clock, now).await?;
-                        (released, None)
-                    }
-                },
-                Outcome::ClosedWithFile { .. } => continue,
-                Outcome::GhostEnded { ghost, netns, tuple, closed, at, seen, exiting, was_suspect } => {
-                    self.judge.ended(ghost, now);
-                    let since = Since::Seen(closed);
-                    let life = Released {
-                        id: ghost,
-                        netns,
-                        tuple,
-                        since,
-                        not_before: None,
-                        at,
-                        to: None,
-                        by: None,
-                        was_suspect,
-                    };
-                    if self.kin.as_ref().is_some_and(|kin| kin.has_ended(ghost) || kin.was_closed(ghost)) {
-                        self.ghost_last_word(&life, clock, now).await?;
-                    }
-                    let Some(known) = self.ghosts.end(ghost) else { continue };
-                    if let Some(before) = known.before {
-                        // Its file was closed soon after, and it never was a ghost: what
-                        // matters is the edge to CLOSE.
-                        self.closed(&before, clock, now).await?;
-                        (before, None)
-                    } else {
-                        (life, Some(release::ghost_ending(seen, exiting)))
-                    }
-                }
-            };
-            self.judge.ended(released.id, now);
-            if let Some(kin) = &mut self.kin {
-                kin.forget(released.id);
-            }
-            if !self.reporter.ledger().knows(released.id) {
-                continue;
-            }
-            let mut release = release::release(released, &self.stacks, until).await;
-            if let Some(ending) = ending {
-                release.how = ending;
-            }
-            self.report(Report::Released(Box::new(release)), clock, now)?;
-        }
-        Ok(())
-    }
-
-    /// Reports a socket of the family that was closed: how long it was stuck and who closed
-    /// it may count, whether it was looked at in time or not.
-    async fn closed(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        let Some(kin) = &mut self.kin else { return Ok(()) };
-        if kin.was_closed(life.id) {
-            return self.last_word(life, clock, now).await;
-        }
-        match self.judge.closed(life.id, &self.stacks).await {
-            Some(finding) if kin.wants(&finding) => {
-                self.reporter.report(Report::Stuck(Box::new(finding)), clock, now)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn has_ended(&self, id: SocketId) -> bool {
-        self.kin.as_ref().is_some_and(|kin| kin.has_ended(id))
-    }
-
-    /// Reports a socket that ended with its process or was closed late, if it counts.
-    async fn last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        let Some(kin) = &mut self.kin else { return Ok(()) };
-        let word = kin.at_end(life, self.judge.withdraw(life.id));
-        let Some(word) = word else { return Ok(()) };
-        let finding = self.judge.last_word(word, &self.stacks).await;
-        // The last word is news, even if it is the same verdict.
-        self.reporter.forget(life.id);
-        self.reporter.report(Report::Stuck(Box::new(finding)), clock, now)
-    }
-
-    /// The same of a ghost.
-    async fn ghost_last_word(&mut self, life: &Released, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        let Some(kin) = &mut self.kin else { return Ok(()) };
-        let word = kin.ghost_at_end(life, self.judge.withdraw(life.id));
-        let Some(word) = word else { return Ok(()) };
-        let finding = self.judge.last_word(word, &self.stacks).await;
-        if let Some(before) = self.ghosts.confirm(life.id) {
-            self.reporter.forget(before.id);
-        }
-        self.reporter.forget(life.id);
-        self.reporter.report(Report::Ghost(Box::new(finding)), clock, now)
     }
 
     fn totals(&self, ended: MonoNs) -> Totals {

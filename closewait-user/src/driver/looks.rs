@@ -1,0 +1,121 @@
+//! Looks at everything: sockets, to be compared with what the tracker knows, and
+//! descriptors, for ghosts that no record told of. What a look could not see is told.
+
+use std::io;
+
+use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY};
+use crate::clock::{Clock, MonoNs};
+use crate::enrich::CountsFrom;
+use crate::item::Item;
+use crate::tracker::SuspectKind;
+
+impl Driver {
+    /// Compares the tracker with the kernel's tables, and has everything reported judged
+    /// anew: what it said may have changed since.
+    pub(super) fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
+        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
+        self.next_reconcile = now + every;
+        if self.looks_once {
+            // Judging again what has been judged would never come to an end where that
+            // takes longer than until the next time.
+            self.next_reconcile = MonoNs(u64::MAX);
+        }
+        let (again, ghosts): (Vec<_>, Vec<_>) =
+            self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
+        let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
+        gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
+        for id in gone {
+            self.tracker.retire(id, now, &mut self.outcomes);
+        }
+        // The sockets of a command are all younger than the trace: nothing to be found,
+        // unless records were lost.
+        if self.kin.is_some() && !std::mem::take(&mut self.unsure) {
+            return Ok(());
+        }
+        let mut saw_all = true;
+        for snapshot in self.enricher.snapshot(&self.filter.netns) {
+            match snapshot {
+                Ok(mut snapshot) => {
+                    let netns = snapshot.netns;
+                    // A dump beside a storm of connections can miss a live socket without
+                    // saying so (1 of 1,500 did). What has left is found out by looking
+                    // at it twice, above.
+                    snapshot.proves_absence = false;
+                    snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
+                    let snapshot = Item::Snapshot(snapshot);
+                    self.tape.item(&snapshot, now);
+                    self.tracker.apply(&snapshot, &mut self.outcomes);
+                }
+                Err(error) => {
+                    saw_all = false;
+                    self.lose_a_look(&error.to_string(), clock, now)?;
+                }
+            }
+        }
+        for hole in self.enricher.take_holes() {
+            saw_all = false;
+            self.lose_a_look(&hole, clock, now)?;
+        }
+        if saw_all {
+            self.reconciled = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
+    pub(super) fn lose_a_look(&mut self, why: &str, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        if !self.looks_once {
+            self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
+        }
+        let text = format!("{why}: sockets that no record told of may be found late");
+        self.lose(text, clock, now)
+    }
+
+    /// Looks for ghosts that no record told of; of those found before, the ones that are
+    /// not found any more are over.
+    pub(super) fn look_for_ghosts(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
+        self.next_ghosts = now + RECONCILE_EVERY;
+        let counts_from = if self.looks_once { CountsFrom::LastSign } else { CountsFrom::Closed };
+        let mut look = match self.enricher.ghosts(&self.filter.netns, counts_from) {
+            Ok(look) => look,
+            Err(error) => {
+                let text = format!(
+                    "cannot look for ghosts ({error}): those that no record told of are not found, and the \
+                     end of one may not be noticed"
+                );
+                return self.lose(text, clock, now);
+            }
+        };
+        let complete = look.complete;
+        look.ghosts.retain(|ghost| self.filter.wants_socket(ghost.netns, &ghost.tuple));
+        let before = self.outcomes.len();
+        let item = Item::Ghosts(look);
+        self.tape.item(&item, now);
+        self.tracker.apply(&item, &mut self.outcomes);
+        self.ghosts.begin(&self.outcomes[before..]);
+        if let Item::Ghosts(look) = item {
+            self.ghosts.found(&look.ghosts);
+        }
+        if complete {
+            return Ok(());
+        }
+        let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
+                    found late, and the end of one may not be noticed";
+        self.lose(lost.to_owned(), clock, now)
+    }
+
+    /// A look has ended: the next may come after a rest, and if that is late, it is said.
+    pub(super) fn take_a_rest(&mut self, which: usize, began: MonoNs, clock: &Clock) -> io::Result<()> {
+        let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
+        let ended = Clock::mono_now();
+        let Some(turn) = self.rests[which].after(began, ended, every) else { return Ok(()) };
+        let what = ["sockets", "descriptors"][which];
+        let text = format!(
+            "there are so many {what} that all of them are looked at every {} s or more, not every {} s: what \
+             no record told of is found later",
+            turn.as_secs(),
+            every.as_secs()
+        );
+        self.lose(text, clock, ended)
+    }
+}
