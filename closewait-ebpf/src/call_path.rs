@@ -28,8 +28,9 @@ const WORDS: usize = 128;
 const HASHED: usize = WORDS * 8;
 const PART: usize = HASHED / 2;
 
-/// Lanes of the hash.
-const LANES: usize = 4;
+/// Lanes of the hash. More would not fit into registers, and the room for them on the stack
+/// is little.
+const LANES: usize = 2;
 
 /// Words into the code that are asked whether a call stands before them. Of a stack
 /// with more, the first tell enough.
@@ -114,7 +115,7 @@ unsafe fn read_part(to: *mut u8, from: u64) -> u64 {
 /// `scratch` is valid.
 #[inline(always)]
 pub(crate) unsafe fn of_words(scratch: *const Scratch, seed: u64, code: Code) -> i32 {
-    let mut lanes = [seed, !seed, seed ^ SPREAD, !seed ^ SPREAD];
+    let mut lanes = [seed, !seed];
     let mut at = 0;
     while at < WORDS {
         // Eight at a time: a loop costs as much as its body.

@@ -23,7 +23,7 @@ use closewait_ebpf::{
 use crate::{
     maps::{self, desk},
     memory::read,
-    sock::{Head, protocol},
+    sock::{Place, protocol},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -34,7 +34,8 @@ fn eof_raw(ctx: RawTracePointContext) -> i32 {
     if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0), true)
+    let sk = ctx.arg(0);
+    received_nothing(&ctx, sk, Place::of(sk), true)
 }
 
 /// The same, for the reads that the first was skipped for.
@@ -43,7 +44,8 @@ fn eof_again_raw(ctx: RawTracePointContext) -> i32 {
     if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0), false)
+    let sk = ctx.arg(0);
+    received_nothing(&ctx, sk, Place::of(sk), false)
 }
 
 /// `tcp_cleanup_rbuf(sk, copied)`, with which a receive ends. It does not sleep; the
@@ -54,7 +56,8 @@ fn eof_fentry(ctx: FEntryContext) -> i32 {
     if ctx.arg::<i32>(1) != 0 {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0), true)
+    let sk = ctx.arg(0);
+    received_nothing(&ctx, sk, Place::of_typed(sk), true)
 }
 
 #[kprobe]
@@ -62,15 +65,15 @@ fn eof_kprobe(ctx: ProbeContext) -> i32 {
     if ctx.arg::<i32>(1) != Some(0) {
         return 0;
     }
-    received_nothing(&ctx, ctx.arg(0).unwrap_or(0), true)
+    let sk = ctx.arg(0).unwrap_or(0);
+    received_nothing(&ctx, sk, Place::of(sk), true)
 }
 
 /// A receive on `sk`, of any family, returned 0. The one that `counts` comes first, if it
 /// comes at all: what it has remembered is done.
 #[inline(always)]
-fn received_nothing(ctx: &impl EbpfContext, sk: u64, counts: bool) -> i32 {
-    let head = Head::read(sk);
-    if head.state() != CLOSE_WAIT {
+fn received_nothing(ctx: &impl EbpfContext, sk: u64, place: Place, counts: bool) -> i32 {
+    if place.state() != CLOSE_WAIT {
         return 0;
     }
     // SAFETY: integers; of a socket that is not TCP these are other integers, and the
@@ -85,7 +88,7 @@ fn received_nothing(ctx: &impl EbpfContext, sk: u64, counts: bool) -> i32 {
         return 0;
     }
     let only = ONLY_NETNS.load();
-    if only != 0 && only != head.netns() {
+    if only != 0 && only != place.netns() {
         return 0;
     }
     let Some(entry) = maps::remembered(sk) else {

@@ -28,7 +28,7 @@ use crate::{
     maps::{self, SOCKETS, desk},
     memory::read,
     nesting::Run,
-    sock::{Head, is_tcp, protocol, sport},
+    sock::{Place, is_tcp, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -39,12 +39,14 @@ const IORING_OP_ACCEPT: u8 = 13;
 /// `security_sock_graft(sk, parent)`: an accepted socket gets its file.
 #[fentry(function = "security_sock_graft")]
 fn accept_fentry(ctx: FEntryContext) -> i32 {
-    opened_if_ours(&ctx, ctx.arg(0), via::ACCEPT_FENTRY, -1)
+    let sk = ctx.arg(0);
+    opened_if_ours(&ctx, sk, Place::of_typed(sk), via::ACCEPT_FENTRY, -1)
 }
 
 #[kprobe]
 fn accept_kprobe(ctx: ProbeContext) -> i32 {
-    opened_if_ours(&ctx, ctx.arg(0).unwrap_or(0), via::ACCEPT_KPROBE, -1)
+    let sk = ctx.arg(0).unwrap_or(0);
+    opened_if_ours(&ctx, sk, Place::of(sk), via::ACCEPT_KPROBE, -1)
 }
 
 /// On `syscalls:sys_exit_accept` and `sys_exit_accept4`.
@@ -99,20 +101,19 @@ fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
     }
     // SAFETY: as above.
     let sk: u64 = unsafe { read(sock + u64::from(offset!(socket_sk))) };
-    opened_if_ours(ctx, sk, via, fd as i32)
+    opened_if_ours(ctx, sk, Place::of(sk), via, fd as i32)
 }
 
 #[inline(always)]
-fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, via: u32, fd: i32) -> i32 {
-    let head = Head::read(sk);
-    if !head.is_inet() || !is_tcp(protocol(sk)) {
+fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, place: Place, via: u32, fd: i32) -> i32 {
+    if !place.is_inet() || !is_tcp(protocol(sk)) {
         return 0;
     }
     let only = ONLY_NETNS.load();
-    if only != 0 && only != head.netns() {
+    if only != 0 && only != place.netns() {
         return 0;
     }
-    opened(ctx, sk, &head, via, fd, Run::Usual)
+    opened(ctx, sk, place.dport(), via, fd, Run::Usual)
 }
 
 /// Where the program that saw an opening works.
@@ -125,9 +126,9 @@ const fn desk_of(via: u32) -> u32 {
     }
 }
 
-/// Remembers the running task as the opener of `sk`.
+/// Remembers the running task as the opener of `sk`, whose remote port is `dport`.
 #[inline(always)]
-pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, head: &Head, via: u32, fd: i32, run: Run) -> i32 {
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, dport: u16, via: u32, fd: i32, run: Run) -> i32 {
     if family::is_outsider() {
         return 0;
     }
@@ -141,7 +142,7 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, head: &Head, via: u32, fd:
         stack_id,
         // At connect the port is chosen after the edge: 0, or that of an earlier life.
         sport: if via == via::CONNECT { 0 } else { sport(sk) },
-        dport: head.dport(),
+        dport,
         via,
     };
     // What was remembered at this address belonged to an earlier socket. (A server that

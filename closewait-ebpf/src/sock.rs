@@ -118,6 +118,64 @@ impl Head {
     }
 }
 
+/// What programs that take a stack ask of the head: [`Place`], as one number.
+///
+/// A function of its own: they have 512 bytes of stack with what they call, and the head
+/// must not be on it when a stack is taken. Global, so that the verifier looks at it once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn place_of(sk: u64) -> u64 {
+    Place::of_typed(sk).0
+}
+
+/// Where a socket is, and in which state.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    const INET: u8 = 1;
+
+    /// That of a socket.
+    #[inline(always)]
+    pub(crate) fn of(sk: u64) -> Self {
+        Self(place_of(sk))
+    }
+
+    /// The same, where the verifier knows what `sk` points to (a trampoline's argument):
+    /// then it is no number that a function could take.
+    #[inline(always)]
+    pub(crate) fn of_typed(sk: u64) -> Self {
+        let head = Head::read(sk);
+        let inet = if head.is_inet() { u64::from(Self::INET) } else { 0 };
+        let (dport, state) = (u64::from(head.dport()), u64::from(head.state()));
+        Self(u64::from(head.netns()) | dport << 32 | state << 48 | inet << 56)
+    }
+
+    /// Inode number of the network namespace.
+    #[inline(always)]
+    pub(crate) const fn netns(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Remote port, host order.
+    #[inline(always)]
+    pub(crate) const fn dport(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    /// The state, as the kernel numbers it.
+    #[inline(always)]
+    pub(crate) const fn state(self) -> u8 {
+        (self.0 >> 48) as u8
+    }
+
+    /// Whether the family is one that TCP serves.
+    #[inline(always)]
+    pub(crate) const fn is_inet(self) -> bool {
+        (self.0 >> 56) as u8 == Self::INET
+    }
+}
+
 /// The protocol, `IPPROTO_TCP` where this kernel does not tell.
 #[inline(always)]
 pub(crate) fn protocol(sk: u64) -> u16 {

@@ -27,7 +27,7 @@ use crate::{
     nesting::{self, Run},
     openers,
     ring::send,
-    sock::{self, Head, inode, is_tcp, protocol, sport},
+    sock::{self, Head, Place, inode, is_tcp, protocol, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -168,8 +168,8 @@ fn matters(sk: u64, edge_use: EdgeUse) -> bool {
 
 #[inline(always)]
 fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: EdgeUse, run: Run) {
-    let head = Head::read(sk);
-    let netns = head.netns();
+    let place = Place::of(sk);
+    let netns = place.netns();
     let protocol = protocol(sk);
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
@@ -178,7 +178,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
         return;
     }
     if matches!(edge_use, EdgeUse::Connect) {
-        openers::opened(ctx, sk, &head, via::CONNECT, -1, run);
+        openers::opened(ctx, sk, place.dport(), via::CONNECT, -1, run);
         return;
     }
 
@@ -203,7 +203,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
-            fill(edge, kind::LEAVE, sk, &head, oldstate, newstate, protocol, netns);
+            fill(edge, kind::LEAVE, sk, &Head::read(sk), oldstate, newstate, protocol, netns);
             (*edge).flags = edge_flags;
             (*edge).inode = inode;
             (*record).task = task;
