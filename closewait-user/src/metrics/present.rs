@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use hashbrown::HashMap;
 
 use crate::clock::MonoNs;
-use crate::report::{Age, ByLeak, Ledger, Owner, PortsLeft, Present};
+use crate::report::{Age, ByLeak, Finding, Ledger, Member, Owner, PortsLeft};
 use crate::tracker::SuspectKind;
 use crate::verdict::{Code, Nofile, Role};
 
@@ -75,28 +75,30 @@ impl<'a> Groups<'a> {
             leak: ByLeak::default(),
             ages: Ages::new(),
         };
-        for socket in ledger.present() {
-            groups.add(&socket, now);
+        for socket in ledger.sockets() {
+            if let Some(exemplar) = ledger.exemplar(socket.cause) {
+                groups.add(exemplar, socket, now);
+            }
         }
         groups
     }
 
-    fn add(&mut self, socket: &Present<'a>, now: MonoNs) {
-        let verdict = socket.exemplar.verdict.code;
-        if socket.exemplar.suspect.kind == SuspectKind::Stuck {
-            let role = socket.exemplar.evidence.role.known().copied();
+    fn add(&mut self, exemplar: &Finding, socket: &'a Member, now: MonoNs) {
+        let (verdict, owner) = (exemplar.verdict.code, socket.owner.as_deref());
+        if exemplar.suspect.kind == SuspectKind::Stuck {
+            let role = exemplar.evidence.role.known().copied();
             let local_port = (role == Some(Role::Server)).then_some(socket.tuple.local.port);
-            *self.stuck.entry(Stuck { verdict, owner: socket.owner, role, local_port }).or_default() += 1;
+            *self.stuck.entry(Stuck { verdict, owner, role, local_port }).or_default() += 1;
             let (latest, earliest) = socket.entered;
             self.ages.add(Age::between(latest, earliest, now).min);
         } else {
-            *self.ghosts.entry((verdict, socket.owner)).or_default() += 1;
+            *self.ghosts.entry((verdict, owner)).or_default() += 1;
         }
         self.leak.count(socket.leak);
         if socket.leak == Some(true) {
-            *self.leaked.entry(socket.owner).or_default() += 1;
+            *self.leaked.entry(owner).or_default() += 1;
         }
-        let Some(owner) = socket.owner else { return };
+        let Some(owner) = owner else { return };
         if let (Some(pid), Some(nofile)) = (socket.pid, socket.nofile) {
             let known = self.fds.entry(pid).or_insert((socket.at, owner, nofile));
             if (socket.at, nofile.used) > (known.0, known.2.used) {

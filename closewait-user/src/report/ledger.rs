@@ -8,21 +8,19 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::clock::MonoNs;
 use crate::growth::Growth;
 use crate::item::Netns;
-use crate::tcp::Tuple;
 use crate::tracker::SocketId;
 use crate::verdict::{Code, Nofile};
 
 use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
 use super::model::{Finding, Release, entered};
-use super::present::{Owner, Owners, PortsLeft, Present};
+use super::present::{Member, Owners, PortsLeft};
 
 /// Causes remembered before those with no stuck socket left are only counted. A
 /// client that talks to the whole internet makes one cause of each server.
@@ -37,32 +35,6 @@ pub enum News {
     Changed,
     /// Nothing to tell.
     Same,
-}
-
-/// A socket that is stuck now.
-#[derive(Debug)]
-pub struct Member {
-    /// What it is stuck by.
-    pub cause: CauseId,
-    /// Of what makes a finding news.
-    fingerprint: u64,
-    /// Whether it is a leak.
-    pub leak: Option<bool>,
-    /// When it got stuck: not after, not before.
-    pub entered: (MonoNs, Option<MonoNs>),
-    /// Its ends.
-    pub tuple: Tuple,
-    /// Its network namespace.
-    pub netns: Netns,
-    /// Its owner's process.
-    pub pid: Option<u32>,
-    /// The owner's descriptor.
-    pub fd: Option<u32>,
-    owner: Option<Arc<Owner>>,
-    nofile: Option<Nofile>,
-    ports: Option<PortsLeft>,
-    growth: Option<Growth>,
-    at: MonoNs,
 }
 
 #[derive(Debug)]
@@ -197,31 +169,19 @@ impl Ledger {
         }
     }
 
-    /// Every socket that was reported and has not ended, in no order.
-    pub fn present(&self) -> impl Iterator<Item = Present<'_>> {
-        self.members.values().filter_map(|member| {
-            Some(Present {
-                exemplar: &self.entries.get(&member.cause)?.exemplar,
-                leak: member.leak,
-                owner: member.owner.as_deref(),
-                pid: member.pid,
-                entered: member.entered,
-                tuple: member.tuple,
-                nofile: member.nofile,
-                ports: member.ports,
-                at: member.at,
-            })
-        })
-    }
-
     /// The sockets stuck now under `cause`.
     pub fn stuck(&self, cause: CauseId) -> u64 {
         self.entries.get(&cause).map_or(0, |e| e.now)
     }
 
-    /// Every socket that is stuck now.
+    /// Every socket that was reported and has not ended, in no order.
     pub fn sockets(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.members.values()
+    }
+
+    /// An example of a cause: verdict, role and kind are those of all its sockets.
+    pub fn exemplar(&self, cause: CauseId) -> Option<&Finding> {
+        self.entries.get(&cause).map(|entry| &*entry.exemplar)
     }
 
     /// Nothing has been reported.

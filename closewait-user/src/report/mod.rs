@@ -39,7 +39,7 @@ pub use html::HtmlSink;
 pub use json::JsonSink;
 pub use ledger::Ledger;
 pub use model::{Age, Closer, Ending, Finding, FirstLook, Level, Notice, Release, Report, entered, owner};
-pub use present::{Owner, PortsLeft, Present};
+pub use present::{Member, Owner, PortsLeft};
 pub use summary::{Copies, Cost, Summary, Totals, gate};
 pub use text::{ColorWhen, Style, TextOptions, TextSink, color_choice, lost_what};
 

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use crate::clock::MonoNs;
+use crate::growth::Growth;
+use crate::item::Netns;
 use crate::tcp::Tuple;
 use crate::verdict::{Nofile, PortUse, Process};
 
+use super::cause::CauseId;
 use super::model::Finding;
 
 /// Local ports towards one server.
@@ -29,24 +32,32 @@ impl PortsLeft {
 }
 
 /// What is remembered of a socket that was reported and has not ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Present<'a> {
-    /// Its cause's example: verdict, role and kind are those of all its sockets.
-    pub exemplar: &'a Finding,
+#[derive(Debug)]
+pub struct Member {
+    /// What it is stuck by.
+    pub cause: CauseId,
+    /// Of what makes a finding news.
+    pub(super) fingerprint: u64,
     /// Whether it is a leak.
     pub leak: Option<bool>,
-    /// Whom to blame, if known.
-    pub owner: Option<&'a Owner>,
-    /// The process to blame.
-    pub pid: Option<u32>,
     /// When it got stuck: not after, not before.
     pub entered: (MonoNs, Option<MonoNs>),
     /// Both ends.
     pub tuple: Tuple,
+    /// Its network namespace.
+    pub netns: Netns,
+    /// The process to blame.
+    pub pid: Option<u32>,
+    /// Its descriptor.
+    pub fd: Option<u32>,
+    /// Whom to blame, if known.
+    pub owner: Option<Arc<Owner>>,
     /// Descriptors of the process, when last looked at.
     pub nofile: Option<Nofile>,
     /// Ports towards its server, when last looked at.
     pub ports: Option<PortsLeft>,
+    /// Whether the process' stuck sockets become more, when last looked at.
+    pub(super) growth: Option<Growth>,
     /// When it was last looked at.
     pub at: MonoNs,
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::fact::Fact;
+use crate::report::Member;
 use crate::report::counts::ByLeak;
 use crate::report::escape::escape;
-use crate::report::ledger::{Cause, Member, Same};
+use crate::report::ledger::{Cause, Same};
 use crate::report::text::style::{Style, count, plural, span};
 use crate::report::text::{block, outlook, place, stack, totals};
 use crate::report::{Age, CauseId, Finding, Moment, Release};

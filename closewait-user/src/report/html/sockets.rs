@@ -6,7 +6,8 @@ use hashbrown::HashMap;
 
 use super::causes::is_told;
 use super::markup::{inert, text};
-use crate::report::ledger::{Cause, Member};
+use crate::report::Member;
+use crate::report::ledger::Cause;
 use crate::report::text::block::leak_word;
 use crate::report::text::style::{age, count};
 use crate::report::{Age, Moment};
