@@ -94,8 +94,8 @@ pub const NEEDS: [Need; 14] = [
         capability: CapabilitySet::NET_ADMIN,
         name: "CAP_NET_ADMIN",
         or: NONE,
-        used_for: "kill; a larger buffer for lists of sockets",
-        lost: "kill",
+        used_for: "kill; ghosts where descriptors are listed by /proc (SIOCGSKNS)",
+        lost: "kill; such ghosts that no record told of",
         told: false,
     },
     Need {
@@ -189,9 +189,8 @@ impl Work {
         let looks = C::SYS_PTRACE | C::DAC_READ_SEARCH;
         let if_so = |so, also| if so { also } else { NONE };
         match self {
-            Self::Watch => looks | C::BPF | C::PERFMON | ADMIN,
-            Self::Look => looks | ADMIN,
-            Self::Kill => Self::Look.takes() | C::NET_ADMIN,
+            Self::Watch => Self::Look.takes() | C::BPF | C::PERFMON,
+            Self::Look | Self::Kill => looks | ADMIN | C::NET_ADMIN,
             Self::Gate { writes } => Self::Watch.takes() | C::KILL | if_so(writes, C::DAC_OVERRIDE),
             Self::Places => looks | C::BPF | C::CHECKPOINT_RESTORE,
             Self::Symbols => C::DAC_READ_SEARCH,
@@ -261,7 +260,7 @@ mod tests {
     fn a_thread_keeps_what_its_work_takes_of_what_it_has() {
         let all = C::all();
         let looks = C::SYS_PTRACE | C::DAC_READ_SEARCH;
-        let service = looks | C::BPF | C::PERFMON | C::SYS_ADMIN;
+        let service = looks | C::BPF | C::PERFMON | C::SYS_ADMIN | C::NET_ADMIN;
         for (work, permitted, want) in [
             (Work::Watch, all, service),
             (Work::Watch, NONE, NONE),
