@@ -38,9 +38,9 @@ pub(super) const STAGES: [Stage; 11] = [
     Stage { name: "aarch64, compiled", budget_min: 2, run: other_machine },
     Stage { name: "unit, property, golden, schema", budget_min: 4, run: unit },
     Stage { name: "release build, counts", budget_min: 3, run: release },
-    Stage { name: "live, this kernel", budget_min: 7, run: live },
+    Stage { name: "live, this kernel", budget_min: 9, run: live },
     Stage { name: "metrics, Prometheus", budget_min: 1, run: metrics },
-    Stage { name: "incidents of real software", budget_min: 6, run: incidents },
+    Stage { name: "incidents of real software", budget_min: 4, run: incidents },
     Stage { name: "live, VM kernels", budget_min: 12, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
 ];
