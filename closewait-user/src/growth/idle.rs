@@ -55,10 +55,18 @@ fn cluster(times: &[Duration]) -> Option<IdleBeforeFin> {
     let typical = *best.get(best.len() / 2)?;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     (typical >= SHORTEST && best.len() * 2 >= times.len()).then(|| IdleBeforeFin {
-        typical,
+        typical: to_tenth(typical),
         sockets: count(best.len()),
         of: count(times.len()),
     })
+}
+
+/// To the nearest tenth of a second: the kernel tells both ends of it in ticks, and a timeout
+/// of 4 s must not read as 3.9.
+fn to_tenth(time: Duration) -> Duration {
+    const TENTH: u64 = 100;
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(ms.saturating_add(TENTH / 2) / TENTH * TENTH)
 }
 
 #[cfg(test)]
@@ -75,13 +83,15 @@ mod tests {
 
     #[test]
     fn what_most_are_close_to_is_typical() {
-        let table: [(&[u64], _); 8] = [
+        let table: [(&[u64], _); 9] = [
             (&[], None),
             (&[60_000], Some((60_000, 1, 1))),
-            (&[3004, 3001, 3010], Some((3004, 3, 3))),
-            (&[60_020, 60_000, 59_990, 4000, 61_000], Some((60_020, 4, 5))),
+            (&[3004, 3001, 3010], Some((3000, 3, 3))),
+            // A timeout of 4 s, in ticks.
+            (&[3996, 3988, 3998], Some((4000, 3, 3))),
+            (&[60_020, 60_000, 59_990, 4000, 61_000], Some((60_000, 4, 5))),
             // Half is enough, less is not.
-            (&[60_000, 60_010, 5000, 20_000], Some((60_010, 2, 4))),
+            (&[60_000, 60_010, 5000, 20_000], Some((60_000, 2, 4))),
             (&[60_000, 60_010, 5000, 20_000, 90_000], None),
             // A server that closes after each answer has no idle timeout.
             (&[2, 3, 2, 4, 350], None),
