@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{FilterArgs, OutputFormat, ReportArgs};
+use crate::driver::Stop;
 use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::{NetnsArg, NetnsFilter};
+use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::files;
@@ -147,6 +149,27 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the event loop: {error}")))
+}
+
+/// Takes over the signals that end a run.
+pub(super) fn listen() -> Result<Stop, Failure> {
+    Stop::listen().map_err(cannot_listen)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn cannot_listen(error: io::Error) -> Failure {
+    Failure::new(format!("cannot listen for signals: {error}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn cannot_spawn(error: io::Error) -> Failure {
+    Failure::new(format!("cannot start the stack worker: {error}"))
+}
+
+/// Looks at sockets and processes.
+pub(super) fn enricher() -> Result<Enricher, Failure> {
+    Enricher::new(Options::default())
+        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))
 }
 
 /// Says what is lost for want of capabilities; the same, for the summary.

@@ -1,11 +1,12 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
-use super::reporting::{ended, filter_here, runtime, say_lost, settle, sinks};
+use super::reporting::{
+    cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
+};
 use crate::cli::ReportArgs;
 use crate::diagnostics;
-use crate::driver::{Driver, Ends, Parts, Stop};
-use crate::enrich::{Enricher, Options};
+use crate::driver::{Driver, Ends, Parts};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::privileges::Work;
@@ -18,11 +19,9 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let filter = filter_here(&args.filter)?;
     let sinks = sinks(args, None)?;
     runtime()?.block_on(async {
-        let failed = |what: &str, error: std::io::Error| Failure::new(format!("{what}: {error}"));
-        let mut stop = Stop::listen().map_err(|error| failed("cannot listen for signals", error))?;
-        let stacks = Stacks::spawn().map_err(|error| failed("cannot start the stack worker", error))?;
-        let enricher = Enricher::new(Options::default())
-            .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+        let mut stop = listen()?;
+        let stacks = Stacks::spawn().map_err(cannot_spawn)?;
+        let enricher = enricher()?;
         let degraded = say_lost(Work::Look);
         settle(Work::Look);
         let driver = Driver::new(Parts {

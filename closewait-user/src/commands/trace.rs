@@ -1,17 +1,17 @@
 //! Live tracing: attach, look at what is there, and watch.
 
-use std::io;
 use std::path::Path;
 
 use super::recording;
-use super::reporting::{ended, filter_here, runtime, say, say_lost, settle, sinks};
+use super::reporting::{
+    cannot_listen, cannot_spawn, ended, enricher, filter_here, listen, runtime, say, say_lost, settle, sinks,
+};
 use super::service::Service;
 use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
 use crate::clock::Clock;
 use crate::config::Used;
 use crate::diagnostics;
-use crate::driver::{Driver, Ends, Parts, Stop};
-use crate::enrich::{Enricher, Options};
+use crate::driver::{Driver, Ends, Parts};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
@@ -49,16 +49,6 @@ async fn trace(args: &TraceArgs, used: &[Used], filter: Filter) -> Result<Exit, 
     ended(&args.report, &summary, written)
 }
 
-/// Takes over the signals that end a run.
-pub(super) fn listen() -> Result<Stop, Failure> {
-    Stop::listen().map_err(cannot_listen)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn cannot_listen(error: io::Error) -> Failure {
-    Failure::new(format!("cannot listen for signals: {error}"))
-}
-
 /// Everything a run of live tracing needs, attached.
 pub(super) fn prepare(
     args: &TraceArgs,
@@ -90,10 +80,8 @@ pub(super) fn prepare(
         log::info!("degraded: {line}");
     }
     let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
-    let stacks = Stacks::spawn_naming(args.jit_maps, pythons)
-        .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
-    let mut enricher = Enricher::new(Options::default())
-        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    let stacks = Stacks::spawn_naming(args.jit_maps, pythons).map_err(cannot_spawn)?;
+    let mut enricher = enricher()?;
     if let Some(files) = loaded.as_mut().and_then(|loaded| loaded.task_files.take()) {
         enricher.use_task_files(files);
     }

@@ -24,17 +24,17 @@ const SHARE: u32 = 100;
 /// A round that takes longer is given up.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The states that a dump shows.
-const STATES: [State; 11] = [
+/// The states that a dump shows, those that matter to a leak first.
+pub const STATES: [State; 11] = [
     State::CloseWait,
+    State::FinWait2,
     State::Established,
     State::TimeWait,
-    State::FinWait2,
     State::Listen,
     State::LastAck,
-    State::FinWait1,
     State::SynSent,
     State::SynRecv,
+    State::FinWait1,
     State::Closing,
     State::Close,
 ];

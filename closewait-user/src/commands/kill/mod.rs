@@ -13,13 +13,12 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use super::reporting::{filter_here, runtime, say, say_lost, settle};
+use super::reporting::{cannot_spawn, enricher, filter_here, listen, runtime, say, say_lost, settle};
 use super::run::collect::{Collected, Collector};
 use crate::cli::KillArgs;
 use crate::clock::Clock;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts, Stop};
-use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
@@ -45,8 +44,7 @@ pub fn run(args: &KillArgs) -> Result<Exit, Failure> {
 }
 
 async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
-    let mut stop =
-        Stop::listen().map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let mut stop = listen()?;
     let collected = look(args, filter.clone(), &mut stop).await?;
     for notice in &collected.notices {
         say(&escape(&notice.text));
@@ -132,10 +130,8 @@ async fn act(
 /// What is stuck now, judged.
 async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collected, Failure> {
     let collected = Rc::new(RefCell::new(Collected::default()));
-    let stacks =
-        Stacks::spawn().map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
-    let enricher = Enricher::new(Options::default())
-        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    let stacks = Stacks::spawn().map_err(cannot_spawn)?;
+    let enricher = enricher()?;
     let degraded = say_lost(Work::Kill);
     settle(Work::Kill);
     let driver = Driver::new(Parts {

@@ -19,13 +19,12 @@ use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::reporting::{filter_here, runtime, say, say_lost, settle};
+use super::reporting::{cannot_spawn, enricher, filter_here, runtime, say, say_lost, settle};
 use super::trace::{Attach, attach};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Only, Parts, Stop};
-use crate::enrich::{Enricher, Options};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::kernel::family::Family;
@@ -79,10 +78,8 @@ async fn gate(
     // Before the command starts: its first stack is to have its functions.
     let pythons =
         loaded.pythons().map(|map| Interpreters::find(map, args.command.first().map(OsString::as_os_str)));
-    let stacks = Stacks::spawn_naming(args.jit_maps, pythons)
-        .map_err(|error| Failure::new(format!("cannot start the stack worker: {error}")))?;
-    let mut enricher = Enricher::new(Options::default())
-        .map_err(|error| Failure::new(format!("cannot look at network namespaces: {error}")))?;
+    let stacks = Stacks::spawn_naming(args.jit_maps, pythons).map_err(cannot_spawn)?;
+    let mut enricher = enricher()?;
     if let Some(files) = loaded.task_files.take() {
         enricher.use_task_files(files);
     }

@@ -23,8 +23,8 @@ use futures_core::Stream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::reporting::{color, ended, files, filter_here, runtime, text_options};
-use super::trace::{listen, metrics, prepare};
+use super::reporting::{color, ended, files, filter_here, listen, runtime, text_options};
+use super::trace::{metrics, prepare};
 use crate::cli::{OutputFormat, TopArgs};
 use crate::diagnostics;
 use crate::driver::Stop;

@@ -6,6 +6,7 @@ use super::{Ink, Looks, Pen, spark};
 use crate::commands::top::keys::Sort;
 use crate::commands::top::model::headline;
 use crate::commands::top::state::{Page, Top};
+use crate::enrich::states::STATES;
 use crate::fact::Fact;
 use crate::report::text::style::{count, span};
 use crate::tcp::State;
@@ -13,21 +14,6 @@ use crate::tcp::State;
 /// Columns of the label in front of the bars, and of the words behind them.
 const LABEL: usize = 8;
 const WORDS: usize = 24;
-
-/// The states, those that matter to a leak first.
-const STATES: [State; 11] = [
-    State::CloseWait,
-    State::FinWait2,
-    State::Established,
-    State::TimeWait,
-    State::Listen,
-    State::LastAck,
-    State::SynSent,
-    State::SynRecv,
-    State::FinWait1,
-    State::Closing,
-    State::Close,
-];
 
 /// What there is and how it came about; as many lines as there is room for.
 pub(super) fn draw(top: &Top, pen: &mut Pen<'_>) {
