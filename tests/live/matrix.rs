@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::age::are_older_than;
 use super::judged::{Features, Judged, table};
@@ -76,8 +77,33 @@ fn over_a_cut_wire_snapshot() {
     is_told(WIRE_ROWS, Mode::Snapshot, true);
 }
 
-/// Makes the rows true, lets the tool look, and compares.
+/// So often the rows are made true before a loss that the tool owns up to is believed to
+/// be the rule.
+const ATTEMPTS: u32 = 3;
+
+/// Makes the rows true, lets the tool look, and compares. Where the tool says that the kernel
+/// skipped a run of a program (one that was preempted, on a slow CPU: seen on an
+/// emulated 7.3), less is known of a socket than the row wants, for good: then
+/// once more.
 fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
+    for attempt in 1..=ATTEMPTS {
+        match is_told_once(rows, mode, over_wire, attempt == ATTEMPTS) {
+            Told::Right => return,
+            Told::Lost(lost) => show(&format!("attempt {attempt}: {lost}")),
+            Told::Wrong(text) => panic!("{text}"),
+        }
+    }
+}
+
+/// What came of one attempt.
+enum Told {
+    Right,
+    /// The tool said that it had lost something.
+    Lost(String),
+    Wrong(String),
+}
+
+fn is_told_once(rows: &'static [Row], mode: Mode, over_wire: bool, last: bool) -> Told {
     let wire = over_wire.then(Veth::new);
     let own = Netns::new();
     let net = wire.as_ref().map_or(&own, |wire| &wire.server);
@@ -101,8 +127,10 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
         Tool::spawn(Command::new(binary()).arg("snapshot").args(json_of(net))).end()
     } else {
         let mut tool = tool.take().unwrap_or_else(|| Tool::trace(net, &recorded));
+        let gives_up = |ended: &Ended| !last && lost(ended).is_some();
         let all_told = tool.prints(|ended| {
-            situations.iter().all(|situation| is_reported(situation, mode, ended, &features))
+            gives_up(ended)
+                || situations.iter().all(|situation| is_reported(situation, mode, ended, &features))
         });
         if all_told {
             agree_with_ss(&situations, net);
@@ -114,7 +142,8 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
             }
         }
         tool.prints(|ended| {
-            situations.iter().all(|situation| is_released(situation, mode, ended, &features))
+            gives_up(ended)
+                || situations.iter().all(|situation| is_released(situation, mode, ended, &features))
         });
         tool.signal(Signal::INT)
     };
@@ -133,7 +162,16 @@ fn is_told(rows: &'static [Row], mode: Mode, over_wire: bool) {
         gives_the_reports_of(&ended, &recording, &title);
     }
     let wrong: Vec<_> = lines.iter().filter_map(|line| line.failure.as_deref()).collect();
-    assert!(wrong.is_empty(), "{}\n{text}\n{}", wrong.join("\n"), ended.everything());
+    match lost(&ended) {
+        _ if wrong.is_empty() => Told::Right,
+        Some(loss) if !last => Told::Lost(loss.to_string()),
+        _ => Told::Wrong(format!("{}\n{text}\n{}", wrong.join("\n"), ended.everything())),
+    }
+}
+
+/// The first loss that was told.
+fn lost(ended: &Ended) -> Option<&Value> {
+    ended.of_kind("loss").next()
 }
 
 /// Whether what is said of every socket is right; what is known to be wrong is not waited

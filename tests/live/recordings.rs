@@ -34,14 +34,27 @@ fn without_cost(reports: &[Value]) -> Vec<Value> {
 
 /// Compares report by report and field by field: the whole would be unreadable.
 fn are_the_same(again: &[Value], before: &[Value], name: &str) {
-    assert_eq!(again.len(), before.len(), "{name}: reports");
-    for (again, before) in again.iter().zip(before) {
+    let sequence = || {
+        let of = |reports: &[Value]| reports.iter().map(in_short).collect::<Vec<_>>().join("\n");
+        format!("live:\n{}\nreplayed:\n{}", of(before), of(again))
+    };
+    assert_eq!(again.len(), before.len(), "{name}: reports\n{}", sequence());
+    for (at, (again, before)) in again.iter().zip(before).enumerate() {
         let fields = before.as_object().expect("an object");
         for (field, value) in fields {
-            assert_eq!(&again[field], value, "{name}: {field} of a {} report", before["kind"]);
+            let kind = &before["kind"];
+            assert_eq!(&again[field], value, "{name}: {field} of a {kind} report, no. {at}\n{}", sequence());
         }
         assert_eq!(again.as_object().map(serde_json::Map::len), Some(fields.len()), "{name}: {again}");
     }
+}
+
+/// What tells one report from another.
+fn in_short(report: &Value) -> String {
+    let of = |path| report.pointer(path).unwrap_or(&Value::Null).to_string();
+    ["/ts", "/kind", "/socket/local/port", "/socket/remote/port", "/socket/inode", "/verdict/code", "/cause"]
+        .map(of)
+        .join(" ")
 }
 
 /// The recording of a run gives its reports.

@@ -20,6 +20,11 @@ use std::{
 /// allocator, minutes or milliseconds after boot. Kernels do without it.
 const PROCESSOR: &str = "max,cx16=off";
 
+/// Errors and worse on the console; a panic ends the machine (`-no-reboot`). An emulated
+/// timer that has to wait for its CPU is late, not broken: without `no_timer_check` a busy
+/// host makes the guest panic ("IO-APIC + timer doesn't work!").
+const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=4 panic=-1 mitigations=off no_timer_check rdinit=/init";
+
 /// Boots `image` with `initrd`; everything it prints goes into `log` too.
 ///
 /// # Errors
@@ -33,8 +38,7 @@ pub(crate) fn boot(image: &Path, initrd: &Path, machine: &Machine, log: &Path) -
         .args(["-accel", &accelerator(), "-cpu", PROCESSOR, "-smp", &machine.cpus.to_string()])
         .args(["-m", &format!("{}M", machine.memory_mib), "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-        // Errors and worse on the console; a panic ends the machine (-no-reboot).
-        .args(["-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off rdinit=/init"])
+        .args(["-append", KERNEL_OPTIONS])
         .arg("-kernel")
         .arg(image)
         .arg("-initrd")

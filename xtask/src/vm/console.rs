@@ -74,6 +74,12 @@ impl Console {
         lines.get(from..).unwrap_or_default().iter().map(String::as_str).collect()
     }
 
+    /// The last words, such as a panic's; empty when it printed nothing.
+    pub(crate) fn last_line(&self) -> &str {
+        let panic = self.lines.iter().find(|line| line.contains("Kernel panic"));
+        panic.or(self.lines.last()).map_or("", String::as_str)
+    }
+
     /// What libtest printed in all tests; empty when a test did not end.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();

@@ -92,10 +92,10 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
     };
     let first = common(filter)?;
     eprintln!("initramfs: {} MB and the modules", first.len() / 1_000_000);
-    let attempt = |kernel: &Kernel, common: &[u8]| {
+    let attempt = |kernel: &Kernel, common: &[u8], log: &Path| {
         let clock = Stopwatch::start();
-        let outcome = one(kernel, &matrix.machine, common, &cache);
-        report(kernel, &outcome, clock, &cache, args.command.is_some());
+        let outcome = one(kernel, &matrix.machine, common, log, &cache);
+        report(kernel, &outcome, clock, log, args.command.is_some());
         outcome
     };
 
@@ -107,8 +107,10 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
                 loop {
                     // Not `while let`: it would hold the lock until the machine has ended.
                     let Some(kernel) = locked(&queue).next() else { break };
-                    let outcome = attempt(kernel, &first);
-                    let outcome = second_attempt(outcome, |again| Ok(attempt(kernel, &common(again)?)));
+                    let log = |attempt| cache.join(format!("{}.{attempt}log", kernel.name));
+                    let outcome = attempt(kernel, &first, &log(""));
+                    let outcome =
+                        second_attempt(outcome, |again| Ok(attempt(kernel, &common(again)?, &log("again."))));
                     locked(&outcomes).push(outcome);
                 }
             });
@@ -117,7 +119,8 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
     conclude(&locked(&outcomes))
 }
 
-fn one(kernel: &Kernel, machine: &Machine, common: &[u8], cache: &Path) -> Outcome {
+/// A machine that ends before its first process is the emulator's failure: it boots once more.
+fn one(kernel: &Kernel, machine: &Machine, common: &[u8], log: &Path, cache: &Path) -> Outcome {
     let unpacked = match kernel::fetch(kernel, cache) {
         Ok(unpacked) => unpacked,
         Err(error) => return Outcome::NotFetched(error),
@@ -127,7 +130,13 @@ fn one(kernel: &Kernel, machine: &Machine, common: &[u8], cache: &Path) -> Outco
         let modules = initramfs::modules(&unpacked, &machine.modules)?;
         fs::write(&initrd, [common, &modules].concat())?;
         eprintln!("{}: booting {}", kernel.name, unpacked.release);
-        boot::boot(&unpacked.image, &initrd, machine, &log(kernel, cache))
+        let boot = || boot::boot(&unpacked.image, &initrd, machine, log);
+        let console = boot()?;
+        if console.booted.is_some() {
+            return Ok(console);
+        }
+        eprintln!("{}: it ended before its first process: {}", kernel.name, console.last_line());
+        boot()
     };
     match booted() {
         Ok(console) => {
@@ -150,19 +159,15 @@ fn second_attempt(first: Outcome, attempt: impl FnOnce(&[String]) -> Result<Outc
     Outcome::Ran(console, passed)
 }
 
-fn log(kernel: &Kernel, cache: &Path) -> PathBuf {
-    cache.join(format!("{}.log", kernel.name))
-}
-
 /// The verdict line; what a failure needs is printed above it.
-fn report(kernel: &Kernel, outcome: &Outcome, clock: Stopwatch, cache: &Path, show: bool) {
+fn report(kernel: &Kernel, outcome: &Outcome, clock: Stopwatch, log: &Path, show: bool) {
     if let Outcome::Ran(console, passed) = outcome
         && (show || passed.is_none())
     {
         for line in console.output() {
             eprintln!("{:>6} | {line}", kernel.name);
         }
-        eprintln!("the whole console: {}", log(kernel, cache).display());
+        eprintln!("the whole console: {}", log.display());
     }
     println!("VM {:<5} {outcome}  ({:.0} s)", kernel.name, clock.elapsed().as_secs_f64());
 }
