@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,8 +23,11 @@ use crate::privileges::{Work, settle_thread};
 const FRAME: usize = 256 << 10;
 /// or when its first entry is this old: no more is lost when the machine dies.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// So many frames may wait for the disk.
-const QUEUE: usize = 64;
+/// So many bytes may wait for the disk, in frames. Not so many frames: a few entries make one
+/// where items and lines alternate, and a thread that waits for a CPU lets many pile up.
+const WAITING_MAX: usize = 16 << 20;
+/// What a frame takes beside its bytes, at most.
+const FRAME_OVERHEAD: usize = 128;
 /// A snapshot is recorded in parts of so many sockets, so that one fits a frame.
 const SNAPSHOT_PART: usize = 4096;
 
@@ -32,7 +37,9 @@ pub struct Recorder {
     at: MonoNs,
     buffer: Vec<u8>,
     entries: u64,
-    queue: SyncSender<(Frame, u64)>,
+    queue: Sender<(Frame, u64)>,
+    /// Bytes in the queue.
+    waiting: Arc<AtomicUsize>,
     dropped: u64,
     /// Of `dropped`: said so in the recording.
     said: u64,
@@ -68,11 +75,13 @@ impl Recorder {
     /// symbolic link is not followed. The file is readable by its owner only.
     pub fn create(settings: &Settings, header: Header) -> io::Result<Self> {
         let output = Output::create(settings, header)?;
-        let (queue, frames) = sync_channel(QUEUE);
+        let (queue, frames) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&waiting);
         let rotates = settings.max.is_some();
         let run = move || {
             settle_thread(Work::Record { rotates });
-            output.run(&frames)
+            output.run(&frames, &done)
         };
         let thread = std::thread::Builder::new().name("record".into()).spawn(run)?;
         Ok(Self {
@@ -81,6 +90,7 @@ impl Recorder {
             buffer: Vec::new(),
             entries: 0,
             queue,
+            waiting,
             dropped: 0,
             said: 0,
             redactor: settings.redact.then(Redactor::default),
@@ -180,9 +190,12 @@ impl Recorder {
         }
         let frame = Frame { kind: self.kind, at: self.at, plain: std::mem::take(&mut self.buffer) };
         let entries = std::mem::take(&mut self.entries);
-        match self.queue.try_send((frame, entries)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += entries,
+        let bytes = frame.plain.len() + FRAME_OVERHEAD;
+        // Only this thread adds.
+        let fits = self.waiting.load(Ordering::Relaxed) + bytes <= WAITING_MAX;
+        self.waiting.fetch_add(if fits { bytes } else { 0 }, Ordering::Relaxed);
+        if !fits || self.queue.send((frame, entries)).is_err() {
+            self.dropped += entries;
         }
     }
 
@@ -218,9 +231,10 @@ impl Output {
         Ok(output)
     }
 
-    fn run(mut self, frames: &Receiver<(Frame, u64)>) -> io::Result<Written> {
+    fn run(mut self, frames: &Receiver<(Frame, u64)>, waiting: &AtomicUsize) -> io::Result<Written> {
         while let Ok((frame, entries)) = frames.recv() {
             let packed = frame.pack();
+            waiting.fetch_sub(frame.plain.len() + FRAME_OVERHEAD, Ordering::Relaxed);
             // Two files share what may be taken.
             if self.max.is_some_and(|max| self.in_file + packed.len() as u64 > max / 2) {
                 self.rotate()?;
@@ -268,4 +282,34 @@ fn open(path: &Path) -> io::Result<File> {
     // Whatever the mode was that an older file had.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Gap;
+
+    #[test]
+    fn many_small_frames_wait_for_a_thread_that_waits_for_its_cpu() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
+        let header = Header {
+            tool: "test".into(),
+            kernel: "test".into(),
+            began: MonoNs(0),
+            threshold: Duration::ZERO,
+            degraded: Vec::new(),
+            redacted: false,
+            part: 0,
+        };
+        let mut recorder = Recorder::create(&settings, header).unwrap();
+        let clock = Clock::read();
+        // An item and a line in turn: each is a frame of its own.
+        for _ in 0..20_000 {
+            recorder.item(&Item::Gap(Gap::default()), MonoNs(1));
+            recorder.entry(Entry::Dropped(0), MonoNs(1), &clock);
+        }
+        let Written { entries, dropped, .. } = recorder.finish().unwrap();
+        assert_eq!((entries, dropped), (40_000, 0));
+    }
 }
