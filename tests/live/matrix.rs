@@ -158,13 +158,15 @@ fn is_told_once(rows: &'static [Row], mode: Mode, over_wire: bool, last: bool) -
     let text = table(&title, &lines);
     show(&text);
     nothing_else_is_reported(&situations, &ended);
-    if mode != Mode::Snapshot {
-        gives_the_reports_of(&ended, &recording, &title);
-    }
     let wrong: Vec<_> = lines.iter().filter_map(|line| line.failure.as_deref()).collect();
     match lost(&ended) {
-        _ if wrong.is_empty() => Told::Right,
-        Some(loss) if !last => Told::Lost(loss.to_string()),
+        _ if wrong.is_empty() => {
+            if mode != Mode::Snapshot {
+                gives_the_reports_of(&ended, &recording, &title);
+            }
+            Told::Right
+        }
+        Some(loss) if !last => Told::Lost(format!("{}\n{loss}\n{}", wrong.join("\n"), ended.everything())),
         _ => Told::Wrong(format!("{}\n{text}\n{}", wrong.join("\n"), ended.everything())),
     }
 }

@@ -413,8 +413,15 @@ impl Driver {
         if self.tracker.suspect(id).is_none() && (!was_stuck || self.has_ended(id)) {
             return Ok(());
         }
-        self.tape.looked(&finding, now, clock);
         let suspect = &finding.suspect;
+        if let Some(earliest) = suspect.not_before
+            && !self.reporter.ledger().knows(id)
+            && self.tracker.is_younger(id, earliest, finding.at)
+        {
+            // Its opener was seen: a snapshot had shown it, and nothing bounded its age.
+            return Ok(());
+        }
+        self.tape.looked(&finding, now, clock);
         if !self.filter.wants_socket(suspect.netns, &suspect.tuple)
             || !self.filter.wants_evidence(&finding.evidence)
         {

@@ -38,6 +38,11 @@ impl Wheel {
         Self { threshold, elapsed: 0 }
     }
 
+    /// How long a socket must have been in CLOSE_WAIT.
+    pub(super) const fn threshold(&self) -> Duration {
+        self.threshold
+    }
+
     /// The latest moment to count from for a deadline at `deadline` or before.
     pub(super) fn counting_to(&self, deadline: MonoNs) -> MonoNs {
         deadline - self.threshold

@@ -299,6 +299,27 @@ impl Tracker {
         }
     }
 
+    /// It turns out that a suspect whose entry was not seen cannot have entered before
+    /// `earliest`. When it may be younger than the threshold at `now`, it is handed out
+    /// again when it no longer may; returns whether that is so.
+    pub fn is_younger(&mut self, id: SocketId, earliest: MonoNs, now: MonoNs) -> bool {
+        let Some(slot) = self.slab.resolve(id) else { return false };
+        let entry = &mut self.slab[slot];
+        let since = entry.since;
+        if entry.list != HANDED {
+            return false;
+        }
+        let Life::Waiting { not_before, seen: false, .. } = &mut entry.life else { return false };
+        *not_before = earliest.min(since).max(*not_before);
+        let counts_from = entry.counts_from();
+        if now.since(counts_from) >= self.wheel.threshold() {
+            return false;
+        }
+        self.stats.suspects -= 1;
+        self.slab.move_to(slot, self.wheel.list_for(counts_from));
+        true
+    }
+
     /// A suspect as it is now; `None` when it is over, or was not handed out yet.
     pub fn suspect(&self, id: SocketId) -> Option<Suspect> {
         let slot = self.slab.resolve(id)?;

@@ -684,3 +684,34 @@ fn odd_values_do_no_harm() {
     assert_eq!(b.tracker.next_deadline(), None);
     assert_eq!(b.tracker.stats().ignored, 1);
 }
+
+#[test]
+fn one_that_turns_out_younger_than_the_threshold_waits_for_it() {
+    let mut b = Bench::new();
+    b.snapshot(20.0, 20.1, &[1]);
+    // Nothing bounds its age: it may be old enough.
+    assert_eq!(b.expire(20.2), [1]);
+    let suspect = b.only_suspect();
+    assert_eq!(suspect.not_before, None);
+    // Its opening was seen at 15.0.
+    assert!(b.tracker.is_younger(suspect.id, secs(15.0), secs(20.6)));
+    assert_eq!(b.tracker.suspect(suspect.id), None);
+    assert_eq!(b.tracker.stats().suspects, 0);
+    assert_eq!(b.expire(24.9), NOBODY);
+    assert_eq!(b.expire(25.1), [1]);
+    assert_eq!(b.only_suspect().not_before, Some(secs(15.0)));
+    // Then it is old enough, and an opening before that says nothing.
+    assert!(!b.tracker.is_younger(suspect.id, secs(15.0), secs(25.6)));
+    assert!(!b.tracker.is_younger(suspect.id, secs(3.0), secs(25.6)));
+    assert_eq!(b.only_suspect().not_before, Some(secs(15.0)));
+}
+
+#[test]
+fn an_entry_that_was_seen_is_as_old_as_it_is() {
+    let mut b = Bench::new();
+    b.enter(26.0, 2);
+    assert_eq!(b.expire(36.1), [2]);
+    let seen = b.only_suspect();
+    assert!(!b.tracker.is_younger(seen.id, secs(35.0), secs(36.2)));
+    assert_eq!(b.only_suspect(), seen);
+}
