@@ -1,7 +1,7 @@
 //! A recording gives the same reports as the run that it was made of.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -17,6 +17,8 @@ fn replayed(file: &Path, more: &[&str]) -> Vec<Value> {
     let mut command = Command::new(binary());
     // Nobody's privileges are needed: not even those to read another's files.
     command.arg("replay").arg(file).args(["-o", "json"]).args(more);
+    // What of it cannot be read is told on stderr.
+    command.stderr(Stdio::inherit());
     output(&mut command).lines().map(schema::parse).collect()
 }
 

@@ -414,11 +414,8 @@ impl Driver {
             return Ok(());
         }
         let suspect = &finding.suspect;
-        if let Some(earliest) = suspect.not_before
-            && !self.reporter.ledger().knows(id)
-            && self.tracker.is_younger(id, earliest, finding.at)
-        {
-            // Its opener was seen: a snapshot had shown it, and nothing bounded its age.
+        if !self.reporter.ledger().knows(id) && self.tracker.is_younger(id, suspect.not_before, finding.at) {
+            // A look had found it, and nothing bounded its age then.
             return Ok(());
         }
         self.tape.looked(&finding, now, clock);

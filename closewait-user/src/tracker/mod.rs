@@ -299,18 +299,23 @@ impl Tracker {
         }
     }
 
-    /// It turns out that a suspect whose entry was not seen cannot have entered before
-    /// `earliest`. When it may be younger than the threshold at `now`, it is handed out
-    /// again when it no longer may; returns whether that is so.
-    pub fn is_younger(&mut self, id: SocketId, earliest: MonoNs, now: MonoNs) -> bool {
+    /// Whether a suspect may be younger than the threshold at `now`, as it turns out: the
+    /// record of its entry came after a look had found it, or it cannot have entered before
+    /// `earliest`. It is handed out again when it is old enough.
+    pub fn is_younger(&mut self, id: SocketId, earliest: Option<MonoNs>, now: MonoNs) -> bool {
         let Some(slot) = self.slab.resolve(id) else { return false };
         let entry = &mut self.slab[slot];
         let since = entry.since;
         if entry.list != HANDED {
             return false;
         }
-        let Life::Waiting { not_before, seen: false, .. } = &mut entry.life else { return false };
-        *not_before = earliest.min(since).max(*not_before);
+        match (&mut entry.life, earliest) {
+            (Life::Waiting { not_before, seen: false, .. }, Some(earliest)) => {
+                *not_before = earliest.min(since).max(*not_before);
+            }
+            (Life::Waiting { .. }, _) => {}
+            _ => return false,
+        }
         let counts_from = entry.counts_from();
         if now.since(counts_from) >= self.wheel.threshold() {
             return false;

@@ -694,24 +694,29 @@ fn one_that_turns_out_younger_than_the_threshold_waits_for_it() {
     let suspect = b.only_suspect();
     assert_eq!(suspect.not_before, None);
     // Its opening was seen at 15.0.
-    assert!(b.tracker.is_younger(suspect.id, secs(15.0), secs(20.6)));
+    assert!(b.tracker.is_younger(suspect.id, Some(secs(15.0)), secs(20.6)));
     assert_eq!(b.tracker.suspect(suspect.id), None);
     assert_eq!(b.tracker.stats().suspects, 0);
     assert_eq!(b.expire(24.9), NOBODY);
     assert_eq!(b.expire(25.1), [1]);
     assert_eq!(b.only_suspect().not_before, Some(secs(15.0)));
     // Then it is old enough, and an opening before that says nothing.
-    assert!(!b.tracker.is_younger(suspect.id, secs(15.0), secs(25.6)));
-    assert!(!b.tracker.is_younger(suspect.id, secs(3.0), secs(25.6)));
+    assert!(!b.tracker.is_younger(suspect.id, Some(secs(15.0)), secs(25.6)));
+    assert!(!b.tracker.is_younger(suspect.id, Some(secs(3.0)), secs(25.6)));
     assert_eq!(b.only_suspect().not_before, Some(secs(15.0)));
 }
 
 #[test]
-fn an_entry_that_was_seen_is_as_old_as_it_is() {
+fn an_entry_whose_record_comes_late_is_as_old_as_that_tells() {
     let mut b = Bench::new();
+    b.snapshot(27.0, 27.1, &[2]);
+    assert_eq!(b.expire(27.2), [2]);
     b.enter(26.0, 2);
-    assert_eq!(b.expire(36.1), [2]);
     let seen = b.only_suspect();
-    assert!(!b.tracker.is_younger(seen.id, secs(35.0), secs(36.2)));
+    assert_eq!(seen.since, Since::Seen(secs(26.0)));
+    assert!(b.tracker.is_younger(seen.id, seen.not_before, secs(27.6)));
+    assert_eq!(b.expire(35.9), NOBODY);
+    assert_eq!(b.expire(36.1), [2]);
+    assert!(!b.tracker.is_younger(seen.id, Some(secs(35.0)), secs(36.2)));
     assert_eq!(b.only_suspect(), seen);
 }
