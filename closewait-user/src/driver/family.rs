@@ -67,6 +67,11 @@ impl Kin {
         self.announced = Some(Box::new(ended.clone()));
     }
 
+    /// The record that follows is one that came before.
+    pub(super) fn know(&mut self) {
+        self.announced = None;
+    }
+
     /// A record about the socket at `sk` had these outcomes.
     pub(super) fn join(&mut self, sk: SkAddr, outcomes: &[Outcome]) {
         let ended = self.announced.take().filter(|ended| ended.sk == sk);

@@ -385,13 +385,14 @@ impl Driver {
                 stacks.remember(path);
             }
             item => {
-                let before = outcomes.len();
+                let (before, duplicates) = (outcomes.len(), tracker.stats().duplicates);
                 tape.item(&item, now);
                 tracker.apply(&item, outcomes);
                 ghosts.begin(&outcomes[before..]);
                 if let Some(kin) = kin {
                     match &item {
                         Item::Ended(ended) => kin.announce(ended),
+                        Item::Transition(_) if tracker.stats().duplicates > duplicates => kin.know(),
                         Item::Transition(transition) => {
                             let stray = kin.join_edge(transition, &outcomes[before..]);
                             outcomes.extend(stray.map(Outcome::Released));

@@ -16,7 +16,8 @@ pub(super) enum Life {
     Free,
     /// The socket is in CLOSE_WAIT.
     Waiting {
-        /// It did not enter before this; 0 when nothing bounds the age.
+        /// It did not enter before this; 0 when nothing bounds the age. Of one that was seen:
+        /// when its beginning was told last (`again`).
         not_before: MonoNs,
         /// The newest moment at which something showed the socket in CLOSE_WAIT.
         verified: MonoNs,
@@ -91,6 +92,14 @@ impl Entry {
         }
     }
 
+    /// The newest record of its beginning; where none was seen, `since`.
+    pub(super) fn last_told(&self) -> MonoNs {
+        match self.life {
+            Life::Waiting { seen: true, not_before: told, .. } => told,
+            _ => self.since,
+        }
+    }
+
     pub(super) fn since(&self) -> Since {
         match self.life {
             Life::Waiting { seen: true, .. }
@@ -104,7 +113,8 @@ impl Entry {
     /// It cannot have entered before this; `None` when nothing bounds its age.
     pub(super) fn not_before(&self) -> Option<MonoNs> {
         match self.life {
-            Life::Waiting { not_before, .. } => (not_before != MonoNs(0)).then_some(not_before),
+            Life::Waiting { seen: false, not_before, .. } => (not_before != MonoNs(0)).then_some(not_before),
+            Life::Waiting { .. } => Some(self.since),
             Life::Ghost { seen, .. } | Life::Left { seen, .. } => seen.then_some(self.since),
             Life::Free => None,
         }
@@ -115,7 +125,7 @@ impl Entry {
     /// can be waited for until it is old enough for certain.
     pub(super) fn counts_from(&self) -> MonoNs {
         match self.life {
-            Life::Waiting { unrecorded: true, .. } => self.since,
+            Life::Waiting { unrecorded: true, .. } | Life::Waiting { seen: true, .. } => self.since,
             Life::Waiting { not_before: counts_from, .. } | Life::Ghost { counts_from, .. } => counts_from,
             Life::Free | Life::Left { .. } => MonoNs(u64::MAX),
         }

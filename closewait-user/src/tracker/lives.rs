@@ -32,7 +32,18 @@ impl Tracker {
 
     fn enter(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
         if let Some(slot) = self.find(t.sk) {
+            if self.entered_again(slot, t) {
+                return self.stats.duplicates += 1;
+            }
             let since = self.slab[slot].since;
+            // There is no third record of an edge: the second was of another stay.
+            if t.at > self.slab[slot].last_told()
+                && let Some(second) = self.second_stay(slot, since)
+            {
+                self.end_unseen(slot, second.at, out);
+                self.enter(&second, out);
+                return self.enter(t, out);
+            }
             match self.slab[slot].life {
                 Life::Waiting { .. } if t.at <= since => return self.count_stale(t.at, since),
                 Life::Waiting { .. } => {
@@ -94,6 +105,15 @@ impl Tracker {
         // that is later; and the destroy of this very life, when that came first.
         let (mut was, mut stale, mut destroyed) = (None, None, None);
         if let Some(slot) = self.find(t.sk) {
+            if self.left_again(slot, t) {
+                return self.stats.duplicates += 1;
+            }
+            if self.slab[slot].tuple.same_remote(&tuple)
+                && let Some(second) = self.second_stay(slot, t.at)
+            {
+                self.end_seen(slot, t, out);
+                return self.enter(&second, out);
+            }
             let entry = &self.slab[slot];
             match entry.life {
                 Life::Waiting { .. } if t.at + SKEW < entry.since => stale = Some(entry.since),
@@ -142,6 +162,9 @@ impl Tracker {
         let tuple = packed(t);
         let mut was = None;
         if let Some(slot) = self.find(t.sk).or_else(|| self.find_unkeyed(t.netns, tuple)) {
+            if self.left_again(slot, t) {
+                return self.stats.duplicates += 1;
+            }
             let entry = &self.slab[slot];
             was = entry.tuple.same_remote(&tuple).then(|| self.slab.id(slot));
             match entry.life {
@@ -173,6 +196,10 @@ impl Tracker {
             self.bind(d.sk, slot);
             return self.over_until(slot, d.at);
         };
+        if let Some(second) = self.second_stay(slot, d.at) {
+            self.end_unseen(slot, d.at, out);
+            return self.enter(&second, out);
+        }
         match self.slab[slot].life {
             Life::Ghost { closed, .. } if d.at + SKEW >= closed => self.end_ghost(slot, d.at, Some(d), out),
             Life::Waiting { .. } if d.at + SKEW >= self.slab[slot].since => {

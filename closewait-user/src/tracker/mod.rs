@@ -14,6 +14,8 @@
 //!   known end at that address is over already, and an end older than the entry
 //!   of the present life belongs to an earlier one. Timestamps of two CPUs may
 //!   disagree by [`SKEW`].
+//! - An edge that is told twice, with two times, by two programs is one edge, at the first
+//!   of them (`again`).
 //! - The last [`REMEMBERED`] lives that ended are remembered for this, also ends
 //!   whose beginning is not known. What comes later than that is taken at its word.
 //! - A gap taints every life that had entered when it ended, until a snapshot that
@@ -23,6 +25,7 @@
 //! - A ghost that was found by a look at descriptors is over when a complete look does
 //!   not show it; one whose close was seen is over when its destroy is.
 
+mod again;
 mod bounds;
 mod deadlines;
 mod entry;

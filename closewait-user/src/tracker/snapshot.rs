@@ -51,7 +51,7 @@ impl Tracker {
                         known[index] = Some(slot);
                     }
                 }
-            } else if proves_absence && !entry.tuple.mptcp() && entry.since < began {
+            } else if proves_absence && !entry.tuple.mptcp() && entry.last_told() < began {
                 over.push((slot, ended));
             }
         }

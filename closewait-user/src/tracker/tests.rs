@@ -213,6 +213,48 @@ fn an_address_that_enters_again_begins_a_new_life_and_ends_the_old_one() {
 }
 
 #[test]
+fn an_edge_that_both_programs_tell_is_one_edge() {
+    //  sk 1   E E'--(threshold)--L L'   sk 2   E--R R'   sk 3   E--L--C C'
+    let mut b = Bench::new();
+    b.enter(1.0, 1).enter(1.3, 1);
+    assert_eq!(b.expire(11.01), [1], "it counts from the first");
+    b.leave(12.0, 1).leave(12.02, 1);
+    assert_eq!(b.released(), [(1, Since::Seen(secs(1.0)), secs(12.0), Some(LastAck))]);
+    let file = |edge: Transition| Item::Transition(Transition { inode: 100 + edge.sk.0, ..edge });
+    let reset = |at| file(edge(at, 2, 2, CloseWait, Close));
+    let shut = |at| file(edge(at, 3, 3, LastAck, Close));
+    b.enter(20.0, 2).feed(reset(21.0)).feed(reset(21.5));
+    b.enter(30.0, 3).leave(31.0, 3).feed(shut(32.0)).feed(shut(32.9));
+    assert_eq!(b.released().len(), 2);
+    assert_eq!(b.expire(31.01), [2]);
+    assert_eq!(b.expire(42.01), [3]);
+    let stats = b.tracker.stats();
+    assert_eq!((stats.duplicates, stats.entered, stats.left), (4, 3, 3));
+    assert_eq!((stats.healed, stats.unmatched_leaves, stats.ghosts_begun), (0, 0, 2));
+}
+
+#[test]
+fn two_stays_of_which_the_first_ones_end_comes_late_are_two() {
+    let mut b = Bench::new();
+    b.enter(1.0, 1).enter(1.3, 1).leave(1.2, 1);
+    assert_eq!(b.released(), [(1, Since::Seen(secs(1.0)), secs(1.2), Some(LastAck))]);
+    assert_eq!(b.expire(11.29), NOBODY);
+    assert_eq!(b.expire(11.31), [1]);
+    // The second one's beginning comes later than its end.
+    b.leave(1.4, 1).leave(1.6, 1).enter(1.5, 1);
+    assert_eq!((b.tracker.stats().tracked, b.released().len()), (0, 1));
+}
+
+#[test]
+fn what_enters_much_later_or_between_other_ends_is_a_second_stay() {
+    let mut b = Bench::new();
+    b.enter(1.0, 1).enter(2.5, 1);
+    assert_eq!(b.tracker.stats().reentered, 1);
+    b.feed(Item::Transition(edge(2.6, 1, 7, Established, CloseWait)));
+    assert_eq!(b.tracker.stats().reentered, 2);
+}
+
+#[test]
 fn records_in_any_order_come_to_the_same_end() {
     // (arrival order of the records of: E at 1, L at 2, E at 3, L at 4), still in CLOSE_WAIT afterwards
     let (e1, l1, e2, l2) = (('E', 1.0), ('L', 2.0), ('E', 3.0), ('L', 4.0));

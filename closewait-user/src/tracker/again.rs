@@ -1,0 +1,95 @@
+//! One edge that both transitions programs told.
+//!
+//! Each of them does what the other is skipped for, and takes that from marks on its CPU
+//! (`closewait-ebpf/src/nesting.rs`). Where a task may be preempted between both (tracepoints
+//! of 7.x), the mark may be that of another task, and the one edge is told twice, the second
+//! time with the later time of the second program. The socket is locked meanwhile: nothing
+//! else of it comes between. So the first record counts, and the second is no second stay.
+
+use std::time::Duration;
+
+use crate::clock::MonoNs;
+use crate::item::{SkAddr, Transition};
+use crate::tcp::State;
+
+use super::Tracker;
+use super::entry::{Life, PackedTuple};
+
+/// A second record of an edge comes this much later at most. A connection between the same
+/// ends at the same address that has entered CLOSE_WAIT meanwhile must have been reset, or
+/// the port reused from TIME_WAIT, which takes a second (`tcp_twsk_unique`); and the record
+/// of its end or its beginning must be lost, or late. If it is late, it tells (see
+/// [`Tracker::second_stay`]); if it is lost, an age is told too old by less than this.
+const AGAIN_WITHIN: Duration = Duration::from_secs(1);
+
+impl Tracker {
+    /// Whether the edge into CLOSE_WAIT of the life in `slot` is told a second time.
+    pub(super) fn entered_again(&mut self, slot: u32, t: &Transition) -> bool {
+        let entry = &mut self.slab[slot];
+        let (since, same) = (entry.since, entry.netns == t.netns && entry.tuple == packed(t));
+        match &mut entry.life {
+            Life::Waiting { seen: true, not_before: told, .. }
+                if same && *told == since && is_soon(since, t.at) =>
+            {
+                *told = t.at;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the edge out of CLOSE_WAIT, or out of LAST_ACK, that ended the life in `slot`,
+    /// or made a ghost of it, is told a second time.
+    pub(super) fn left_again(&mut self, slot: u32, t: &Transition) -> bool {
+        let entry = &self.slab[slot];
+        let same = entry.netns == t.netns && entry.tuple.same_remote(&packed(t));
+        let haunts = t.to == State::Close && t.has_socket;
+        match entry.life {
+            // By its file, as no other can have that inode.
+            Life::Ghost { closed, from, .. } if haunts && same && from == t.from && is_soon(closed, t.at) => {
+                self.ghosts_by_inode.get(&t.inode) == Some(&self.slab.id(slot))
+            }
+            // The edge itself was seen, and nothing later of this address. What came before this
+            // second record is over, too.
+            Life::Left { over_until, at, seen }
+                if !haunts && same && over_until == at && is_soon(at, t.at) =>
+            {
+                self.slab[slot].life = Life::Left { over_until: t.at, at: t.at, seen };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What ends the life in `slot` happened at `at`: between both records of its beginning,
+    /// if there are two. Then it was two stays, and the record of the first one's end was
+    /// late; the second one begins with what is returned.
+    pub(super) fn second_stay(&mut self, slot: u32, at: MonoNs) -> Option<Transition> {
+        let entry = &self.slab[slot];
+        let Life::Waiting { seen: true, not_before: told, .. } = entry.life else { return None };
+        if at < entry.since || told <= at {
+            return None;
+        }
+        self.stats.reordered += 1;
+        Some(Transition {
+            at: told,
+            sk: SkAddr(entry.sk),
+            from: State::Established,
+            to: State::CloseWait,
+            tuple: entry.tuple.into(),
+            netns: entry.netns,
+            mptcp: entry.tuple.mptcp(),
+            has_socket: true,
+            inode: 0,
+            by: None,
+        })
+    }
+}
+
+fn packed(t: &Transition) -> PackedTuple {
+    PackedTuple::new(t.tuple, t.mptcp)
+}
+
+fn is_soon(known: MonoNs, at: MonoNs) -> bool {
+    known < at && at <= known + AGAIN_WITHIN
+}
