@@ -176,6 +176,11 @@ pub enum Work {
     Symbols,
     /// Asks JVMs.
     Jvms,
+    /// Reads recordings.
+    Replay {
+        /// Opens them, or opens them again.
+        opens: bool,
+    },
     /// Writes a recording.
     Record {
         /// With `--record-max`.
@@ -194,6 +199,7 @@ impl Work {
             Self::Gate { writes } => Self::Watch.takes() | C::KILL | if_so(writes, C::DAC_OVERRIDE),
             Self::Places => looks | C::BPF | C::CHECKPOINT_RESTORE,
             Self::Symbols => C::DAC_READ_SEARCH,
+            Self::Replay { opens } => if_so(opens, C::DAC_READ_SEARCH),
             Self::Jvms => looks | C::CHECKPOINT_RESTORE | C::KILL | C::DAC_OVERRIDE,
             Self::Record { rotates } => if_so(rotates, C::DAC_OVERRIDE),
         }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use closewait_trace::privileges::{Work, kept};
-use rustix::fs::{XattrFlags, setxattr};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 use rustix::process::Signal;
 use rustix::thread::{
     CapabilitySet as C, LinkNameSpaceType, capabilities, move_into_link_name_space,
@@ -233,5 +234,35 @@ fn a_user_with_file_capabilities_traces() {
     for line in summary["degraded"].as_array().expect("a list") {
         let line = line.as_str().expect("text");
         assert!(!line.contains("ermission") && !line.contains("not permitted"), "{line}");
+    }
+}
+
+/// Whoever reads a recording, which somebody else may have written, has nothing left to lose.
+#[test]
+fn a_recording_is_read_without_capabilities() {
+    let bytes = include_bytes!("../recordings/linux-6.18.recording");
+    let had = capabilities(None).expect("our own").permitted;
+    let commands = [
+        ("replay", &bytes[..bytes.len() / 2], Work::Replay { opens: false }),
+        ("diff", b"{}\n", Work::Replay { opens: true }),
+    ];
+    for (command, written, work) in commands {
+        let dir = tempfile::tempdir().expect("a directory");
+        let fifo = dir.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a named pipe");
+        // The second file of `diff` is read when the first has ended: it does not.
+        let more = (command == "diff").then_some(fifo.as_path());
+        let mut reader = Command::new(binary());
+        reader.arg(command).arg(&fifo).args(more).stdout(Stdio::null());
+        let mut reader = reader.spawn().expect("it starts");
+        let mut writer = File::options().write(true).open(&fifo).expect("it is read");
+        writer.write_all(written).expect("it is read");
+        let expected = format!("CapPrm:\t{:016x}", kept(work, had).bits());
+        until("it has settled", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", reader.id())).expect("it runs");
+            (status.contains(&expected) && status.contains("NoNewPrivs:\t1")).then_some(())
+        });
+        reader.kill().expect("it runs");
+        reader.wait().expect("it was ended");
     }
 }

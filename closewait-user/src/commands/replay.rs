@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::reporting::{ended, filter, say, sinks};
+use super::reporting::{ended, filter, say, settle, sinks};
 use crate::cli::{Moment, ReplayArgs};
 use crate::clock::{Clock, MonoNs};
 use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
+use crate::privileges::Work;
 use crate::recording::replay::{Replay, Wanted};
 use crate::recording::{Damage, Header, Recording};
 use crate::report::{Reporter, Summary};
@@ -31,6 +32,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     let mut shown = args.report.clone();
     shown.threshold = Some(wanted.threshold);
     let replay = Replay::new(wanted, header, clock, Reporter::new(sinks(&shown, None)?));
+    settle(Work::Replay { opens: false });
     let Some((replay, incomplete)) = play(replay, files)? else { return Ok(Exit::Fine) };
     for text in &incomplete {
         say(text);

@@ -7,7 +7,7 @@ use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY};
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::CountsFrom;
 use crate::item::Item;
-use crate::tracker::SuspectKind;
+use crate::tracker::{Suspect, SuspectKind};
 
 impl Driver {
     /// Compares the tracker with the kernel's tables, and has everything reported judged
@@ -102,6 +102,28 @@ impl Driver {
         let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
                     found late, and the end of one may not be noticed";
         self.lose(lost.to_owned(), clock, now)
+    }
+
+    /// The ghosts that are old enough to be reported. Those that were found, and whose end no
+    /// record would tell, wait for one more look at descriptors; it may come only after the
+    /// rest of the one before.
+    pub(super) fn found_again(
+        &mut self,
+        due: Vec<Suspect>,
+        now: MonoNs,
+        last: bool,
+        clock: &Clock,
+    ) -> io::Result<Vec<Suspect>> {
+        let (found, mut ghosts): (Vec<_>, Vec<_>) = due.into_iter().partition(Suspect::was_found_closed);
+        self.found.extend(found.iter().map(|suspect| suspect.id));
+        if self.found.is_empty() || !(last || self.looks_once || self.rests[1].is_over(now)) {
+            return Ok(ghosts);
+        }
+        let began = Clock::mono_now();
+        self.look_for_ghosts(now, clock)?;
+        self.take_a_rest(1, began, clock)?;
+        ghosts.extend(self.found.drain(..).filter_map(|id| self.tracker.suspect(id)));
+        Ok(ghosts)
     }
 
     /// A look has ended: the next may come after a rest, and if that is late, it is said.

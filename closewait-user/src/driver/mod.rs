@@ -35,7 +35,7 @@ use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, Suspect, SuspectKind, Tracker};
+use crate::tracker::{Outcome, SocketId, SuspectKind, Tracker};
 use alarm::Alarm;
 use family::Kin;
 use ghosts::Ghosts;
@@ -130,6 +130,8 @@ pub struct Driver {
     next_ghosts: MonoNs,
     /// After looks at sockets, and at descriptors.
     rests: [Rest; 2],
+    /// Ghosts that were found and are old enough: to be looked at once more.
+    found: Vec<SocketId>,
     /// When the first look at sockets and descriptors had been taken.
     looked: Option<MonoNs>,
     first_look_done: bool,
@@ -175,6 +177,7 @@ impl Driver {
             next_reconcile: began,
             next_ghosts: began,
             rests: Default::default(),
+            found: Vec::new(),
             looked: None,
             first_look_done: false,
             outcomes: Vec::new(),
@@ -282,12 +285,9 @@ impl Driver {
                 source.mark(sk, suspect.kind);
             }
         }
-        let (mut ghosts, suspects): (Vec<_>, Vec<_>) =
+        let (ghosts, suspects): (Vec<_>, Vec<_>) =
             suspects.into_iter().partition(|suspect| suspect.kind != SuspectKind::Stuck);
-        if ghosts.iter().any(Suspect::was_found_closed) {
-            self.look_for_ghosts(now, &clock)?;
-            ghosts.retain(|suspect| self.tracker.suspect(suspect.id).is_some());
-        }
+        let ghosts = self.found_again(ghosts, now, last, &clock)?;
         let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
         gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
         self.judge.refresh(&self.tracker);

@@ -214,7 +214,7 @@ impl Sockets {
 
 /// Why a dump may lack sockets, in words.
 fn holes(dump: &Dump) -> Option<String> {
-    let holes: Vec<_> = dump.holes.iter().map(|hole| format!("{hole:?}").to_lowercase()).collect();
+    let holes: Vec<_> = dump.holes.iter().map(|hole| hole.name()).collect();
     (!dump.complete()).then(|| format!("the dump has holes ({})", holes.join(", ")))
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::netns::{Namespaces, NetnsFilter};
-use super::sock_diag::SockDiag;
+use super::sock_diag::{SockDiag, Uncounted};
 use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::privileges::{Work, settle_thread};
@@ -79,15 +79,13 @@ impl StateCounter {
 /// One round over all namespaces.
 fn count(filter: &NetnsFilter) -> Result<ByState, String> {
     let give_up = Clock::mono_now() + PATIENCE;
-    let too_many =
-        |counted: u64| format!("too costly to count: {counted} sockets in {} ms", PATIENCE.as_millis());
     let mut counts = ByState::default();
     for netns in Namespaces::list().map_err(|error| error.to_string())?.iter() {
         if !filter.allows(netns.netns()) {
             continue;
         }
         if Clock::mono_now() >= give_up {
-            return Err(too_many(counts.iter().sum()));
+            return Err(why_not(Uncounted::TookTooLong, &counts));
         }
         // One for each round: it would keep the namespace alive.
         let mut diag = match SockDiag::open_in(netns) {
@@ -96,10 +94,38 @@ fn count(filter: &NetnsFilter) -> Result<ByState, String> {
             Err(_) if !netns.is_there() => continue,
             Err(error) => return Err(error.to_string()),
         };
-        let whole = diag.count(&STATES, give_up, &mut counts).map_err(|error| error.to_string())?;
-        if !whole {
-            return Err(too_many(counts.iter().sum()));
-        }
+        let counted = diag.count(&STATES, give_up, &mut counts).map_err(|error| error.to_string())?;
+        counted.map_err(|why| why_not(why, &counts))?;
     }
     Ok(counts)
+}
+
+/// Why there are no counts, after so many.
+fn why_not(why: Uncounted, counts: &ByState) -> String {
+    let counted: u64 = counts.iter().sum();
+    match why {
+        Uncounted::TookTooLong => {
+            format!("too costly to count: {counted} sockets in {} ms", PATIENCE.as_millis())
+        }
+        Uncounted::Hole(hole) => format!(
+            "not counted: the kernel's answer has holes ({}), {counted} sockets are in it",
+            hole.name()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::sock_diag::Hole;
+
+    #[test]
+    fn holes_are_no_matter_of_cost() {
+        let mut counts = ByState::default();
+        (counts[1], counts[8]) = (40, 2);
+        let costly = why_not(Uncounted::TookTooLong, &counts);
+        assert_eq!(costly, "too costly to count: 42 sockets in 250 ms");
+        let holed = why_not(Uncounted::Hole(Hole::Overrun), &counts);
+        assert_eq!(holed, "not counted: the kernel's answer has holes (overrun), 42 sockets are in it");
+    }
 }

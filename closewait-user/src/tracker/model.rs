@@ -15,6 +15,16 @@ use crate::tcp::Endpoint;
 const NS: Netns = Netns(7);
 const THRESHOLD: Duration = Duration::from_secs(2);
 
+/// How often a record comes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Told {
+    Once,
+    /// The same record comes again later.
+    Twice,
+    /// Both programs tell the edge, the second some time later (before the next event).
+    ByBoth,
+}
+
 /// One step of a history: after `pause`, something happens at `sk`.
 #[derive(Clone)]
 struct Step {
@@ -24,9 +34,7 @@ struct Step {
     /// A life ends by a reset under a file, which is closed later.
     reset: bool,
     delay_us: u64,
-    twice: bool,
-    /// Both programs tell the edge, the second some time later (before the next event).
-    again: bool,
+    told: Told,
     lost: bool,
     /// A snapshot begins here and takes so long.
     snapshot_us: Option<u64>,
@@ -35,11 +43,11 @@ struct Step {
 impl fmt::Debug for Step {
     /// One line, so that a failing history can be read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pause_us, sk, port, reset, delay_us, twice, again, lost, snapshot_us } = self;
+        let Self { pause_us, sk, port, reset, delay_us, told, lost, snapshot_us } = self;
         write!(
             f,
-            "+{pause_us} sk {sk} port {port} reset {reset} delay {delay_us} twice {twice} again {again} \
-             lost {lost} snapshot {snapshot_us:?}"
+            "+{pause_us} sk {sk} port {port} reset {reset} delay {delay_us} told {told:?} lost {lost} \
+             snapshot {snapshot_us:?}"
         )
     }
 }
@@ -48,17 +56,16 @@ fn step() -> impl Strategy<Value = Step> {
     let pause = prop_oneof![20..100_u64, 1000..1_000_000_u64];
     let snapshot = prop::option::weighted(0.15, 1..2_000_000_u64);
     let delay = prop_oneof![Just(0), 0..2_000_000_u64];
-    let rarely = || prop::bool::weighted(0.15);
-    let chances = (any::<bool>(), prop::bool::weighted(0.1), rarely(), rarely());
+    let told = prop_oneof![15 => Just(Told::Once), 2 => Just(Told::Twice), 3 => Just(Told::ByBoth)];
+    let chances = (any::<bool>(), told, prop::bool::weighted(0.15));
     (pause, 1..5_u64, 1..5_u16, delay, snapshot, chances).prop_map(
-        |(pause_us, sk, port, delay_us, snapshot_us, (reset, twice, again, lost))| Step {
+        |(pause_us, sk, port, delay_us, snapshot_us, (reset, told, lost))| Step {
             pause_us,
             sk,
             port,
             reset,
             delay_us,
-            twice,
-            again,
+            told,
             lost,
             snapshot_us,
         },
@@ -173,12 +180,12 @@ impl History {
                 arrivals.push((arrival, Item::Gap(gap)));
                 continue;
             }
-            if wire != Wire::InOrder && step.twice {
+            if wire != Wire::InOrder && step.told == Told::Twice {
                 arrivals.push((arrival + Duration::from_micros(step.pause_us), record.clone()));
             }
             arrivals.push((arrival, record.clone()));
             if let Item::Transition(mut edge) = record
-                && step.again
+                && step.told == Told::ByBoth
             {
                 // Its socket is locked until then: in the ring it follows at once, and what comes
                 // next at this address does so later than clocks may disagree.

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::super::replay::{Files, begun, open_all, play};
-use super::super::reporting::{ended, files, filter, say};
+use super::super::reporting::{ended, files, filter, say, settle};
 use super::sink::{Shared, TopSink};
 use super::state::Wish;
 use super::{Signals, clear, draw, follow, next, open, text_at_end};
@@ -12,6 +12,7 @@ use crate::cli::TopArgs;
 use crate::clock::MonoNs;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::privileges::Work;
 use crate::recording::replay::{Replay, Wanted};
 use crate::report::{History, Reporter, Sink};
 use crossterm::event::EventStream;
@@ -25,6 +26,7 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let shared = Shared::new("recording");
     let at_end = files(report)?;
+    settle(Work::Replay { opens: true });
     let (mut replay, mut incomplete) = played(args, &shared, MonoNs(u64::MAX), Vec::new())?;
     let whole = Whole { began: replay.began(), ended: replay.now() };
     whole.place(&shared, &replay);

@@ -72,6 +72,28 @@ pub enum Hole {
     Silent,
 }
 
+impl Hole {
+    /// One word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Overrun => "overrun",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// Why not all sockets were counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Uncounted {
+    /// It took too long, and was given up: the socket has answers left and is of no more use.
+    TookTooLong,
+    /// Answers are missing.
+    Hole(Hole),
+}
+
 /// The sockets that a dump found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Dump {
@@ -256,32 +278,37 @@ impl SockDiag {
     }
 
     /// Adds the TCP sockets in one of `states` to their number, by the kernel's number of
-    /// the state; without looking further at them. False: it took until `give_up`, or
-    /// answers were lost, and not all were counted; then ask no more.
+    /// the state; without looking further at them. Where not all were counted: why.
     pub fn count(
         &mut self,
         states: &[State],
         give_up: MonoNs,
         counts: &mut [u64; 16],
-    ) -> Result<bool, DiagError> {
-        let mut whole = true;
+    ) -> Result<Result<(), Uncounted>, DiagError> {
+        let mut whole = Ok(());
         self.answers(Request::Brief(states), |answer| {
-            let Ok(message) = answer else {
-                whole = false;
-                return Ok(Walk::On);
+            let message = match answer {
+                Ok(message) => message,
+                Err(hole) => {
+                    whole = whole.and(Err(Uncounted::Hole(hole)));
+                    return Ok(Walk::On);
+                }
             };
+            if message.flags & wire::DUMP_INTERRUPTED != 0 {
+                whole = whole.and(Err(Uncounted::Hole(Hole::Interrupted)));
+            }
             if let Some(walk) = end_of(&message)? {
                 return Ok(walk);
             }
             let state = wire::state(message.payload).map(usize::from);
             match state.and_then(|state| counts.get_mut(state)) {
                 Some(count) => *count += 1,
-                None => whole = false,
+                None => whole = whole.and(Err(Uncounted::Hole(Hole::Malformed))),
             }
             if Clock::mono_now() < give_up {
                 return Ok(Walk::On);
             }
-            whole = false;
+            whole = Err(Uncounted::TookTooLong);
             Ok(Walk::Done)
         })?;
         Ok(whole)
