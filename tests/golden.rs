@@ -7,6 +7,8 @@
 
 #[path = "golden/desk.rs"]
 mod desk;
+#[path = "golden/doctor.rs"]
+mod doctor;
 #[path = "golden/flame.rs"]
 mod flame;
 #[path = "metrics/host.rs"]

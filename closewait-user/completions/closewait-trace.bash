@@ -203,12 +203,20 @@ _closewait__trace() {
             return 0
             ;;
         closewait__subcmd__trace__subcmd__doctor)
-            opts="-v -h --self-test --verbose --without --btf --room --help"
+            opts="-o -v -h --self-test --output --verbose --without --btf --room --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 --without)
                     COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0

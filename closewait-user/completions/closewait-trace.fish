@@ -259,6 +259,8 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l redact -d 'Leave addresses and command lines out of the recording'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l require-trace -d 'Fail with 77 when tracing cannot run, instead of repeating snapshots'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s o -l output -d 'Format; JSON is one line' -r -f -a "text\t'For people'
+json\t'One JSON object per line'"
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
@@ -276,5 +278,5 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l room -d 'Give a BPF map room for so much: bytes of a ring, else entries' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l self-test -d 'Leak a socket in a network namespace of its own, and see whether it is found'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s v -l verbose -d 'Say more on stderr'
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand explain" -s h -l help -d 'Print help'

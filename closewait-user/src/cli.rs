@@ -443,6 +443,9 @@ pub struct DoctorArgs {
     /// Leak a socket in a network namespace of its own, and see whether it is found
     #[arg(long)]
     pub self_test: bool,
+    /// Format; JSON is one line
+    #[arg(short, long, value_name = "FMT", default_value = "text")]
+    pub output: OutputFormat,
     /// Say more on stderr
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,

@@ -91,6 +91,12 @@ fn without_privileges() {
         .chain(&doctor.talk)
         .any(|line| line.contains("CAP_BPF") || line.contains("root"));
     assert!(told, "{}", doctor.everything());
+    // It says how to get what is missing, and of the self-test that it was not run.
+    let tested = nobody.run(&["doctor", "--self-test"]);
+    tested.exits(77);
+    for words in ["setcap cap_bpf,cap_perfmon,", "not run: tracing cannot run here"] {
+        assert!(tested.printed.iter().any(|line| line.contains(words)), "{words}: {}", tested.everything());
+    }
 
     // Without --require-trace it goes on with snapshots, which anybody may take.
     let degraded = nobody.run(&["--duration", "1s"]);

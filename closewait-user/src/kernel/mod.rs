@@ -15,6 +15,7 @@ pub mod plan;
 pub mod pythons;
 mod refusal;
 mod regs;
+mod remedy;
 mod served;
 pub mod support;
 pub mod task_files;

@@ -14,6 +14,9 @@ use super::support::Support;
 use crate::fact::Fact;
 use crate::privileges::missing_to_trace;
 
+/// Why a hook is not tried that the caller forbids.
+pub(super) const FORBIDDEN: &str = "switched off by --without";
+
 /// A place where a program can be attached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -192,7 +195,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     }
 
     let rule = |hook: Hook, facts: Option<String>| -> (Hook, Option<String>) {
-        let forbidden = without.contains(&hook).then(|| "switched off by --without".to_owned());
+        let forbidden = without.contains(&hook).then(|| FORBIDDEN.to_owned());
         (hook, forbidden.or(facts))
     };
     let needs = |event: bool, name: &str| {
@@ -219,7 +222,7 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
         rule(Hook::RawTp, None),
         rule(Hook::Tracepoint, needs(events.set_state.is_some(), "sock:inet_sock_set_state")),
     ];
-    let destroy = without.contains(&Hook::TcpDestroySock).then(|| "switched off by --without".to_owned());
+    let destroy = without.contains(&Hook::TcpDestroySock).then(|| FORBIDDEN.to_owned());
     let end_of_life = [
         rule(Hook::RawTp, destroy.clone()),
         rule(Hook::Tracepoint, destroy.or_else(|| needs(events.destroy.is_some(), "tcp:tcp_destroy_sock"))),
@@ -356,7 +359,7 @@ mod tests {
         );
         let plan = plan(&support, &[Hook::Fentry]).unwrap();
         let ruled_out = &plan.choice(Purpose::AcceptOpener).unwrap().ruled_out;
-        assert_eq!(ruled_out[0], (Hook::Fentry, "switched off by --without".to_owned()));
+        assert_eq!(ruled_out[0], (Hook::Fentry, FORBIDDEN.to_owned()));
     }
 
     #[test]

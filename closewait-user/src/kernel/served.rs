@@ -21,19 +21,24 @@ impl Served {
         Self { purpose, by: None, refused: Vec::new(), covered: false }
     }
 
-    /// What is lost and why; `None` when the purpose is served as well as it can be.
-    pub fn degraded(&self) -> Option<String> {
-        let why: Vec<_> = self.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect();
-        let (name, why) = (self.purpose.name(), why.join("; "));
+    /// What is lost; `None` when the purpose is served as well as it can be.
+    pub fn lost(&self) -> Option<&'static str> {
         match self.by {
             Some(Hook::Stack) if !self.refused.is_empty() => {
-                let lost = "most frames of programs built without frame pointers";
-                Some(format!("{name} only by frame pointers ({why}); lost: {lost}"))
+                Some("most frames of programs built without frame pointers")
             }
-            Some(_) => None,
-            None if self.covered => None,
-            None => Some(format!("{name} off ({why}); lost: {}", self.purpose.lost())),
+            None if !self.covered => Some(self.purpose.lost()),
+            _ => None,
         }
+    }
+
+    /// What is lost and why; `None` when the purpose is served as well as it can be.
+    pub fn degraded(&self) -> Option<String> {
+        let lost = self.lost()?;
+        let why: Vec<_> = self.refused.iter().map(|(hook, why)| format!("{hook}: {why}")).collect();
+        let (name, why) = (self.purpose.name(), why.join("; "));
+        let state = if self.by.is_some() { "only by frame pointers" } else { "off" };
+        Some(format!("{name} {state} ({why}); lost: {lost}"))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod annotations;
 pub mod cause;
 pub mod compare;
 pub mod counts;
+pub mod doctor;
 pub mod escape;
 pub mod flame;
 pub mod history;

@@ -1,7 +1,7 @@
 //! `doctor --self-test`: leaks a socket in a namespace of its own, runs the tool on it as
 //! anybody would, and compares what it says with what is true.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::cli::KernelArgs;
 use crate::clock::{Clock, MonoNs};
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::fact::Fact;
+use crate::report::doctor::{Check, SelfTest};
 
 /// Reported when it has been in CLOSE_WAIT for this long.
 const THRESHOLD: &str = "300ms";
@@ -26,8 +28,11 @@ enum Line {
     Err(String),
 }
 
-/// Runs the test; whether the leak was found, with its holder.
-pub(super) fn run(kernel: &KernelArgs, out: &mut impl Write) -> Result<Exit, Failure> {
+/// The tool ends by itself then, should nobody be left to end it.
+const LIFETIME: &str = "60s";
+
+/// Runs the test. An error: it could not be run.
+pub(super) fn run(kernel: &KernelArgs) -> Result<SelfTest, Failure> {
     let leak = Leak::prepare().map_err(|error| Failure {
         exit: Exit::CannotTrace,
         ..Failure::new(format!("the self-test cannot make a network namespace: {error}"))
@@ -40,11 +45,7 @@ pub(super) fn run(kernel: &KernelArgs, out: &mut impl Write) -> Result<Exit, Fai
     let fd = leak.leak().map_err(|error| Failure::new(format!("the self-test cannot leak: {error}")))?;
     let found = tool.finds(until);
     let after = Clock::mono_now().since(since);
-    match print(out, found.as_ref(), fd, after) {
-        Ok(true) => Ok(Exit::Fine),
-        Ok(false) => Ok(Exit::Stuck),
-        Err(error) => Err(Failure::new(format!("cannot write to stdout: {error}"))),
-    }
+    Ok(found.map_or(SelfTest::NotFound(after), |report| judged(&report, fd, after)))
 }
 
 /// The tool, on the leak's namespace.
@@ -64,6 +65,8 @@ impl Tool {
             "--require-trace",
             "--threshold",
             THRESHOLD,
+            "--duration",
+            LIFETIME,
             "--netns",
             &leak.netns(),
         ]);
@@ -137,41 +140,40 @@ fn listen(
     std::thread::Builder::new().spawn(send).map(drop)
 }
 
-/// Says what was found and whether it is right; whether what must be right is.
-fn print(out: &mut impl Write, found: Option<&Value>, fd: i32, took: Duration) -> io::Result<bool> {
-    writeln!(out, "\nself-test: a leak of its own, in a namespace of its own")?;
-    let Some(found) = found else {
-        writeln!(out, "  FAILED: not found within {} s", took.as_secs())?;
-        return Ok(false);
-    };
-    let verdict = found["verdict"]["code"].as_str().unwrap_or("no verdict");
-    writeln!(out, "  {:<30} after {:.1} s, as {verdict}", "found", took.as_secs_f64())?;
-    let holders = found["holders"].as_array().map(Vec::as_slice).unwrap_or_default();
+/// What was told of the leak, compared with what is true of it.
+fn judged(report: &Value, fd: i32, after: Duration) -> SelfTest {
+    let remark = |why: &Value| why.as_str().map(str::to_owned);
+    let holders = report["holders"].as_array().map(Vec::as_slice).unwrap_or_default();
     let held = matches!(holders, [holder] if is_ours(holder) && holder["fd"] == fd);
-    let mut all_right = line(out, "holder", held, &found["holders_unknown"])?;
-    for (name, part) in [("opener", "opener"), ("EOF read", "eof_read")] {
-        let part_of = &found[part];
-        if part_of.is_null() {
-            let why = found[format!("{part}_unknown")].as_str().unwrap_or("no reason was given");
-            writeln!(out, "  {name:<30} unknown: {why}")?;
-            continue;
+    let holder = Check {
+        what: "holder",
+        right: Fact::Known(held),
+        frames: None,
+        remark: remark(&report["holders_unknown"]),
+    };
+    let task = |(what, name): (&'static str, &str)| {
+        let task = &report[name];
+        if task.is_null() {
+            let why = report[format!("{name}_unknown")].as_str().unwrap_or("no reason was given");
+            return Check { what, right: Fact::unknown(why.to_owned()), frames: None, remark: None };
         }
-        let why = &part_of["stack_unknown"];
-        all_right &= line(out, name, is_ours(part_of), why)?;
-        let frames = part_of["stack"].as_array().map_or(0, Vec::len);
-        writeln!(out, "  {:<30} {frames} frames", "  its stack")?;
+        Check {
+            what,
+            right: Fact::Known(is_ours(task)),
+            frames: task["stack"].as_array().map(Vec::len),
+            remark: remark(&task["stack_unknown"]),
+        }
+    };
+    let checks = [holder].into_iter().chain([("opener", "opener"), ("EOF read", "eof_read")].map(task));
+    SelfTest::Found {
+        after,
+        verdict: report["verdict"]["code"].as_str().unwrap_or("no verdict").to_owned(),
+        checks: checks.collect(),
     }
-    Ok(all_right)
 }
 
 fn is_ours(task: &Value) -> bool {
     task["pid"] == std::process::id()
-}
-
-fn line(out: &mut impl Write, name: &str, right: bool, why: &Value) -> io::Result<bool> {
-    let why = why.as_str().map(|why| format!(" ({why})")).unwrap_or_default();
-    writeln!(out, "  {name:<30} {}{why}", if right { "right" } else { "WRONG" })?;
-    Ok(right)
 }
 
 #[cfg(test)]
@@ -179,10 +181,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn printed(found: Option<&Value>) -> (bool, String) {
-        let mut out = Vec::new();
-        let passed = print(&mut out, found, 7, Duration::from_millis(812)).unwrap();
-        (passed, String::from_utf8(out).unwrap())
+    fn judge(report: &Value) -> SelfTest {
+        judged(report, 7, Duration::from_millis(812))
     }
 
     #[test]
@@ -193,11 +193,11 @@ mod tests {
             "verdict": {"code": "EOF_IGNORED"}, "holders": [{"pid": me, "fd": 7}], "opener": task, "eof_read": null,
             "eof_read_unknown": "no hook",
         });
-        let (passed, text) = printed(Some(&good));
-        assert!(
-            passed && text.contains("after 0.8 s, as EOF_IGNORED") && text.contains("unknown: no hook"),
-            "{text}"
-        );
+        let test = judge(&good);
+        assert!(test.passed(), "{test:?}");
+        let SelfTest::Found { checks, .. } = test else { panic!("it was found") };
+        assert_eq!(checks[1].frames, Some(3));
+        assert_eq!(checks[2].right, Fact::unknown("no hook"), "what was not told is not wrong");
         for (pointer, value) in [
             ("/holders/0/pid", json!(me + 1)),
             ("/holders/0/fd", json!(8)),
@@ -207,9 +207,9 @@ mod tests {
         ] {
             let mut bad = good.clone();
             *bad.pointer_mut(pointer).unwrap() = value;
-            let (passed, text) = printed(Some(&bad));
-            assert!(!passed && text.contains("WRONG"), "{pointer}: {text}");
+            let test = judge(&bad);
+            assert!(!test.passed(), "{pointer}: {test:?}");
         }
-        assert!(!printed(None).0);
+        assert!(!SelfTest::NotFound(PATIENCE).passed());
     }
 }

@@ -12,6 +12,7 @@ use crate::report::model::Ending;
 use crate::text::Text;
 use crate::verdict::{Code, Confidence, How, OpenedVia, Role};
 
+use super::examined::DoctorLine;
 use super::killed::{KilledLine, OwnerLine};
 use super::totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
 
@@ -70,12 +71,14 @@ pub(crate) enum Body {
     Loss(LossLine),
     /// Something about the tool itself.
     Notice(NoticeLine),
-    /// The last line, but of `kill`, which has none.
+    /// The last line, but of `kill` and `doctor`, which have none.
     Summary(Box<SummaryLine>),
     /// Of `kill`: a socket that was destroyed, would be, or was not to be; one line each.
     Killed(Box<KilledLine>),
     /// Of `kill`, at its end: a process that held destroyed sockets, with its descriptors.
     Owner(OwnerLine),
+    /// Of `doctor`, its only line: what this kernel offers, what is used, what is lost.
+    Doctor(Box<DoctorLine>),
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -19,6 +19,7 @@ use super::pace::Pace;
 use super::summary::Summary;
 use super::{Moment, Sink};
 
+pub mod examined;
 mod fill;
 pub mod killed;
 pub(super) mod line;

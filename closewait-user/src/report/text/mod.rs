@@ -25,6 +25,7 @@ use super::summary::Summary;
 use super::{Moment, Sink};
 
 pub(crate) mod block;
+pub mod doctor;
 pub mod kill;
 pub(crate) mod outlook;
 pub(crate) mod place;

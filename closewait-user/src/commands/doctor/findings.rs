@@ -1,0 +1,121 @@
+//! From what the kernel offers and refused to what `doctor` tells of it. Pure.
+
+use std::path::Path;
+
+use crate::fact::Fact;
+use crate::kernel::load::Served;
+use crate::kernel::plan::{self, CannotTrace};
+use crate::kernel::support::Support;
+use crate::privileges::NEEDS;
+use crate::report::doctor::{Cannot, Capability, Findings, Kernel, Purpose, Tracing};
+use crate::text::Text;
+use crate::version;
+
+/// What was loaded: how each purpose is served, and the verified instructions of programs.
+pub(super) type Loaded = (Vec<Served>, Vec<(String, Option<u32>)>);
+
+/// Who asks, and with what program.
+pub(super) struct Asker<'a> {
+    /// Whether it is root.
+    pub is_root: bool,
+    /// This program's file.
+    pub program: Option<&'a Path>,
+}
+
+/// The findings. `btf` is where the kernel's types were looked for.
+pub(super) fn findings(
+    support: &Support,
+    btf: &Path,
+    loaded: &Result<Loaded, CannotTrace>,
+    asker: &Asker<'_>,
+) -> Findings {
+    let capabilities = map(&support.capabilities, |&effective| {
+        let fact = |need: &crate::privileges::Need| Capability {
+            name: need.name,
+            had: !need.is_missing(effective),
+            used_for: need.used_for,
+            lost: need.lost,
+        };
+        NEEDS.iter().map(fact).collect::<Vec<_>>()
+    });
+    let missing = capabilities.known().map(Vec::as_slice).unwrap_or_default();
+    let missing: Vec<_> = missing.iter().filter(|one| !one.had).map(|one| one.name).collect();
+    Findings {
+        version: version::short(),
+        kernel: Kernel {
+            release: support.release.clone(),
+            machine: std::env::consts::ARCH,
+            lockdown: map(&support.lockdown, |mode| Text::from(mode.clone())),
+            btf: map(&support.offsets, |_| Text::from(btf.display().to_string())),
+            tracefs: map(&support.tracefs, |place| Text::from(place.to_string())),
+            kprobes: support.kprobes,
+            task_registers: support.task_pt_regs,
+        },
+        capabilities,
+        capabilities_from: (!missing.is_empty()).then(|| from(&missing, asker)),
+        tracing: match loaded {
+            Ok((served, verified)) => Ok(Tracing {
+                purposes: served.iter().map(purpose).collect(),
+                verified: verified
+                    .iter()
+                    .filter_map(|(name, count)| Some((name.clone(), (*count)?)))
+                    .collect(),
+            }),
+            Err(cannot) => Err(Cannot {
+                what: cannot.what.clone(),
+                hint: cannot.hint.clone(),
+                lost: plan::Purpose::Transitions.lost(),
+            }),
+        },
+    }
+}
+
+fn purpose(served: &Served) -> Purpose {
+    Purpose {
+        name: served.purpose.name(),
+        by: served.by.map(plan::Hook::name),
+        covered: served.covered,
+        refused: served.refused.iter().map(|(hook, why)| (hook.name(), why.clone())).collect(),
+        lost: served.lost(),
+        cost: served.cost(),
+        remedies: served.remedies(),
+    }
+}
+
+/// How to get the capabilities that are missing.
+fn from(missing: &[&str], asker: &Asker<'_>) -> String {
+    if asker.is_root {
+        // Root lacks only what whoever started it has taken away.
+        let bare: Vec<_> = missing.iter().map(|name| name.trim_start_matches("CAP_")).collect();
+        return format!(
+            "they were taken away from this root: in a container add them (--cap-add {}, or \
+             securityContext.capabilities.add), in a unit see CapabilityBoundingSet=",
+            bare.join(",")
+        );
+    }
+    let names = missing.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>().join(",");
+    let program = asker.program.map_or_else(|| "closewait-trace".into(), |path| path.display().to_string());
+    format!("run it as root (sudo), or give them to this program: sudo setcap {names}+ep {program}")
+}
+
+fn map<T, U>(fact: &Fact<T>, known: impl FnOnce(&T) -> U) -> Fact<U> {
+    match fact {
+        Fact::Known(value) => Fact::Known(known(value)),
+        Fact::Unknown(why) => Fact::Unknown(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_to_get_capabilities_depends_on_who_lacks_them() {
+        let missing = ["CAP_BPF", "CAP_PERFMON"];
+        let program = Path::new("/opt/closewait-trace");
+        let user = from(&missing, &Asker { is_root: false, program: Some(program) });
+        assert!(user.ends_with("sudo setcap cap_bpf,cap_perfmon+ep /opt/closewait-trace"), "{user}");
+        let root = from(&missing, &Asker { is_root: true, program: None });
+        assert!(root.contains("--cap-add BPF,PERFMON"), "{root}");
+    }
+}
