@@ -70,7 +70,8 @@ fn systemd_is_told_and_filters_are_read_again() {
     let mut command = Command::new(binary());
     command.env("NOTIFY_SOCKET", systemd.path()).env("WATCHDOG_USEC", "4000000").arg("--config").arg(&file);
     // As `-o json` on the command line, which the test's reader goes by.
-    let mut tool = Tool::spawn(command.args(["--output", "json"]));
+    let page = systemd.dir.path().join("page.html");
+    let mut tool = Tool::spawn(command.args(["--output", "json", "--html"]).arg(&page));
     systemd.is_told("READY=1");
     systemd.is_told("WATCHDOG=1");
     tool.has_reported("stuck", 2);
@@ -102,6 +103,9 @@ fn systemd_is_told_and_filters_are_read_again() {
     let summary = ended.of_kind("summary").next().expect("a summary");
     let stuck: u64 = summary["leak"].as_object().expect("counts").values().filter_map(Value::as_u64).sum();
     assert_eq!((stuck, ended.of_kind("released").count()), (SERVER.leak as u64, 0), "{}", ended.everything());
+    // The page says why its numbers fell.
+    let page = fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("Filters were read again, and left out some from 20"), "{page}");
 }
 
 /// The journal keeps what was said: nothing is said again, nor in colours.

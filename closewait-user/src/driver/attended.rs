@@ -65,8 +65,9 @@ impl Driver {
     /// A socket that the filter does not want (any more).
     pub(super) fn leave_out(&mut self, id: SocketId, now: MonoNs) {
         if self.reporter.ledger().knows(id) {
-            self.tape.forgotten(id, now, &Clock::read());
-            self.reporter.forget(id);
+            let clock = Clock::read();
+            self.tape.forgotten(id, now, &clock);
+            self.reporter.leave_out(id, &clock, now);
         }
     }
 }

@@ -13,6 +13,10 @@ use super::Moment;
 const MAX: usize = 240;
 /// How long a stretch is at first.
 const FIRST: Duration = Duration::from_secs(1);
+/// Changes of the filter that are remembered, and how long one may take: its processes and
+/// cgroups count at the next look at each socket.
+const CHANGES: usize = 8;
+const ONE_CHANGE: Duration = Duration::from_secs(20);
 
 /// What happened in one stretch of time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,11 +38,13 @@ pub struct History {
     level: u64,
     /// Sockets that were taken out of the ledger to go on under another id.
     renamed: u64,
+    /// When a filter began to leave sockets out; the first few times.
+    filtered: Vec<MonoNs>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0, renamed: 0 }
+        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0, renamed: 0, filtered: Vec::new() }
     }
 }
 
@@ -54,6 +60,20 @@ impl History {
         self.level = stuck;
         let last = self.at(now);
         last.stuck = last.stuck.max(stuck);
+    }
+
+    /// A socket is left out by another filter: it neither ended nor goes on under another id.
+    pub fn left_out(&mut self, now: MonoNs) {
+        self.level = self.level.saturating_sub(1);
+        let is_new = self.filtered.last().is_none_or(|&last| now.since(last) > ONE_CHANGE);
+        if is_new && self.filtered.len() < CHANGES {
+            self.filtered.push(now);
+        }
+    }
+
+    /// When filters began to leave out what had been counted.
+    pub fn filtered(&self) -> &[MonoNs] {
+        &self.filtered
     }
 
     /// Counts what a report tells.
@@ -182,6 +202,23 @@ mod tests {
             history.is_now(second(1), stuck);
             assert_eq!((history.level, history.renamed), (stuck, renamed));
         }
+    }
+
+    #[test]
+    fn what_a_filter_leaves_out_is_not_found_missing() {
+        let mut history = History::default();
+        history.is_now(second(1), 5);
+        for left in (0..5).rev() {
+            history.left_out(second(2));
+            history.is_now(second(2), left);
+        }
+        history.left_out(second(60));
+        assert_eq!((history.level, history.renamed), (0, 0));
+        assert_eq!(history.filtered(), [second(2), second(60)]);
+        for n in 0..100 {
+            history.left_out(second(100 * n + 100));
+        }
+        assert_eq!(history.filtered().len(), CHANGES);
     }
 
     #[test]

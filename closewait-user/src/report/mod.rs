@@ -67,6 +67,9 @@ pub trait Sink {
         Ok(())
     }
 
+    /// A socket that was reported is left out from now on, by another filter: it goes on.
+    fn left_out(&mut self, _: Moment<'_>) {}
+
     /// When [`Sink::tick`] has something to do; `None` when nothing is held back, as in a
     /// sink that never does.
     fn deadline(&self) -> Option<MonoNs> {
@@ -144,6 +147,13 @@ impl Reporter {
     /// Takes out a reported socket that goes on under another id: it turned ghost.
     pub fn forget(&mut self, id: SocketId) {
         self.ledger.forget(id);
+    }
+
+    /// Takes out a reported socket that a filter leaves out from now on.
+    pub fn leave_out(&mut self, id: SocketId, clock: &Clock, now: MonoNs) {
+        self.ledger.forget(id);
+        let at = Moment { now, clock, ledger: &self.ledger };
+        self.sinks.iter_mut().for_each(|sink| sink.left_out(at));
     }
 
     /// What has been reported so far.

@@ -45,7 +45,7 @@ impl Looks {
             Ink::Bold => Style::new().add_modifier(Modifier::BOLD),
             Ink::Dim => Style::new().add_modifier(Modifier::DIM),
             Ink::Leak => colored(Color::Red).add_modifier(Modifier::BOLD),
-            Ink::Unclear => colored(Color::Yellow),
+            Ink::Unclear => colored(Color::Magenta),
             Ink::Bar => Style::new().add_modifier(Modifier::REVERSED),
         }
     }

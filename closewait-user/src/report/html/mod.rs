@@ -54,6 +54,10 @@ impl Sink for HtmlSink {
         Ok(())
     }
 
+    fn left_out(&mut self, at: Moment<'_>) {
+        self.history.left_out(at.now);
+    }
+
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()> {
         self.history.reach(at);
         page(&mut self.out, summary, &self.history, at)?;
@@ -103,12 +107,8 @@ fn head(out: &mut dyn Write, summary: &Summary, causes: &[Cause<'_>], at: Moment
         totals::headline(causes, totals.threshold, at, &causes::WHOLE)
     };
     writeln!(out, "<p class=\"headline\">{}</p>", text(&headline.join(" ")))?;
-    writeln!(
-        out,
-        "<p>Watched for {} until {}.</p>",
-        span(totals.ended.since(totals.began)),
-        text(&totals::time(at))
-    )
+    // Until when is in the headline.
+    writeln!(out, "<p>Watched for {}.</p>", span(totals.ended.since(totals.began)))
 }
 
 /// What was seen, lost and spent.

@@ -1,4 +1,4 @@
-//! The number of stuck sockets over the time, as an image inside of the page. Pure.
+//! The number of stuck sockets over the time, as images inside of the page. Pure.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,11 +8,10 @@ use crate::report::Moment;
 use crate::report::history::{History, Stretch};
 use crate::report::text::style::{count, span};
 
-/// The image, in its own units.
+/// The images, in their own units.
 const WIDTH: f64 = 1000.0;
-const STUCK: f64 = 150.0;
+const STUCK: f64 = 100.0;
 const BIRTHS: f64 = 40.0;
-const GAP: f64 = 30.0;
 
 /// Writes it, with what it shows in words.
 pub(super) fn write(out: &mut dyn Write, history: &History, at: Moment<'_>) -> io::Result<()> {
@@ -38,34 +37,34 @@ pub(super) fn write(out: &mut dyn Write, history: &History, at: Moment<'_>) -> i
         count(all),
         count(ends)
     );
-    writeln!(out, "<h2>Timeline</h2>\n<figure>")?;
-    let (top, bottom) = (STUCK, STUCK + GAP + BIRTHS);
+    let filtered: Vec<_> = history.filtered().iter().map(|&moment| time(moment, at.clock)).collect();
+    let words = match filtered.as_slice() {
+        [] => words,
+        moments => {
+            format!("{words} Filters were read again, and left out some from {} on.", moments.join(" and "))
+        }
+    };
+    writeln!(out, "<h2>Timeline</h2>\n<figure>\n<figcaption>{}</figcaption>", text(&words))?;
+    image(out, "stuck", STUCK, &words, &area(stretches, stuck))?;
+    image(out, "births", BIRTHS, "", &bars(stretches, births))?;
+    let (from, to) = (time(began, at.clock), time(at.now, at.clock));
+    writeln!(out, "<p class=\"ends\"><span>{}</span><span>{}</span></p>\n</figure>", text(&from), text(&to))
+}
+
+/// One path as an image that is as wide as the page; words would be drawn out of shape in it.
+fn image(out: &mut dyn Write, name: &str, height: f64, title: &str, path: &str) -> io::Result<()> {
+    let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", text(title)) };
     writeln!(
         out,
-        r#"<svg class="timeline" viewBox="0 0 {WIDTH} {}" role="img" xmlns="http://www.w3.org/2000/svg">"#,
-        bottom + 20.0
-    )?;
-    writeln!(out, "<title>{}</title>", text(&words))?;
-    writeln!(out, r#"<path class="area" d="{}"/>"#, area(stretches, stuck))?;
-    writeln!(out, r#"<path class="axis" d="M0 {top}H{WIDTH}M0 {bottom}H{WIDTH}"/>"#)?;
-    writeln!(out, r#"<path class="bars" d="{}"/>"#, bars(stretches, births, bottom))?;
-    let labels = [
-        (0.0, 12.0, "start", format!("{} stuck", count(stuck))),
-        (0.0, STUCK + GAP - 4.0, "start", format!("{} became stuck in {width}", count(births))),
-        (0.0, bottom + 16.0, "start", time(began, at.clock)),
-        (WIDTH, bottom + 16.0, "end", time(at.now, at.clock)),
-    ];
-    for (x, y, anchor, label) in labels {
-        writeln!(out, r#"<text x="{x}" y="{y}" text-anchor="{anchor}">{}</text>"#, text(&label))?;
-    }
-    writeln!(out, "</svg>\n<figcaption>{}</figcaption>\n</figure>", text(&words))
+        r#"<svg class="timeline {name}" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" role="img" xmlns="http://www.w3.org/2000/svg">{title}<path d="{path}"/></svg>"#,
+    )
 }
 
 /// Steps from the left to the right, filled down to the axis.
 fn area(stretches: &[Stretch], most: u64) -> String {
     let mut path = format!("M0 {STUCK}");
     for (n, stretch) in stretches.iter().enumerate() {
-        let y = STUCK - part(stretch.stuck, most) * (STUCK - 20.0);
+        let y = STUCK - part(stretch.stuck, most) * STUCK;
         let _ = write!(path, "V{y:.1}H{:.1}", x(n + 1, stretches.len()));
     }
     let _ = write!(path, "V{STUCK}Z");
@@ -73,13 +72,13 @@ fn area(stretches: &[Stretch], most: u64) -> String {
 }
 
 /// A bar for each stretch in which something was born.
-fn bars(stretches: &[Stretch], most: u64, bottom: f64) -> String {
+fn bars(stretches: &[Stretch], most: u64) -> String {
     let mut path = String::new();
     for (n, stretch) in stretches.iter().enumerate().filter(|(_, stretch)| stretch.births > 0) {
         // What is there can be seen.
         let height = (part(stretch.births, most) * BIRTHS).max(1.0);
         let (from, to) = (x(n, stretches.len()), x(n + 1, stretches.len()));
-        let _ = write!(path, "M{from:.1} {bottom}V{:.1}H{to:.1}V{bottom}Z", bottom - height);
+        let _ = write!(path, "M{from:.1} {BIRTHS}V{:.1}H{to:.1}V{BIRTHS}Z", BIRTHS - height);
     }
     path
 }

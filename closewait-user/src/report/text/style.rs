@@ -68,7 +68,7 @@ impl Style {
         let code = match paint {
             Paint::Owner => "1",
             Paint::Leak => "1;31",
-            Paint::Unclear => "33",
+            Paint::Unclear => "35",
             Paint::Dim => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")

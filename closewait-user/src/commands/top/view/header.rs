@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{Ink, Looks, Pen, spark};
 use crate::commands::top::keys::Sort;
 use crate::commands::top::model::headline;
@@ -43,16 +45,21 @@ fn first(top: &Top, pen: &mut Pen<'_>) {
         Some((at, of)) => format!("{} of {}", span(at), span(of)),
         None => format!("for {}", span(std::time::Duration::from_secs(model.watched.as_secs()))),
     };
-    // The date, where there is room for it.
-    let time =
-        model.time.split_once(' ').filter(|_| pen.area.width < 100).map_or(&*model.time, |(_, time)| time);
-    let when = format!("  {} {place}  {time}", top.source);
+    // The date, and then the time, where there is room for it: half of either misleads.
+    let (headline, source) = (headline(model), format!("  {} {place}", top.source));
+    let paused = if top.paused { "PAUSED " } else { "" };
+    let used = paused.width() + headline.width() + ended.width() + source.width();
+    let time = model.time.split_once(' ').map_or("", |(_, time)| time);
+    let room = usize::from(pen.area.width).saturating_sub(used + 2);
+    let time = [&*model.time, time].into_iter().find(|time| time.width() <= room).unwrap_or("");
     pen.line(&[
-        (Ink::Bar, if top.paused { "PAUSED" } else { "" }),
+        (Ink::Bar, paused.trim_end()),
         (Ink::Plain, if top.paused { " " } else { "" }),
-        (worst, &headline(model)),
+        (worst, &headline),
         (Ink::Plain, &ended),
-        (Ink::Dim, if model.time.is_empty() { "  first look" } else { &when }),
+        (Ink::Dim, if model.time.is_empty() { "  first look" } else { &source }),
+        (Ink::Dim, "  "),
+        (Ink::Dim, time),
     ]);
 }
 

@@ -1,5 +1,7 @@
 //! The causes, one on each line, and below them what is known of the selected one.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{Ink, Looks, Pen};
 use crate::commands::top::model::{Row, headline};
 use crate::commands::top::state::{Page, Top};
@@ -56,7 +58,7 @@ fn heading(top: &Top, wide: bool) -> String {
     let window = span(std::time::Duration::from_secs(top.model.window.as_secs()));
     let window = format!("+/{window}");
     let base = format!(
-        "  {window:>7} {:>7} {:>8} {:>4} {:<15} {:<8} ",
+        "  {window:>7} {:>7} {:>7} {:>4} {:<15} {:<8} ",
         "SOCKETS", "OLDEST", "FDS", "VERDICT", "LEAK"
     );
     if wide { format!("{base}{:<32} {}", "OWNER", "WHERE") } else { format!("{base}OWNER") }
@@ -83,12 +85,16 @@ fn line(row: &Row, selected: bool, wide: bool, pen: &mut Pen<'_>) {
     let (leak, _) = leak_word(row.leak);
     let leak = if row.sockets == 0 { "ended" } else { leak };
     let ink = if row.sockets == 0 { Ink::Dim } else { Looks::leak(row.leak) };
-    let numbers = format!(" {change:>7} {:>7} {oldest:>8} {fds:>4} ", count(row.sockets));
+    let numbers = format!(" {change:>7} {:>7} {oldest:>7} {fds:>4} ", count(row.sockets));
     let verdict = format!("{:<15} {leak:<8} ", row.code.name());
     let owner =
         if row.container.is_empty() { row.owner.clone() } else { format!("{} {}", row.owner, row.container) };
-    let owner =
-        if wide { format!("{} ", pad(&pen.fitted(&owner, 32), 32)) } else { format!("{owner} {}", row.port) };
+    let owner = if wide {
+        format!("{} ", pad(&pen.fitted(&owner, 32), 32))
+    } else {
+        let used = 1 + numbers.width() + verdict.width();
+        with_port(pen, &owner, &row.port, usize::from(pen.area.width).saturating_sub(used))
+    };
     let rate = if row.rate.is_empty() { String::new() } else { format!("  {}", row.rate) };
     let place = if wide { row.place.as_str() } else { "" };
     pen.line(&[
@@ -105,9 +111,22 @@ fn line(row: &Row, selected: bool, wide: bool, pen: &mut Pen<'_>) {
     }
 }
 
+/// Of the owner and the port in `columns`, the name gives way: there are few ports and pids
+/// on a screen, and many of the same name.
+fn with_port(pen: &Pen<'_>, owner: &str, port: &str, columns: usize) -> String {
+    const LEAST: usize = 4;
+    let name = owner.find('[').unwrap_or(owner.len());
+    let (name, tail) = owner.split_at(name);
+    let room = columns.saturating_sub(tail.width() + 1 + port.width());
+    if port.is_empty() || name.width() <= room || room < LEAST {
+        return format!("{owner} {port}");
+    }
+    format!("{}{tail} {port}", pen.fitted(name, room))
+}
+
 /// `text` with blanks up to `columns`, by how wide it is and not by its characters.
 fn pad(text: &str, columns: usize) -> String {
-    let blanks = columns.saturating_sub(unicode_width::UnicodeWidthStr::width(text));
+    let blanks = columns.saturating_sub(text.width());
     format!("{text}{}", " ".repeat(blanks))
 }
 
