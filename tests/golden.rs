@@ -15,8 +15,12 @@ mod flame;
 mod host;
 #[path = "golden/html.rs"]
 mod html;
+#[path = "golden/kubernetes.rs"]
+mod kubernetes;
 #[path = "golden/made.rs"]
 mod made;
+#[path = "manifest.rs"]
+mod manifest;
 #[path = "golden/manual.rs"]
 mod manual;
 #[path = "golden/metrics.rs"]

@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "a test binary exports nothing")]
 
+#[path = "manifest.rs"]
+mod manifest;
+
 mod live {
     // What tests are made of.
     mod age;
@@ -48,6 +51,7 @@ mod live {
     mod kill;
     mod kills;
     mod kinds;
+    mod kubernetes;
     mod languages;
     mod matrix;
     mod metrics;

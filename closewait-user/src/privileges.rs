@@ -206,6 +206,12 @@ impl Work {
     }
 }
 
+/// What all threads take that watch as a service does, without `--jit-maps` and
+/// `--record-max`: the least that a unit or a manifest has to give on kernels since 5.11.
+pub fn of_a_service() -> CapabilitySet {
+    [Work::Watch, Work::Places, Work::Symbols].into_iter().fold(NONE, |all, work| all | work.takes())
+}
+
 /// What a thread that has `permitted` keeps for this work: what it takes, or the wider
 /// capability that does as well where the narrow one is not there.
 pub fn kept(work: Work, permitted: CapabilitySet) -> CapabilitySet {

@@ -14,7 +14,8 @@ use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::{Since, SocketId, Suspect, SuspectKind};
 use closewait_trace::verdict::{
     Code, Confidence, Doing, EofRead, Evidence, Frame, Holder, How, Keepalive, Listener, LocalPeer, Look,
-    Nofile, OpenedVia, Opener, PortUse, Process, Progress, Role, Target, Thread, Threads, Words,
+    Nofile, OpenedVia, Opener, Pod, PodName, PortUse, Process, Progress, Role, Target, Thread, Threads,
+    Words,
 };
 
 /// Now, in every test: 2026-11-20 18:00:00 UTC, eleven days after boot.
@@ -224,6 +225,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
         container: None,
+        pod: None,
         nofile: Fact::unknown("not read"),
     };
     Holder { process: process.into(), fd, cloexec: Fact::Known(true) }
@@ -285,7 +287,11 @@ pub(crate) fn incident() -> Vec<Report> {
 fn java() -> Vec<Case> {
     let java = |fd| {
         let mut h = fds(holder(21_773, "java", "/usr/lib/jvm/java-21/bin/java", fd), 61_202, 65_536);
-        of(&mut h).container = Some("pod shop/cart".into());
+        let mut pod = Pod::of_ids("2c48913c-b29f-11e7-9350-020968147796".into(), None);
+        pod.name = Fact::Known(PodName { namespace: "shop".into(), name: "cart".into() });
+        pod.labels = Fact::Known([("app".to_owned(), "cart".to_owned())].into());
+        of(&mut h).container = pod.display();
+        of(&mut h).pod = Some(pod.into());
         h
     };
     let mut cases = Vec::new();

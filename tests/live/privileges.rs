@@ -32,10 +32,10 @@ const ENOUGH: C = C::BPF
     .union(C::DAC_READ_SEARCH)
     .union(C::SYS_RESOURCE);
 
-const OF_ANOTHER_USER: Workload = Workload { server: &["--uid", "65534"], ..SERVER };
+pub(crate) const OF_ANOTHER_USER: Workload = Workload { server: &["--uid", "65534"], ..SERVER };
 
 /// The command, with only these capabilities in reach.
-fn limited(mut command: Command, to: C) -> Command {
+pub(crate) fn limited(mut command: Command, to: C) -> Command {
     let limit = move || {
         for capability in C::all().difference(to) {
             match remove_capability_from_bounding_set(capability) {

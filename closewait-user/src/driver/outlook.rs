@@ -155,6 +155,7 @@ mod tests {
             began: Fact::unknown("test"),
             execed: Fact::unknown("test"),
             container: None,
+            pod: None,
             nofile: Fact::unknown("test"),
         };
         let holder = Holder { process: process.into(), fd: 5, cloexec: Fact::unknown("test") };

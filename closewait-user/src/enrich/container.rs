@@ -1,9 +1,12 @@
 //! Which container, pod or unit a process belongs to, from its cgroup paths.
 //!
 //! In: the text of /proc/PID/cgroup. Out: a [`Place`]. Pure. It never asks a
-//! container runtime or an API server, so it knows ids, not names.
+//! container runtime or an API server, so it knows ids; [`super::pods`] knows names.
 
 use std::fmt;
+
+use crate::text::Text;
+use crate::verdict::Pod;
 
 /// Where a process runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +30,14 @@ pub enum Place {
     Unit(String),
     /// A systemd slice, when there is no unit in it.
     Slice(String),
+}
+
+impl Place {
+    /// The pod, of which only ids are known here.
+    pub(super) fn pod(&self) -> Option<Pod> {
+        let Self::Pod { uid, container } = self else { return None };
+        Some(Pod::of_ids(uid.into(), container.as_ref().map(Text::from)))
+    }
 }
 
 impl fmt::Display for Place {
@@ -140,7 +151,7 @@ fn unit(parts: &[&str]) -> Option<Place> {
 }
 
 /// At least the short form of a container id.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.len() >= 12 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -17,7 +17,9 @@ use rustix::fs::{CWD, RawDir};
 use rustix::io::Errno;
 
 use super::netns::is_gone;
+use super::pods::Pods;
 use super::procfs::{self, number, numbers};
+use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::item::SkAddr;
 use crate::kernel::task_files::TaskFiles;
@@ -197,6 +199,7 @@ pub struct FdTables {
     files: Option<TaskFiles>,
     /// Why the iterator is not used any more.
     failed: Option<String>,
+    pods: Pods,
 }
 
 impl FdTables {
@@ -207,6 +210,10 @@ impl FdTables {
         let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
         if !unheld.is_empty() {
             found.add(self.scan(&unheld)?);
+        }
+        let now = Clock::mono_now();
+        for process in found.holding.iter_mut().filter_map(Arc::get_mut) {
+            self.pods.name(process, now);
         }
         Ok(found)
     }
@@ -234,7 +241,8 @@ impl FdTables {
 
     /// Uses the iterator from now on.
     pub(super) fn use_iterator(&mut self, files: TaskFiles) {
-        *self = Self { files: Some(files), failed: None };
+        self.files = Some(files);
+        self.failed = None;
     }
 
     /// Whether there is one.
@@ -242,9 +250,9 @@ impl FdTables {
         self.files.is_some()
     }
 
-    /// Why it was given up, once.
+    /// Why it was given up, and why pods have no names, once.
     pub(super) fn take_failure(&mut self) -> Option<String> {
-        self.failed.take()
+        self.failed.take().or_else(|| self.pods.take_failure())
     }
 }
 

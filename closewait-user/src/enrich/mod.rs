@@ -16,6 +16,8 @@ mod keepalive;
 mod listener;
 pub mod netns;
 mod peers;
+mod pod_names;
+pub mod pods;
 mod ports;
 pub mod proc_net_tcp;
 pub mod procfs;

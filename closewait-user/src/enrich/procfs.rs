@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, RawDir};
@@ -33,6 +34,7 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
     let cgroup = read(dir, "cgroup").unwrap_or_default();
     let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
     let nofile = used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
+    let place = container::place(&cgroup);
     Ok(Process {
         pid,
         comm: comm(dir)?.into(),
@@ -40,7 +42,8 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
         cmdline: fact(ask(dir, pid, "cmdline", |line| Some(joined(line).into()))),
         uid: fact(ask(dir, pid, "status", real_uid)),
         // A process need not be in any container: without the file nothing is claimed.
-        container: container::place(&cgroup).map(|place| place.to_string().into()),
+        container: place.as_ref().map(|place| place.to_string().into()),
+        pod: place.as_ref().and_then(container::Place::pod).map(Arc::new),
         cgroups: cgroup::memberships(&cgroup),
         nofile: fact(nofile),
         began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),

@@ -13,6 +13,8 @@ pub struct Findings {
     pub version: &'static str,
     /// The kernel and its limits.
     pub kernel: Kernel,
+    /// Whether Kubernetes pods can be named here.
+    pub pods: Fact<Text>,
     /// Every capability that there is use for.
     pub capabilities: Fact<Vec<Capability>>,
     /// How to get those that are missing; `None` when none is, or they are not known.

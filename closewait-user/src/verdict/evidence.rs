@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Threads;
+use super::{Pod, Threads};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::Growth;
@@ -316,6 +316,9 @@ pub struct Process {
     pub uid: Fact<u32>,
     /// Container or unit, when it is in one.
     pub container: Option<Text>,
+    /// Its pod, when it is in one of Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<Pod>>,
     /// Its cgroups, `controllers:path`, but for the roots.
     #[serde(default)]
     pub cgroups: Vec<String>,

@@ -13,6 +13,7 @@ mod explain;
 mod ghost;
 mod holding;
 mod looks;
+mod pod;
 mod pool;
 mod reading;
 mod sending;
@@ -23,6 +24,7 @@ mod usage;
 
 pub use evidence::*;
 pub use explain::{Explanation, explain};
+pub use pod::{Pod, PodName};
 pub use threads::{Doing, Group, Progress, Target, Thread, Threads};
 
 use serde::{Deserialize, Serialize};

@@ -76,6 +76,7 @@ fn process(pid: u32) -> Process {
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
         container: None,
+        pod: None,
         nofile: Fact::unknown("test"),
     }
 }

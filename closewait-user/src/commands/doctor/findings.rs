@@ -22,12 +22,13 @@ pub(super) struct Asker<'a> {
     pub program: Option<&'a Path>,
 }
 
-/// The findings. `btf` is where the kernel's types were looked for.
+/// The findings. `btf` is where the kernel's types were looked for; `pods` which can be named.
 pub(super) fn findings(
     support: &Support,
     btf: &Path,
     loaded: &Result<Loaded, CannotTrace>,
     asker: &Asker<'_>,
+    pods: &Fact<String>,
 ) -> Findings {
     let capabilities = map(&support.capabilities, |&effective| {
         let fact = |need: &crate::privileges::Need| Capability {
@@ -51,6 +52,7 @@ pub(super) fn findings(
             kprobes: support.kprobes,
             task_registers: support.task_pt_regs,
         },
+        pods: map(pods, |names| Text::from(names.clone())),
         capabilities,
         capabilities_from: (!missing.is_empty()).then(|| from(&missing, asker)),
         tracing: match loaded {

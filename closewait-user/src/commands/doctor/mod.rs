@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::cli::{DoctorArgs, OutputFormat};
 use crate::clock::Clock;
+use crate::enrich::pods;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::kernel::load::{self, Settings};
@@ -31,7 +32,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         .map(|loaded| (loaded.served.clone(), loaded.instructions()));
     let program = std::env::current_exe().ok();
     let asker = Asker { is_root: rustix::process::geteuid().is_root(), program: program.as_deref() };
-    let found = findings(&support, btf, &loaded, &asker);
+    let found = findings(&support, btf, &loaded, &asker, &pods::outlook(Path::new("/")));
     let mut out = io::stdout().lock();
     let told = match args.output {
         OutputFormat::Text => in_text(&mut out, args, &found),

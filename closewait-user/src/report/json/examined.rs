@@ -19,6 +19,10 @@ pub(crate) struct DoctorLine {
     /// Of the tool.
     pub version: &'static str,
     pub kernel: KernelFacts,
+    /// Which Kubernetes pods can be named here, in words.
+    pub pods: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_unknown: Option<Text>,
     pub capabilities: Vec<CapabilityFact>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities_unknown: Option<Text>,
@@ -226,10 +230,13 @@ pub fn doctor(
         };
         it.verified.iter().map(named).collect()
     });
+    let (pods, pods_unknown) = split(&found.pods, Clone::clone);
     let line = DoctorLine {
         ts: timestamp(clock, at),
         version: found.version,
         kernel: (&found.kernel).into(),
+        pods,
+        pods_unknown,
         capabilities: capabilities.unwrap_or_default(),
         capabilities_unknown,
         capabilities_from: found.capabilities_from.clone(),

@@ -16,7 +16,7 @@ use crate::verdict::{self, Doing, LocalPeer};
 
 use super::line::{
     AgeMs, CloserLine, End, EofRead, Family, Frame, FullIn, Growth, Holder, Keepalive, Limits, Listener,
-    Nofile, Opener, Peer, PerMinute, Ports, Queues, Released, Socket, Stuck, ThreadGroup, ThreadState,
+    Nofile, Opener, Peer, PerMinute, Pod, Ports, Queues, Released, Socket, Stuck, ThreadGroup, ThreadState,
     Threads, Verdict,
 };
 
@@ -91,6 +91,27 @@ impl From<&verdict::Holder> for Holder {
             uid,
             uid_unknown,
             container: h.container.clone(),
+            pod: h.pod.as_deref().map(Pod::from),
+        }
+    }
+}
+
+impl From<&verdict::Pod> for Pod {
+    fn from(pod: &verdict::Pod) -> Self {
+        let (name, name_unknown) = split(&pod.name, Clone::clone);
+        let (namespace, name) = name.map(|of| (of.namespace, of.name)).unzip();
+        let (container, container_unknown) = split(&pod.container, Clone::clone);
+        let (labels, labels_unknown) = split(&pod.labels, Clone::clone);
+        Self {
+            uid: pod.uid.clone(),
+            namespace,
+            name,
+            name_unknown,
+            container,
+            container_unknown,
+            container_id: pod.container_id.clone(),
+            labels,
+            labels_unknown,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! What is not known is null, or an empty list, and `NAME_unknown` beside it says
 //! why; without `NAME_unknown`, null or an empty list means that there is none.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -277,8 +279,32 @@ pub(crate) struct Holder {
     pub uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid_unknown: Option<Text>,
-    /// Container, pod or unit; null when it is in none.
+    /// Container, pod or unit, by names where they are known; null when it is in none.
     pub container: Option<Text>,
+    /// Its pod, when it is in one of Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pod {
+    pub uid: Text,
+    pub namespace: Option<Text>,
+    pub name: Option<Text>,
+    /// Why namespace and name are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_unknown: Option<Text>,
+    /// Name of the container in the pod's description.
+    pub container: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_unknown: Option<Text>,
+    /// Null for what runs in the pod's own cgroup.
+    pub container_id: Option<Text>,
+    /// As a volume of the pod has them (downwardAPI, a file named labels).
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_unknown: Option<Text>,
 }
 
 #[derive(Serialize, JsonSchema)]

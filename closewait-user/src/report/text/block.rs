@@ -101,7 +101,9 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
         rest.push_str(&format!("  {}", shorten(&escape(exe), 40)));
     }
     if let Some(container) = &holder.container {
-        rest.push_str(&format!("  {}", shorten(&escape(container), 40)));
+        // `pod NAMESPACE/NAME/CONTAINER` is longer than what others are called.
+        let most = if holder.pod.is_some() { 56 } else { 40 };
+        rest.push_str(&format!("  {}", shorten(&escape(container), most)));
     }
     let fullest = processes
         .iter()
