@@ -17,6 +17,7 @@ mod ebpf;
 mod figures;
 mod fleet;
 mod generate;
+mod image;
 mod privilege;
 mod run;
 mod setup;
@@ -60,6 +61,8 @@ enum Chore {
     Corpus(corpus::Args),
     /// Let Prometheus scrape 200 made-up hosts: what 10,000 would send and store; and see an alert fire
     Fleet(fleet::Args),
+    /// Make a container image of the tool, without a container engine
+    Image(image::Args),
     /// Hold the tool against the truth, under a mixed load with random faults, for as long as wanted
     Soak(soak::Args),
     /// Run the live tests on other kernels, in emulated machines
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Fleet(args) => fleet::run(&args),
+        Chore::Image(args) => image::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
         Chore::Generate => generate::run(),

@@ -44,7 +44,10 @@ pub(crate) fn proc_files(data: &[u8]) {
         elsewhere::call_on(line);
         threads::line(line);
         threads::stat(line);
+        pod_names::of_directory(line);
+        pod_names::of_link(line);
     }
+    pod_names::labels(&text);
     threads::stat(&text);
     threads::switches(&text);
     threads::sockaddr(data);

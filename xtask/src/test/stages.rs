@@ -6,7 +6,7 @@ use crate::{
     build::{self, Executables},
     command,
     counts::{Counts, Passed, Tally},
-    ebpf, figures, fleet, privilege, vm, workspace,
+    ebpf, figures, fleet, image, privilege, vm, workspace,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -37,7 +37,7 @@ pub(super) const STAGES: [Stage; 11] = [
     Stage { name: "lints", budget_min: 3, run: lints },
     Stage { name: "aarch64, compiled", budget_min: 2, run: other_machine },
     Stage { name: "unit, property, golden, schema", budget_min: 4, run: unit },
-    Stage { name: "release build, counts", budget_min: 3, run: release },
+    Stage { name: "release build, counts, image", budget_min: 3, run: release },
     Stage { name: "live, this kernel", budget_min: 9, run: live },
     Stage { name: "metrics, Prometheus", budget_min: 1, run: metrics },
     Stage { name: "incidents of real software", budget_min: 4, run: incidents },
@@ -83,11 +83,13 @@ fn unit() -> Result<Done> {
     })
 }
 
-/// What users build, and what the machines run; and what of it can be counted.
+/// What users build, and what the machines run; what of it can be counted; and it as an image.
 fn release() -> Result<Done> {
     let built =
         Executables::build(&["build", "--release", "--bin", "closewait-trace"], Some(&ebpf::built_object()))?;
-    figures::check(built.get("closewait-trace")?)?;
+    let tool = built.get("closewait-trace")?;
+    figures::check(tool)?;
+    image::of(tool)?;
     Ok(Done::Checked)
 }
 
