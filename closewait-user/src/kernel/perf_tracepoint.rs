@@ -9,9 +9,9 @@ const PERF_TYPE_TRACEPOINT: u32 = 2;
 /// `PERF_ATTR_SIZE_VER0`: the first, and smallest, `struct perf_event_attr`.
 const ATTR_SIZE: usize = 64;
 /// `_IOW('$', 8, __u32)`
-const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+const PERF_EVENT_IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 /// `_IO('$', 0)`
-const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
 /// Close on exec.
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
