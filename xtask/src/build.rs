@@ -18,7 +18,14 @@ impl Executables {
     /// # Errors
     /// When it does not compile.
     pub(crate) fn build(what: &[&str], object: Option<&Path>) -> Result<Self> {
-        let mut cargo = command::cargo();
+        Self::of(command::cargo(), what, object)
+    }
+
+    /// The same, by a cargo that has been told more.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    pub(crate) fn of(mut cargo: Command, what: &[&str], object: Option<&Path>) -> Result<Self> {
         cargo.current_dir(workspace::root()).args(what).args(["--locked", "--package", "closewait-trace"]);
         cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         if let Some(object) = object {

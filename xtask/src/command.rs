@@ -29,12 +29,20 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When it cannot be started or does not exit with 0; its stderr is in the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&bytes(command)?).trim_end().to_owned())
+}
+
+/// All that `command` prints on stdout.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>> {
     let line = shown(command);
     let done = command.output().with_context(|| format!("cannot start `{line}`"))?;
     if !done.status.success() {
         bail!("`{line}` failed: {}\n{}", done.status, String::from_utf8_lossy(&done.stderr).trim_end());
     }
-    Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+    Ok(done.stdout)
 }
 
 /// The cargo that runs us, so that a chore uses the toolchain it was started with.

@@ -13,6 +13,7 @@ mod corpus;
 mod counts;
 mod debian;
 mod demo;
+mod dist;
 mod ebpf;
 mod figures;
 mod fleet;
@@ -59,6 +60,8 @@ enum Chore {
     Bench(bench::Args),
     /// Drive real software into incidents, and see whether the tool tells the truth of them
     Corpus(corpus::Args),
+    /// Make what is given away: a static executable, a .deb, an .rpm, their checksums
+    Dist(dist::Args),
     /// Let Prometheus scrape 200 made-up hosts: what 10,000 would send and store; and see an alert fire
     Fleet(fleet::Args),
     /// Make a container image of the tool, without a container engine
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Chore::Counts(args) => figures::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
+        Chore::Dist(args) => dist::run(&args),
         Chore::Fleet(args) => fleet::run(&args),
         Chore::Image(args) => image::run(&args),
         Chore::Soak(args) => soak::run(&args),

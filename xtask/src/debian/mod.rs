@@ -4,7 +4,7 @@
 mod mirror;
 mod suite;
 
-pub(crate) use mirror::codename;
+pub(crate) use mirror::{codename, mirror_of};
 pub(crate) use suite::{Package, Suite};
 
 use crate::command;

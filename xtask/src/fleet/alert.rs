@@ -51,12 +51,12 @@ pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Resul
     prometheus.comes_to("closewait_tracing == 1", PATIENCE)?;
 
     let [server, client] = ["leaky_server", "leaky_client"].map(|name| scenarios.join(name));
-    let first = Leak::start(&net, &server, &client, FIRST)?;
+    let first = Leak::start(|program| net.inside(program), &server, &client, FIRST)?;
     prometheus
         .comes_to(&format!("closewait_leaked_sockets{{comm=\"leaky_server\"}} == {FIRST}"), PATIENCE)?;
     let quiet = prometheus.query("ALERTS{alertstate=\"firing\"}")?;
     ensure!(quiet.is_empty(), "alerts before there is a reason: {quiet:?}");
-    let second = Leak::start(&net, &server, &client, LATER)?;
+    let second = Leak::start(|program| net.inside(program), &server, &client, LATER)?;
     let firing = |alert: &str| format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}");
     let labels = prometheus.comes_to(&firing("ClosewaitLeakGrowing"), PATIENCE)?;
     ensure!(labels["comm"] == "leaky_server", "the wrong process: {labels}");
@@ -67,7 +67,7 @@ pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Resul
 
     let hostile = dir.join(HOSTILE);
     symlink(&server, &hostile)?;
-    let third = Leak::start(&net, &hostile, &client, BY_HOSTILE)?;
+    let third = Leak::start(|program| net.inside(program), &hostile, &client, BY_HOSTILE)?;
     let labels = prometheus
         .comes_to(&format!("closewait_leaked_sockets{{comm=~\"evil.*\"}} == {BY_HOSTILE}"), PATIENCE)?;
     ensure!(labels["comm"] == INERT, "a name is not what it should be: {labels}");
@@ -86,7 +86,7 @@ pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Resul
 }
 
 /// The rules with nothing to wait for.
-fn shortened(rules: &str) -> String {
+pub(crate) fn shortened(rules: &str) -> String {
     let line = |line: &str| match line.trim_start().strip_prefix("for: ") {
         Some(_) => format!("{}for: 1s\n", &line[..line.len() - line.trim_start().len()]),
         None => format!("{line}\n"),
@@ -191,19 +191,28 @@ impl Drop for Traced {
 
 /// A server that has forgotten so many connections, and its client; they end when our ends
 /// of their stdin do.
-struct Leak([Child; 2]);
+pub(crate) struct Leak([Child; 2]);
 
 impl Leak {
-    fn start(net: &Net, server: &Path, client: &Path, sockets: usize) -> Result<Self> {
+    /// `inside` makes of a program a command that runs it where it is to leak.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub(crate) fn start(
+        inside: impl Fn(&Path) -> Result<Command>,
+        server: &Path,
+        client: &Path,
+        sockets: usize,
+    ) -> Result<Self> {
         let sockets = sockets.to_string();
-        let mut server = net.inside(server)?;
+        let mut server = inside(server)?;
         server.args(["--leak", &sockets]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = server.spawn().context("cannot start the server")?;
         let said = BufReader::new(server.stdout.take().context("it has no stdout")?);
         let mut said = said.lines().map_while(Result::ok);
         let port = said.find_map(|line| Some(line.split_once("port=")?.1.split(' ').next()?.to_owned()));
         let Some(port) = port else { bail!("the server ended before it listened") };
-        let mut client = net.inside(client)?;
+        let mut client = inside(client)?;
         client.args(["--port", &port, "--first", "--close", &sockets, "--send", "7"]);
         let client =
             client.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot start the client")?;

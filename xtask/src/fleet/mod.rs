@@ -7,12 +7,14 @@ mod hosts;
 mod prometheus;
 mod table;
 
+pub(crate) use alert::{Leak, shortened};
+pub(crate) use prometheus::{Programs, Prometheus};
+
 use crate::{
     build::{self, Executables},
     workspace,
 };
 use anyhow::{Context, Result};
-use prometheus::Programs;
 use std::{
     fs,
     path::{Path, PathBuf},

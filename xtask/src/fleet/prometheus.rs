@@ -46,6 +46,16 @@ impl Programs {
         Ok(Self { dir: dir.join("usr/bin") })
     }
 
+    /// Those in `dir`, where another process has found them.
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Where they are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Checks the rules, and what is to come of them.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 
 mod needs;
 
-use crate::{aarch64, command, corpus, privilege};
+use crate::{aarch64, command, corpus, dist, privilege};
 use anyhow::{Context, Result, bail};
 use needs::{Need, Remedy};
 use std::{
@@ -26,6 +26,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When something is missing and cannot be installed here: says what and why it is needed.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if !args.check {
+        musl();
+    }
     let missing: Vec<Need> = needs::all().into_iter().filter(|need| !(need.present)()).collect();
     let software = corpus::missing()?;
     if missing.is_empty() && software.is_empty() {
@@ -69,6 +72,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!("setup: all is there");
     Ok(())
+}
+
+/// For what is given away: better than glibc, and no must.
+fn musl() {
+    let Some(rustup) = command::find("rustup").filter(|_| !dist::has_musl()) else { return };
+    if let Err(error) = command::run(Command::new(rustup).args(["target", "add", &dist::musl()])) {
+        eprintln!("`cargo xtask dist` will link glibc instead: {error:#}");
+    }
 }
 
 fn has_apt() -> bool {

@@ -118,6 +118,8 @@ pub(super) fn all() -> Vec<Need> {
         program!("kmod", "`cargo xtask vm` orders the kernel's modules", "depmod"),
         program!("xz-utils", "`cargo xtask vm` unpacks modules", "xz"),
         program!("zstd", "`cargo xtask vm` unpacks modules", "zstd"),
+        program!("rpm", "`cargo xtask dist` makes an .rpm", "rpmbuild", "rpm2cpio"),
+        program!("mmdebstrap", "`cargo xtask dist --try` installs in a bare Debian", "mmdebstrap"),
         program!("cpio", "a test of `cargo xtask vm` reads its archive", "cpio"),
     ]
 }

@@ -6,7 +6,7 @@ use crate::{
     build::{self, Executables},
     command,
     counts::{Counts, Passed, Tally},
-    ebpf, figures, fleet, image, privilege, vm, workspace,
+    dist, ebpf, figures, fleet, image, privilege, vm, workspace,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -31,7 +31,7 @@ pub(super) enum Done {
 }
 
 /// In order: what the others need, and what fails quickly, comes first.
-pub(super) const STAGES: [Stage; 11] = [
+pub(super) const STAGES: [Stage; 12] = [
     Stage { name: "format", budget_min: 1, run: format },
     Stage { name: "BPF object from source", budget_min: 2, run: bpf_object },
     Stage { name: "lints", budget_min: 3, run: lints },
@@ -40,6 +40,7 @@ pub(super) const STAGES: [Stage; 11] = [
     Stage { name: "release build, counts, image", budget_min: 3, run: release },
     Stage { name: "live, this kernel", budget_min: 9, run: live },
     Stage { name: "metrics, Prometheus", budget_min: 1, run: metrics },
+    Stage { name: "packages, a bare Debian", budget_min: 3, run: packages },
     Stage { name: "incidents of real software", budget_min: 4, run: incidents },
     Stage { name: "live, VM kernels", budget_min: 12, run: vms },
     Stage { name: "licences, advisories", budget_min: 1, run: deny },
@@ -83,13 +84,11 @@ fn unit() -> Result<Done> {
     })
 }
 
-/// What users build, and what the machines run; what of it can be counted; and it as an image.
+/// What users install, and what the machines run; what of it can be counted; and it as an image.
 fn release() -> Result<Done> {
-    let built =
-        Executables::build(&["build", "--release", "--bin", "closewait-trace"], Some(&ebpf::built_object()))?;
-    let tool = built.get("closewait-trace")?;
-    figures::check(tool)?;
-    image::of(tool)?;
+    let tool = dist::build(Some(&ebpf::built_object()))?;
+    figures::check(&tool)?;
+    image::of(&tool)?;
     Ok(Done::Checked)
 }
 
@@ -114,13 +113,18 @@ fn metrics() -> Result<Done> {
     Ok(left.map_or(Done::Checked, Done::Left))
 }
 
+/// The packages, and one of them in a bare Debian.
+fn packages() -> Result<Done> {
+    dist::check(&ebpf::built_object())?;
+    Ok(Done::Checked)
+}
+
 /// The cases of tests/corpus, most of them waiting at any time.
 fn incidents() -> Result<Done> {
-    let built =
-        Executables::build(&["build", "--release", "--bin", "closewait-trace"], Some(&ebpf::built_object()))?;
+    let tool = dist::build(Some(&ebpf::built_object()))?;
     let mut corpus = Command::new(env::current_exe().context("cannot find this program")?);
     corpus.args(["corpus", "--second-attempt", "--jobs", "8"]);
-    corpus.env("CLOSEWAIT_TRACE_BIN", built.get("closewait-trace")?);
+    corpus.env("CLOSEWAIT_TRACE_BIN", tool);
     let mut passed = Passed::default();
     let ended = command::run_seen(corpus.stdin(Stdio::null()), |line| {
         if let Some(counts) = Counts::in_line(line) {

@@ -3,7 +3,7 @@
 
 use crate::{
     build::{self, Executables},
-    command,
+    command, dist,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -38,9 +38,8 @@ pub(crate) fn payload(
     object: Option<&Path>,
     cache: &Path,
 ) -> Result<Payload> {
-    // Emulation is slow enough, and this is the executable that users run.
-    let tool = Executables::build(&["build", "--release", "--bin", "closewait-trace"], object)?;
-    let mut files = vec![("usr/bin/closewait-trace".to_owned(), slim(tool.get("closewait-trace")?, cache)?)];
+    // Emulation is slow enough, and this is the executable that users install.
+    let mut files = vec![("usr/bin/closewait-trace".to_owned(), slim(&dist::build(object)?, cache)?)];
     if instead.is_none() {
         let tests = Executables::build(&["test", "--no-run", "--test", "live"], object)?;
         files.push(("usr/bin/live".to_owned(), slim(tests.get("live")?, cache)?));

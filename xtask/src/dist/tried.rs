@@ -1,0 +1,291 @@
+//! The .deb in a bare Debian, used as somebody would who has just installed it: self-test,
+//! manual, completion, the service with Prometheus on it, an alert on a leak; then removed again.
+//!
+//! All of it happens in mount and network namespaces of its own, on a file system whose writes
+//! go to memory: what is left behind when it fails is nothing.
+
+use super::{Made, root, services::System};
+use crate::{
+    build, command,
+    fleet::{Leak, Programs, Prometheus, shortened},
+    privilege,
+    stopwatch::Stopwatch,
+    workspace,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const UNIT: &str = "closewait-trace.service";
+const CONFIG: &str = "etc/closewait-trace.toml";
+/// Where the service is to serve metrics, in a network namespace of our own.
+const METRICS: &str = "127.0.0.1:9435";
+/// Sockets that leak at first, and then: more than the rule for growth asks for.
+const FIRST: usize = 3;
+const LATER: usize = 8;
+/// For any one thing to come about.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the bare system writes of its own accord.
+const ITS_OWN: [&str; 12] = [
+    "etc/machine-id",
+    "etc/.updated",
+    "var/.updated",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/dpkg",
+    "var/lib/systemd",
+    "var/log",
+    "dev",
+    "proc",
+    "sys",
+    "run",
+];
+
+/// Tries the .deb.
+///
+/// # Errors
+/// Names what is not as it should be.
+pub(super) fn run(made: &Made) -> Result<()> {
+    let bare = root::bare()?;
+    let prometheus = Programs::find()?;
+    let scenarios = workspace::target_dir().join("scenarios");
+    build::scenarios(&scenarios)?;
+    let mut unshare = privilege::command("unshare")?;
+    unshare.args(["--mount", "--net", "--propagation", "private", "--"]);
+    unshare.arg(env::current_exe().context("cannot find this program")?);
+    unshare.args(["dist", "--inside"]).arg(bare).arg(&made.deb).arg(scenarios).arg(prometheus.dir());
+    command::run(unshare.stdin(Stdio::null()))
+}
+
+/// The rest of it, as root, in namespaces of its own.
+///
+/// # Errors
+/// Names what is not as it should be.
+pub(super) fn inside(bare: &Path, deb: &Path, scenarios: &Path, prometheus: &Path) -> Result<()> {
+    command::output(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    let root = Root::over(bare)?;
+    fs::copy(deb, root.path("srv/closewait-trace.deb"))?;
+    for name in ["leaky_server", "leaky_client"] {
+        fs::copy(scenarios.join(name), root.path("usr/local/bin").join(name))?;
+    }
+    let before = root.files()?;
+    let install = ["apt-get", "install", "--quiet", "--yes", "/srv/closewait-trace.deb"];
+    tried("apt installs it", || root.output(&install).map(drop))?;
+    tried("doctor --self-test", || self_test(&root))?;
+    tried("man", || manual(&root))?;
+    tried("completion in bash", || completion(&root))?;
+    tried("systemd-analyze verify", || verify(&root))?;
+
+    let config = fs::read_to_string(root.path(CONFIG))?;
+    let config = config.replace("threshold = \"1m\"", "threshold = \"1s\"")
+        + &format!("\nnetns = \"self\"\nmetrics-listen = \"{METRICS}\"\n");
+    fs::write(root.path(CONFIG), &config)?;
+    let system = System::boot(&root.0)?;
+    tried("the service starts", || service(&system))?;
+    tried("an alert fires on a leak", || alert(&root, &system, prometheus))?;
+    tried("an upgrade restarts it, with its configuration", || {
+        let first = system.property(UNIT, "MainPID")?;
+        system.output("apt-get", &[&["install", "--reinstall"], &install[2..]].concat())?;
+        ensure!(fs::read_to_string(root.path(CONFIG))? == config, "the configuration was written over");
+        active(&system)?;
+        ensure!(system.property(UNIT, "MainPID")? != first, "the old one still runs");
+        Ok(())
+    })?;
+    tried("dpkg removes it", || removed(&root, &system, &before))
+}
+
+/// Says what is tried and how long it took.
+fn tried(what: &str, it: impl FnOnce() -> Result<()>) -> Result<()> {
+    let clock = Stopwatch::start();
+    it().with_context(|| format!("tried in a bare Debian: {what}"))?;
+    println!("tried: {what} ({:.1} s)", clock.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// It makes a leak in a network namespace and finds it, with holder, opener and reader.
+fn self_test(root: &Root) -> Result<()> {
+    let said = root.output(&["closewait-trace", "doctor", "--self-test"])?;
+    eprintln!("{said}");
+    Ok(())
+}
+
+/// Found by name, and all sections are there.
+fn manual(root: &Root) -> Result<()> {
+    let page = root.output(&["man", "closewait-trace"])?;
+    for section in ["NAME", "OPTIONS", "VERDICTS", "EXIT STATUS", "EXAMPLES"] {
+        ensure!(page.lines().any(|line| line == section), "the manual has no {section}");
+    }
+    let page = root.output(&["man", "closewait-trace-kill"])?;
+    ensure!(page.contains("--older-than"), "the manual of kill has no --older-than");
+    Ok(())
+}
+
+/// Loaded on demand, as at the first Tab.
+fn completion(root: &Root) -> Result<()> {
+    let script = r#"
+        . /usr/share/bash-completion/bash_completion
+        if type _comp_load >/dev/null 2>&1; then _comp_load closewait-trace
+        else _completion_loader closewait-trace; fi
+        function=$(complete -p closewait-trace | sed 's/.* -F \([^ ]*\) .*/\1/')
+        COMP_WORDS=(closewait-trace "$1") COMP_CWORD=1
+        "$function" closewait-trace "$1" closewait-trace
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let offered = |word: &str| root.output(&["bash", "-c", script, "bash", word]);
+    let commands = offered("sn")?;
+    ensure!(commands == "snapshot", "for `sn` it offers {commands:?}");
+    let options = offered("--metrics-l")?;
+    ensure!(options == "--metrics-listen", "for `--metrics-l` it offers {options:?}");
+    Ok(())
+}
+
+/// Not a word against the unit, and it is not started by the mere installation.
+fn verify(root: &Root) -> Result<()> {
+    let mut verify = root.command(&["systemd-analyze", "verify", UNIT]);
+    let said = verify.output()?;
+    let complaints = String::from_utf8_lossy(&said.stderr);
+    ensure!(said.status.success() && complaints.is_empty(), "of the unit: {complaints}");
+    let state = root.command(&["systemctl", "is-enabled", UNIT]).output()?;
+    let state = String::from_utf8_lossy(&state.stdout);
+    ensure!(state.trim() == "disabled", "the service is {state}");
+    Ok(())
+}
+
+/// With a notification, that is; and reloaded once.
+fn service(system: &System) -> Result<()> {
+    system.output("systemctl", &["enable", "--now", UNIT]).with_context(|| journal(system))?;
+    active(system)?;
+    system.output("systemctl", &["reload", UNIT])?;
+    active(system)?;
+    let kind = system.property(UNIT, "Type")?;
+    ensure!(kind == "notify", "the service is of type {kind}");
+    Ok(())
+}
+
+fn active(system: &System) -> Result<()> {
+    let state = system.property(UNIT, "ActiveState")?;
+    ensure!(state == "active", "the service is {state}: {}", journal(system));
+    Ok(())
+}
+
+/// What the service has said.
+fn journal(system: &System) -> String {
+    let lines = ["--no-pager", "--output", "cat", "--lines", "30", "--unit", UNIT];
+    system.output("journalctl", &lines).unwrap_or_else(|error| format!("{error:#}"))
+}
+
+/// Prometheus with the rules that are installed, of which none has to wait.
+fn alert(root: &Root, system: &System, programs: &Path) -> Result<()> {
+    let rules = root.path("usr/share/doc/closewait-trace/examples/closewait.rules.yml");
+    let rules = shortened(&fs::read_to_string(rules)?);
+    let dir = workspace::target_dir().join(format!("dist/prometheus-{}", std::process::id()));
+    let prometheus =
+        Prometheus::start(&Programs::in_dir(programs), dir, &[METRICS.to_owned()], Some(&rules))?;
+    prometheus.comes_to("closewait_tracing == 1", PATIENCE).with_context(|| journal(system))?;
+    let quiet = prometheus.query("ALERTS{alertstate=\"firing\"}")?;
+    ensure!(quiet.is_empty(), "alerts before there is a reason: {quiet:?}");
+    let [server, client] =
+        ["leaky_server", "leaky_client"].map(|name| Path::new("/usr/local/bin").join(name));
+    let leak = |sockets| Leak::start(|program| Ok(system.command(program)), &server, &client, sockets);
+    let first = leak(FIRST)?;
+    let leaked = format!("closewait_leaked_sockets{{comm=\"leaky_server\"}} == {FIRST}");
+    prometheus.comes_to(&leaked, PATIENCE).with_context(|| journal(system))?;
+    let later = leak(LATER)?;
+    let firing = "ALERTS{alertname=\"ClosewaitLeakGrowing\",alertstate=\"firing\"}";
+    let labels = prometheus.comes_to(firing, PATIENCE).with_context(|| journal(system))?;
+    ensure!(labels["comm"] == "leaky_server", "the alert names another process: {labels}");
+    drop((first, later));
+    Ok(())
+}
+
+/// While it runs: it is stopped first. What is left is the configuration, and then nothing.
+fn removed(root: &Root, system: &System, before: &BTreeSet<String>) -> Result<()> {
+    let left = |what: &str| -> Result<Vec<String>> {
+        system.output("dpkg", &[what, "closewait-trace"])?;
+        Ok(root.files()?.difference(before).cloned().collect())
+    };
+    let after = left("--remove")?;
+    let state = system.property(UNIT, "ActiveState")?;
+    ensure!(state == "inactive", "removed, the service is {state}");
+    ensure!(after == [CONFIG, "var/lib/closewait-trace"], "removed, it leaves {after:?}");
+    let after = left("--purge")?;
+    ensure!(after.is_empty(), "purged, it leaves {after:?}");
+    Ok(())
+}
+
+/// The bare system, with a layer over it that is in memory.
+struct Root(PathBuf);
+
+impl Root {
+    fn over(bare: &Path) -> Result<Self> {
+        // A mount point for whoever runs: what is mounted is seen in one namespace only.
+        let room = bare.with_file_name("tried");
+        fs::create_dir_all(&room)?;
+        let mount = |args: &[&str], at: &Path| command::output(Command::new("mount").args(args).arg(at));
+        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &room)?;
+        let [upper, work, root] = ["upper", "work", "root"].map(|name| room.join(name));
+        for dir in [&upper, &work, &root] {
+            fs::create_dir(dir)?;
+        }
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), work.display());
+        mount(&["-t", "overlay", "-o", &layers, "overlay"], &root)?;
+        mount(&["-t", "proc", "proc"], &root.join("proc"))?;
+        mount(&["-t", "sysfs", "sysfs"], &root.join("sys"))?;
+        Ok(Self(root))
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.join(below)
+    }
+
+    /// A command in it, with nothing of our environment.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("chroot");
+        command.arg(&self.0).args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]);
+        command.args(["DEBIAN_FRONTEND=noninteractive", "MANWIDTH=100"]).args(words).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, words: &[&str]) -> Result<String> {
+        command::output(&mut self.command(words))
+    }
+
+    /// All files and directories, but for those that the system itself writes.
+    fn files(&self) -> Result<BTreeSet<String>> {
+        let found = command::output(Command::new("find").arg(&self.0).args([
+            "-xdev",
+            "-mindepth",
+            "1",
+            "-printf",
+            "%P\\n",
+        ]))?;
+        Ok(found.lines().filter(|file| !is_its_own(file)).map(str::to_owned).collect())
+    }
+}
+
+/// Whether the bare system writes `file` of its own accord.
+fn is_its_own(file: &str) -> bool {
+    ITS_OWN
+        .iter()
+        .any(|own| file.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_system_is_told_by_whole_names() {
+        assert!(is_its_own("var/log") && is_its_own("var/log/apt/term.log") && is_its_own("etc/machine-id"));
+        for other in
+            ["var/logs", "etc/machine-ids", CONFIG, "var/lib/closewait-trace", "usr/bin/closewait-trace"]
+        {
+            assert!(!is_its_own(other), "{other}");
+        }
+    }
+}
