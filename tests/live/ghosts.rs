@@ -1,12 +1,16 @@
 //! Sockets that TCP has ended while a process still has a descriptor on them:
 //! no table of sockets shows them any more.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::netns::Netns;
+use super::netns::{Netns, ip};
 use super::scenario::Scenario;
 use super::tool::Tool;
+use super::waiting::{let_pass, until};
+use super::workload::SERVER;
 
 /// Three ghosts of a kind: reported with cause and holder, and then released.
 fn haunts(kind: &str, code: &str) {
@@ -57,4 +61,47 @@ fn an_abort_is_none() {
     ended.exits(0);
     assert_eq!(ended.of_kind("ghost").count(), 1, "{}", ended.everything());
     assert_eq!(ended.of_kind("stuck").count(), 0, "{}", ended.everything());
+}
+
+/// Its peer answers a shutdown late: until then it is in LAST_ACK, by no close.
+#[test]
+fn a_shutdown_is_no_release_while_its_peer_is_silent() {
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let mut leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", SERVER.leak);
+    // Nothing goes out, and nothing comes back.
+    ip(&["-n", net.name(), "link", "set", "lo", "down"]);
+    leaked.leaker.tell("shutdown");
+    until("they are in LAST_ACK", || (net.close_wait().is_empty()).then_some(()));
+    // The FIN was dropped; it is sent again after 200 ms or a little more.
+    let_pass(Duration::from_millis(500));
+    ip(&["-n", net.name(), "link", "set", "lo", "up"]);
+    tool.has_reported("ghost", SERVER.leak);
+    leaked.leaker.tell("close");
+    tool.has_reported("released", SERVER.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    assert_eq!(ended.of_kind("ghost").count(), SERVER.leak, "{}", ended.everything());
+    // Of the ghosts, and none of them before.
+    assert_eq!(ended.of_kind("released").count(), SERVER.leak, "{}", ended.everything());
+    assert!(ended.of_kind("ghost").all(|ghost| ghost["verdict"]["code"] == "GHOST_SHUTDOWN"));
+}
+
+/// A peer that never answers: what is known is told, and it is not a close.
+#[test]
+fn a_shutdown_that_nobody_answers_is_not_called_a_close() {
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let mut leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", SERVER.leak);
+    ip(&["-n", net.name(), "link", "set", "lo", "down"]);
+    leaked.leaker.tell("shutdown");
+    tool.has_reported("released", SERVER.leak);
+    let ended = tool.signal(Signal::INT);
+    for release in ended.of_kind("released") {
+        assert!(release["how"].is_null(), "{release}");
+        let why = release["how_unknown"].as_str().unwrap_or_default();
+        assert!(why.contains("shut down and not closed"), "{release}");
+    }
 }

@@ -243,7 +243,7 @@ fn a_recording_is_read_without_capabilities() {
     let bytes = include_bytes!("../recordings/linux-6.18.recording");
     let had = capabilities(None).expect("our own").permitted;
     let commands = [
-        ("replay", &bytes[..bytes.len() / 2], Work::Replay { opens: false }),
+        ("replay", &bytes[..], Work::Replay { opens: false }),
         ("diff", b"{}\n", Work::Replay { opens: true }),
     ];
     for (command, written, work) in commands {

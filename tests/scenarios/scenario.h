@@ -5,7 +5,7 @@
  *   leak pid=17 fd=5 port=51334      that process keeps that fd; `port` is the
  *                                    client's end, by which a test names the socket
  *   done leaked=101 closed=997       everything asked for has happened
- * and then obeys: `close` closes all it kept, end of input ends it. So a test
+ * and then obeys: `close` closes all it kept, `shutdown` shuts it down, end of input ends it. So a test
  * waits for a line, never for a time.
  */
 #ifndef SCENARIO_H
@@ -214,6 +214,9 @@ static int obey(void)
 	while (fgets(line, sizeof(line), stdin)) {
 		if (!strcmp(line, "close\n"))
 			close_all_kept();
+		else if (!strcmp(line, "shutdown\n"))
+			for (unsigned i = 0; i < kept_count; i++)
+				shutdown(kept[i].fd, SHUT_RDWR);
 		else
 			usage("command", line);
 	}

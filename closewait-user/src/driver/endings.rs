@@ -4,12 +4,15 @@ use std::io;
 
 use super::{Driver, release};
 use crate::clock::{Clock, MonoNs};
-use crate::report::Report;
+use crate::enrich::holders::still_holds;
+use crate::fact::Fact;
+use crate::report::{Member, Report};
+use crate::tcp::State;
 use crate::tracker::{Outcome, Released, Since, SocketId};
 
 impl Driver {
     /// Reports the ends of sockets that had been reported.
-    pub(super) async fn release(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
+    pub(super) async fn release(&mut self, clock: &Clock, now: MonoNs, last: bool) -> io::Result<()> {
         let mut outcomes = std::mem::take(&mut self.outcomes).into_iter().peekable();
         // Of all of them together: the ring is not drained meanwhile.
         let until = Clock::mono_now() + release::STACK_WAIT;
@@ -28,12 +31,22 @@ impl Driver {
                         self.ghosts.hold(*ghost, released);
                         continue;
                     }
+                    _ if self.is_only_shut(&released) => {
+                        self.judge.ended(released.id, now);
+                        self.shut.hold(released, now);
+                        continue;
+                    }
                     _ => {
                         self.closed(&released, clock, now).await?;
                         (released, None)
                     }
                 },
-                Outcome::ClosedWithFile { .. } => continue,
+                Outcome::ClosedWithFile { ghost, was, .. } => {
+                    if let Some(released) = was.and_then(|was| self.shut.take(was)) {
+                        self.ghosts.hold(ghost, released);
+                    }
+                    continue;
+                }
                 Outcome::GhostEnded { ghost, netns, tuple, closed, at, seen, exiting, was_suspect } => {
                     self.judge.ended(ghost, now);
                     let since = Since::Seen(closed);
@@ -75,7 +88,24 @@ impl Driver {
             }
             self.report(Report::Released(Box::new(release)), clock, now)?;
         }
+        let ledger = self.reporter.ledger();
+        for (released, is_held) in self.shut.due(now, last, |id| ledger.member(id).is_some_and(is_held)) {
+            let mut release = release::release(released, &self.stacks, until).await;
+            if is_held {
+                release.how = Fact::unknown(
+                    "it was shut down and not closed: its descriptor is still open, and its peer has not answered",
+                );
+            }
+            self.report(Report::Released(Box::new(release)), clock, now)?;
+        }
         Ok(())
+    }
+
+    /// Whether a socket that had been reported has left CLOSE_WAIT and kept its descriptor. A
+    /// gate looks at this when its process ends.
+    fn is_only_shut(&self, released: &Released) -> bool {
+        let known = self.reporter.ledger().member(released.id);
+        released.to == Some(State::LastAck) && self.kin.is_none() && known.is_some_and(is_held)
     }
 
     /// Reports a socket of the family that was closed: how long it was stuck and who closed
@@ -124,5 +154,13 @@ impl Driver {
         }
         self.reporter.forget(life.id);
         self.reporter.report(Report::Ghost(Box::new(finding)), clock, now)
+    }
+}
+
+/// Whether its holder has it still. (close() takes the descriptor out of the table first.)
+fn is_held(member: &Member) -> bool {
+    match (member.pid, member.fd, member.inode) {
+        (Some(pid), Some(fd), inode) if inode != 0 => still_holds(pid, fd, inode),
+        _ => false,
     }
 }

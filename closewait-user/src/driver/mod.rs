@@ -14,6 +14,7 @@ mod losses;
 mod outlook;
 mod release;
 mod rest;
+mod shut;
 mod stop;
 mod tape;
 mod threads;
@@ -41,6 +42,7 @@ use family::Kin;
 use ghosts::Ghosts;
 use judge::Judge;
 use rest::Rest;
+use shut::Shut;
 use tape::Tape;
 
 pub use attended::{Attendant, Attended, attended};
@@ -118,6 +120,7 @@ pub struct Driver {
     tracker: Tracker,
     judge: Judge,
     ghosts: Ghosts,
+    shut: Shut,
     tape: Tape,
     threshold: Duration,
     began: MonoNs,
@@ -156,6 +159,7 @@ impl Driver {
         Self {
             judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served), began),
             ghosts: Ghosts::default(),
+            shut: Shut::default(),
             tape: Tape::new(parts.recorder),
             tracker,
             loaded: parts.loaded,
@@ -312,7 +316,7 @@ impl Driver {
         for finding in judged.findings {
             self.found(finding, &clock, now)?;
         }
-        self.release(&clock, now).await?;
+        self.release(&clock, now, last).await?;
         // New suspects may come without a pause: then the screen does not wait for them.
         let late = now.since(self.began) >= FIRST_SCREEN && !self.looks_once;
         let screen = looked + FIRST_SCREEN;

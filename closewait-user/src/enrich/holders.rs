@@ -10,6 +10,7 @@ pub mod iterated;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, LazyLock};
 
 use hashbrown::{HashMap, HashSet};
@@ -398,6 +399,12 @@ fn has_same_files(pid: u32, tid: u32) -> bool {
     // SAFETY: kcmp reads five integers and touches no memory of this process.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, tid, KCMP_FILES, zero, zero) };
     order <= 0
+}
+
+/// Whether this descriptor of a process is still on the socket with this inode.
+pub fn still_holds(pid: u32, fd: u32, inode: u64) -> bool {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+    link.is_ok_and(|link| socket_inode(link.as_os_str().as_bytes()) == Some(inode))
 }
 
 /// `socket:[4711]`, as links to sockets read.

@@ -69,6 +69,11 @@ impl Ledger {
         self.members.contains_key(&id)
     }
 
+    /// What is remembered of a socket that has been reported and has not ended since.
+    pub fn member(&self, id: SocketId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
     /// Whether `finding` is news.
     pub fn news(&self, finding: &Finding) -> News {
         match self.members.get(&finding.suspect.id) {
@@ -91,6 +96,7 @@ impl Ledger {
             netns: finding.suspect.netns,
             pid: owner.known().map(|h| h.pid),
             fd: owner.known().map(|h| h.fd),
+            inode: finding.evidence.looks.last().map_or(0, |look| look.socket.inode),
             owner: owner.known().map(|h| self.owners.of(h)),
             nofile: owner.known().and_then(|h| h.nofile.known().copied()),
             ports: PortsLeft::of(&finding),

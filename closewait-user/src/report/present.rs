@@ -50,6 +50,8 @@ pub struct Member {
     pub pid: Option<u32>,
     /// Its descriptor.
     pub fd: Option<u32>,
+    /// Number of its inode; 0 when it is not known.
+    pub inode: u64,
     /// Whom to blame, if known.
     pub owner: Option<Arc<Owner>>,
     /// Descriptors of the process, when last looked at.
