@@ -58,6 +58,8 @@ enum Chore {
     Generate,
     /// Measure what tracing costs, beside its peers, in one run
     Bench(bench::Args),
+    /// Trace beside more sockets, descriptors and namespaces than a host should have
+    Bounds(bench::bounds::Args),
     /// Drive real software into incidents, and see whether the tool tells the truth of them
     Corpus(corpus::Args),
     /// Make what is given away: a static executable, a .deb, an .rpm, their checksums
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Counts(args) => figures::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Bounds(args) => bench::bounds::run(&args),
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Dist(args) => dist::run(&args),
         Chore::Fleet(args) => fleet::run(&args),

@@ -8,6 +8,7 @@
 //! What is measured is a room of its own; each hands in what it found of the budgets, and the
 //! table of them comes last.
 
+pub(crate) mod bounds;
 mod bpf;
 mod budget;
 mod calls;

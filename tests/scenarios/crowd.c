@@ -1,0 +1,148 @@
+/* More of something than a host should have, while a tool looks at it.
+ *
+ *   crowd [--processes N] [--fds M] [--namespaces N] [--churn N]
+ *
+ * N processes with M descriptors each; N network namespaces, each with a process and a socket
+ * in CLOSE_WAIT; or connections without end, each of which stays in CLOSE_WAIT until N newer
+ * ones have been made. Says `ready`, and keeps it all until its input ends; then, of a churn,
+ * `ended connections=N`.
+ */
+#include "scenario.h"
+#include <fcntl.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+
+static unsigned long processes, descriptors, namespaces, churn;
+
+static unsigned long number(const char *name, const char *value)
+{
+	if (!value)
+		usage(name, value);
+	return strtoul(value, NULL, 10);
+}
+
+/* One child after the other, each of which is ready before the next is made. */
+static void child(void (*made)(void))
+{
+	int ready[2];
+	char byte;
+	if (pipe2(ready, O_CLOEXEC))
+		die("pipe2");
+	pid_t pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ready[0]);
+		made();
+		close(ready[1]);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) < 0)
+		die("read");
+	close(ready[0]);
+	keep(-1, pid);
+}
+
+static void holds_descriptors(void)
+{
+	int null = open("/dev/null", O_RDONLY);
+	if (null < 0)
+		die("/dev/null");
+	for (unsigned long i = 1; i < descriptors; i++)
+		if (dup(null) < 0)
+			die("dup");
+}
+
+static int pair(int listener, int port, unsigned long n)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	to.sin_addr.s_addr = htonl(0x7f000001 + n % 200);
+	int far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (far < 0)
+		die("socket");
+	if (connect(far, (void *)&to, sizeof(to)))
+		die("connect");
+	int near = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (near < 0)
+		die("accept");
+	close(far);
+	read_to_eof(near);
+	return near;
+}
+
+static void holds_a_namespace(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	if (unshare(CLONE_NEWNET))
+		die("unshare");
+	int listener = listen_on("0.0.0.0", 0, 8);
+	if (ioctl(listener, SIOCSIFFLAGS, &lo))
+		die("lo");
+	pair(listener, local_port(listener), 0);
+}
+
+static void *ends_with_input(void *ended)
+{
+	char byte;
+	while (read(0, &byte, 1) > 0)
+		;
+	__atomic_store_n((bool *)ended, true, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void churns(void)
+{
+	static int held[sizeof(kept) / sizeof(kept[0])];
+	static bool ended;
+	pthread_t reader;
+	unsigned long made = 0;
+	if (churn > sizeof(held) / sizeof(held[0]))
+		usage("--churn", "so many");
+	int listener = listen_on("0.0.0.0", 0, 128), port = local_port(listener);
+	if (pthread_create(&reader, NULL, ends_with_input, &ended))
+		die("pthread_create");
+	say("ready");
+	for (; !__atomic_load_n(&ended, __ATOMIC_RELAXED); made++) {
+		int *slot = &held[made % churn];
+		if (made >= churn)
+			close(*slot);
+		*slot = pair(listener, port, made);
+	}
+	say("ended connections=%lu", made);
+}
+
+int main(int argc, char **argv)
+{
+	begin();
+	for (int i = 1; i < argc; i += 2) {
+		const char *name = argv[i];
+		unsigned long value = number(name, argv[i + 1]);
+		if (!strcmp(name, "--processes"))
+			processes = value;
+		else if (!strcmp(name, "--fds"))
+			descriptors = value;
+		else if (!strcmp(name, "--namespaces"))
+			namespaces = value;
+		else if (!strcmp(name, "--churn"))
+			churn = value;
+		else
+			usage(name, argv[i + 1]);
+	}
+	if (churn) {
+		churns();
+		return 0;
+	}
+	for (unsigned long i = 0; i < processes; i++)
+		child(holds_descriptors);
+	for (unsigned long i = 0; i < namespaces; i++)
+		child(holds_a_namespace);
+	say("ready");
+	int code = obey();
+	close_all_kept();
+	return code;
+}
