@@ -68,9 +68,9 @@ impl Killed<'_> {
     }
 }
 
-/// A process that held sockets that were destroyed, or waits to accept them.
+/// What became of a process that held sockets that were destroyed, or did not accept them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Owner {
+pub struct Fate {
     /// Its number.
     pub pid: u32,
     /// Its name.

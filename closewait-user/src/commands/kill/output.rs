@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use crate::cli::OutputFormat;
 use crate::clock::Clock;
 use crate::report::json::killed as json;
-use crate::report::kill::{Killed, Outcome, Owner};
+use crate::report::kill::{Fate, Killed, Outcome};
 use crate::report::text::kill as text;
 use crate::report::{Finding, Level, Notice};
 
@@ -51,7 +51,7 @@ impl Output {
     }
 
     /// Who held them, and what has become of their descriptors.
-    pub(super) fn owners(&mut self, owners: &[Owner], told: text::Told) -> io::Result<()> {
+    pub(super) fn owners(&mut self, owners: &[Fate], told: text::Told) -> io::Result<()> {
         let aftermath = text::aftermath(owners, told);
         match self.format {
             OutputFormat::Json => {

@@ -1,6 +1,6 @@
 //! Who holds what is to be destroyed, and what becomes of their descriptors.
 //!
-//! In: findings. Out: [`Owner`]s, before and after. A directory /proc/PID is opened before
+//! In: findings. Out: [`Fate`]s, before and after. A directory /proc/PID is opened before
 //! and used after, so that a process that got the number of an owner is never taken for it.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::enrich::holders::socket_inode;
 use crate::enrich::procfs;
 use crate::fact::Fact;
 use crate::report::Finding;
-use crate::report::kill::{After, Owner};
+use crate::report::kill::{After, Fate};
 use crate::verdict::{Holder, Nofile};
 
 /// An owner that reacts closes within this long; a busy one is waited for no longer.
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) struct Owners(BTreeMap<u32, One>);
 
 struct One {
-    owner: Owner,
+    owner: Fate,
     dir: Option<OwnedFd>,
     /// Descriptor and inode number of what it holds.
     held: Vec<(u32, u64)>,
@@ -57,17 +57,17 @@ impl Owners {
     }
 
     /// As they are in a dry run.
-    pub(super) fn before(self) -> Vec<Owner> {
+    pub(super) fn before(self) -> Vec<Fate> {
         self.0.into_values().map(|one| one.owner).collect()
     }
 
     /// Gives them time to react, and looks what they have then.
-    pub(super) async fn after(self) -> Vec<Owner> {
+    pub(super) async fn after(self) -> Vec<Fate> {
         let deadline = Clock::mono_now() + PATIENCE;
         while self.0.values().any(One::holds) && Clock::mono_now() < deadline {
             tokio::time::sleep(POLL).await;
         }
-        self.0.into_values().map(|one| Owner { after: Some(one.now()), ..one.owner }).collect()
+        self.0.into_values().map(|one| Fate { after: Some(one.now()), ..one.owner }).collect()
     }
 }
 
@@ -128,6 +128,6 @@ impl One {
     }
 }
 
-fn owner(holder: &Holder, before: Fact<Nofile>) -> Owner {
-    Owner { pid: holder.pid, comm: holder.comm.clone(), sockets: 0, before, after: None }
+fn owner(holder: &Holder, before: Fact<Nofile>) -> Fate {
+    Fate { pid: holder.pid, comm: holder.comm.clone(), sockets: 0, before, after: None }
 }

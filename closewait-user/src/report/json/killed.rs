@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::{Clock, MonoNs};
-use crate::report::kill::{After, Killed, Outcome, Owner};
+use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::{Ledger, Moment, Notice};
 use crate::text::Text;
 
@@ -96,8 +96,8 @@ pub(crate) struct OwnerLine {
     pub ended: bool,
 }
 
-impl From<&Owner> for OwnerLine {
-    fn from(owner: &Owner) -> Self {
+impl From<&Fate> for OwnerLine {
+    fn from(owner: &Fate) -> Self {
         let (before, fds_before_unknown) = split(&owner.before, |nofile| *nofile);
         let (after, open) = match &owner.after {
             Some(After::Runs { used, open }) => (split(used, |n| *n), split(open, |n| *n)),
@@ -142,7 +142,7 @@ pub fn killed(out: &mut dyn Write, killed: &Killed<'_>, clock: &Clock) -> io::Re
 }
 
 /// Writes what became of an owner's descriptors.
-pub fn owner(out: &mut dyn Write, owner: &Owner, clock: &Clock, at: MonoNs) -> io::Result<()> {
+pub fn owner(out: &mut dyn Write, owner: &Fate, clock: &Clock, at: MonoNs) -> io::Result<()> {
     let line = OwnerLine { ts: timestamp(clock, at), ..owner.into() };
     super::write_line(out, Body::Owner(line))
 }

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::fact::Fact;
 use crate::report::escape::escape;
-use crate::report::kill::{After, Killed, Owner};
+use crate::report::kill::{After, Fate, Killed};
 use crate::report::model::Finding;
 
 use super::style::{age, count, plural, shorten, wrap};
@@ -60,7 +60,7 @@ fn held_by(finding: &Finding) -> String {
 
 /// The owners, those of most sockets first; with `after` missing (a dry run) without the
 /// columns that it would fill.
-pub fn table(owners: &[Owner]) -> String {
+pub fn table(owners: &[Fate]) -> String {
     let mut sorted: Vec<_> = owners.iter().collect();
     sorted.sort_by_key(|owner| (std::cmp::Reverse(owner.sockets), owner.pid));
     let dry = owners.iter().all(|owner| owner.after.is_none());
@@ -91,7 +91,7 @@ pub fn table(owners: &[Owner]) -> String {
     text
 }
 
-fn name(owner: &Owner) -> String {
+fn name(owner: &Fate) -> String {
     format!("{}[{}]", shorten(&escape(&owner.comm), 40), owner.pid)
 }
 
@@ -107,8 +107,8 @@ pub struct Told {
 }
 
 /// What has come of it for the descriptors, and what to do next: the kernel frees none.
-pub fn aftermath(owners: &[Owner], told: Told) -> String {
-    let open = |owner: &Owner| match &owner.after {
+pub fn aftermath(owners: &[Fate], told: Told) -> String {
+    let open = |owner: &Fate| match &owner.after {
         Some(After::Runs { open, .. }) => open.known().copied(),
         Some(After::Ended) | None => Some(0),
     };
@@ -174,9 +174,9 @@ mod tests {
     use super::*;
     use crate::verdict::Nofile;
 
-    fn owner(pid: u32, sockets: u64, after: Option<After>) -> Owner {
+    fn owner(pid: u32, sockets: u64, after: Option<After>) -> Fate {
         let before = Fact::Known(Nofile { used: 1_013, soft: 20_000 });
-        Owner { pid, comm: "ja\nva".to_owned().into(), sockets, before, after }
+        Fate { pid, comm: "ja\nva".to_owned().into(), sockets, before, after }
     }
 
     fn runs(used: u64, open: u64) -> After {
@@ -212,7 +212,7 @@ mod tests {
     fn nobody_is_told_that_a_descriptor_was_freed_when_none_was() {
         let unknown = After::Runs { used: Fact::unknown("x"), open: Fact::unknown("x") };
         let all = Told { dry: false, unknown: false, unaccepted: false };
-        let rows: [(&[Owner], bool, &str); 8] = [
+        let rows: [(&[Fate], bool, &str); 8] = [
             (&[owner(7, 2, None)], true, "It frees no descriptor"),
             (&[], true, "It frees no descriptor"),
             (&[owner(7, 2, Some(runs(9, 2)))], false, "2 are still open"),
