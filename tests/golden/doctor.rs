@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use closewait_trace::fact::Fact;
 use closewait_trace::report::doctor::{
-    Cannot, Capability, Check, Findings, Kernel, Purpose, SelfTest, Tracing,
+    Cannot, Capability, Check, Findings, Kernel, Purpose, Remedy, SelfTest, Tracing,
 };
 use closewait_trace::report::{json, text};
 
@@ -62,7 +62,13 @@ fn little() -> Findings {
         version: "0.0.0",
         kernel: kernel(),
         capabilities: Fact::Known(vec![capability("CAP_BPF", true), capability("CAP_SYS_RESOURCE", false)]),
-        capabilities_from: Some("run it as root (sudo), or give them to this program".into()),
+        capabilities_from: Some(Remedy {
+            what: "run it as root (sudo), or give this program what tracing takes:".into(),
+            command: Some(format!(
+                "sudo setcap {}+ep /usr/bin/closewait-trace",
+                ["cap_sys_admin"; 2].join(",")
+            )),
+        }),
         tracing: Ok(Tracing {
             purposes: vec![purpose("transitions, connect openers", Some("raw_tp")), accept, uring, eof],
             verified: vec![("enter_raw".into(), 3636)],

@@ -94,7 +94,7 @@ fn without_privileges() {
     // It says how to get what is missing, and of the self-test that it was not run.
     let tested = nobody.run(&["doctor", "--self-test"]);
     tested.exits(77);
-    for words in ["setcap cap_bpf,cap_perfmon,", "not run: tracing cannot run here"] {
+    for words in ["sudo setcap cap_bpf,cap_perfmon,cap_sys_admin,", "not run: tracing cannot run here"] {
         assert!(tested.printed.iter().any(|line| line.contains(words)), "{words}: {}", tested.everything());
     }
 

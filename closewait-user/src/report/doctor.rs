@@ -18,9 +18,18 @@ pub struct Findings {
     /// Every capability that there is use for.
     pub capabilities: Fact<Vec<Capability>>,
     /// How to get those that are missing; `None` when none is, or they are not known.
-    pub capabilities_from: Option<String>,
+    pub capabilities_from: Option<Remedy>,
     /// What serves each purpose; or why nothing can be traced.
     pub tracing: Result<Tracing, Cannot>,
+}
+
+/// What helps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remedy {
+    /// In words.
+    pub what: String,
+    /// A command that does it.
+    pub command: Option<String>,
 }
 
 /// Facts about the running kernel.

@@ -7,7 +7,7 @@ use crate::kernel::load::Served;
 use crate::kernel::plan::{self, CannotTrace};
 use crate::kernel::support::Support;
 use crate::privileges::NEEDS;
-use crate::report::doctor::{Cannot, Capability, Findings, Kernel, Purpose, Tracing};
+use crate::report::doctor::{Cannot, Capability, Findings, Kernel, Purpose, Remedy, Tracing};
 use crate::text::Text;
 use crate::version;
 
@@ -85,19 +85,28 @@ fn purpose(served: &Served) -> Purpose {
 }
 
 /// How to get the capabilities that are missing.
-fn from(missing: &[&str], asker: &Asker<'_>) -> String {
+fn from(missing: &[&str], asker: &Asker<'_>) -> Remedy {
     if asker.is_root {
         // Root lacks only what whoever started it has taken away.
         let bare: Vec<_> = missing.iter().map(|name| name.trim_start_matches("CAP_")).collect();
-        return format!(
+        let what = format!(
             "they were taken away from this root: in a container add them (--cap-add {}, or \
              securityContext.capabilities.add), in a unit see CapabilityBoundingSet=",
             bare.join(",")
         );
+        return Remedy { what, command: None };
     }
-    let names = missing.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>().join(",");
+    // What tracing wants; the others are for `run`, `kill` and old kernels.
+    let wanted = NEEDS.iter().filter(|need| need.told && missing.contains(&need.name));
+    let names = wanted.map(|need| need.name.to_lowercase()).collect::<Vec<_>>().join(",");
+    if names.is_empty() {
+        return Remedy { what: "run it as root (sudo)".into(), command: None };
+    }
     let program = asker.program.map_or_else(|| "closewait-trace".into(), |path| path.display().to_string());
-    format!("run it as root (sudo), or give them to this program: sudo setcap {names}+ep {program}")
+    Remedy {
+        what: "run it as root (sudo), or give this program what tracing takes:".into(),
+        command: Some(format!("sudo setcap {names}+ep {program}")),
+    }
 }
 
 fn map<T, U>(fact: &Fact<T>, known: impl FnOnce(&T) -> U) -> Fact<U> {
@@ -113,11 +122,13 @@ mod tests {
 
     #[test]
     fn how_to_get_capabilities_depends_on_who_lacks_them() {
-        let missing = ["CAP_BPF", "CAP_PERFMON"];
+        let missing = ["CAP_BPF", "CAP_PERFMON", "CAP_CHOWN"];
         let program = Path::new("/opt/closewait-trace");
         let user = from(&missing, &Asker { is_root: false, program: Some(program) });
-        assert!(user.ends_with("sudo setcap cap_bpf,cap_perfmon+ep /opt/closewait-trace"), "{user}");
+        assert_eq!(user.command.unwrap(), "sudo setcap cap_bpf,cap_perfmon+ep /opt/closewait-trace");
+        let unneeded = from(&["CAP_CHOWN"], &Asker { is_root: false, program: None });
+        assert_eq!((&*unneeded.what, unneeded.command), ("run it as root (sudo)", None));
         let root = from(&missing, &Asker { is_root: true, program: None });
-        assert!(root.contains("--cap-add BPF,PERFMON"), "{root}");
+        assert!(root.what.contains("--cap-add BPF,PERFMON,CHOWN"), "{root:?}");
     }
 }

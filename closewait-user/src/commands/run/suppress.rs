@@ -63,7 +63,11 @@ impl Suppressions {
         let text = match files::obeyed("--suppressions", path, FILE_MAX)? {
             Some(text) => text,
             None if to_be_written => String::new(),
-            None => return Err(cannot("there is no such file".into())),
+            None => {
+                return Err(cannot("there is no such file".into()).hint(
+                    "make an empty one (touch), or add --update-baseline once: it writes what leaks now",
+                ));
+            }
         };
         let entries = parse(&text).map_err(|(line, what)| cannot(format!("line {line}: {what}")))?;
         Ok(Self { path: path.to_owned(), entries })

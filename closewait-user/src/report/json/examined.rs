@@ -28,6 +28,8 @@ pub(crate) struct DoctorLine {
     pub capabilities_unknown: Option<Text>,
     /// How to get the capabilities that are missing; null when none is.
     pub capabilities_from: Option<String>,
+    /// A command that does it; null when there is none.
+    pub capabilities_command: Option<String>,
     /// Whether everything that tracing takes could be loaded and attached.
     pub can_trace: bool,
     /// Why not; null if it could.
@@ -239,7 +241,8 @@ pub fn doctor(
         pods_unknown,
         capabilities: capabilities.unwrap_or_default(),
         capabilities_unknown,
-        capabilities_from: found.capabilities_from.clone(),
+        capabilities_from: found.capabilities_from.as_ref().map(|from| from.what.clone()),
+        capabilities_command: found.capabilities_from.as_ref().and_then(|from| from.command.clone()),
         can_trace: tracing.is_some(),
         cannot_trace: found.tracing.as_ref().err().map(CannotTrace::from),
         purposes: purposes.unwrap_or_default(),

@@ -32,7 +32,11 @@ pub fn findings(out: &mut dyn Write, found: &Findings) -> io::Result<()> {
         Fact::Unknown(why) => writeln!(out, "  unknown: {}", escape(why))?,
     }
     if let Some(from) = &found.capabilities_from {
-        hanging(out, 2, "to get what is missing: ", from)?;
+        hanging(out, 2, "to get what is missing: ", &from.what)?;
+        if let Some(command) = &from.command {
+            // Whole, so that it can be copied.
+            writeln!(out, "    {}", escape(command))?;
+        }
     }
     writeln!(out)?;
     match &found.tracing {
