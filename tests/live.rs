@@ -60,6 +60,7 @@ mod live {
     mod owners;
     mod pools;
     mod privileges;
+    mod progress;
     mod python;
     mod recordings;
     mod refusals;

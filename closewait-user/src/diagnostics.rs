@@ -25,7 +25,10 @@ impl Log for Stderr {
             match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(held) if held.len() < HELD_MAX => held.push(record.args().to_string()),
                 Some(_) => {}
-                None => drop(writeln!(std::io::stderr(), "closewait-trace: {}", record.args())),
+                None => {
+                    let line = || writeln!(std::io::stderr(), "closewait-trace: {}", record.args());
+                    drop(crate::progress::aside(line));
+                }
             }
         }
     }

@@ -50,6 +50,7 @@ pub mod item;
 pub mod kernel;
 pub mod metrics;
 pub mod privileges;
+pub mod progress;
 pub mod recording;
 pub mod report;
 pub mod source;

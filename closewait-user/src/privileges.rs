@@ -181,6 +181,8 @@ pub enum Work {
         /// Opens them, or opens them again.
         opens: bool,
     },
+    /// Draws progress: nothing.
+    Draw,
     /// Writes a recording.
     Record {
         /// With `--record-max`.
@@ -202,6 +204,7 @@ impl Work {
             Self::Replay { opens } => if_so(opens, C::DAC_READ_SEARCH),
             Self::Jvms => looks | C::CHECKPOINT_RESTORE | C::KILL | C::DAC_OVERRIDE,
             Self::Record { rotates } => if_so(rotates, C::DAC_OVERRIDE),
+            Self::Draw => NONE,
         }
     }
 }

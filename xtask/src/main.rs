@@ -20,6 +20,7 @@ mod fleet;
 mod generate;
 mod image;
 mod privilege;
+mod progress;
 mod run;
 mod setup;
 mod soak;

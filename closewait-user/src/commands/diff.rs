@@ -12,12 +12,14 @@ use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::privileges::Work;
+use crate::progress;
 use crate::report::compare::{Causes, Change};
 
 /// Compares two recordings or JSON reports.
 pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
     settle(Work::Replay { opens: true });
+    progress::allow(args.output == OutputFormat::Json);
     let (before, after) = (causes(&args.before, args.threshold)?, causes(&args.after, args.threshold)?);
     let compared = before.compared_with(&after);
     let shown = compared.iter().filter(|difference| args.all || difference.change != Change::Same);

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::reporting::{ended, filter, say, settle, sinks};
-use crate::cli::{Moment, ReplayArgs};
+use crate::cli::{Moment, OutputFormat, ReplayArgs};
 use crate::clock::{Clock, MonoNs};
 use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::privileges::Work;
+use crate::progress::{self, Counting, Progress};
 use crate::recording::replay::{Replay, Wanted};
 use crate::recording::{Damage, Header, Recording};
 use crate::report::{Reporter, Summary};
@@ -20,7 +21,9 @@ use crate::report::{Reporter, Summary};
 /// Reads the files, in the order in which they were written.
 pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.report.verbose);
+    progress::allow(args.report.output == OutputFormat::Json);
     let filter = filter(&args.report.filter)?;
+    let _reading = reading(&args.files);
     let files = open_all(&args.files)?;
     let (header, clock) = begun(&files)?;
     let wanted = Wanted {
@@ -43,6 +46,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
 
 /// What a recording adds up to, without a report; and what of it could not be read.
 pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summary, Vec<String>), Failure> {
+    let _reading = reading(std::slice::from_ref(&path));
     let files = open_all(std::slice::from_ref(&path))?;
     let (header, clock) = begun(&files)?;
     let wanted = Wanted {
@@ -59,7 +63,7 @@ pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summa
     Ok((summary, incomplete))
 }
 
-pub(super) type Files<'a> = Vec<(&'a Path, Recording<File>)>;
+pub(super) type Files<'a> = Vec<(&'a Path, Recording<Counting>)>;
 
 /// Opens the files of one recording and puts them in the order they were written in.
 pub(super) fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure> {
@@ -71,7 +75,7 @@ pub(super) fn open_all<P: AsRef<Path>>(paths: &[P]) -> Result<Files<'_>, Failure
     Ok(files)
 }
 
-pub(super) fn begun(files: &[(&Path, Recording<File>)]) -> Result<(Header, Clock), Failure> {
+pub(super) fn begun(files: &[(&Path, Recording<Counting>)]) -> Result<(Header, Clock), Failure> {
     let begun = files.iter().find_map(|(_, file)| Some((file.header()?.clone(), file.clock()?)));
     begun.ok_or_else(|| {
         Failure::new("the recording has no readable header").hint("it was cut off at its very beginning")
@@ -98,16 +102,23 @@ pub(super) fn play(mut replay: Replay, files: Files<'_>) -> Result<Option<(Repla
     Ok(Some((replay, incomplete)))
 }
 
-fn open(path: &Path) -> Result<Recording<File>, Failure> {
+fn open(path: &Path) -> Result<Recording<Counting>, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(format!("cannot replay {}: {error}", path.display()));
     let file = File::open(path).map_err(|error| failed(&error))?;
-    let mut recording = Recording::open(file).map_err(|error| failed(&error))?;
+    let mut recording = Recording::open(Counting(file)).map_err(|error| failed(&error))?;
     recording.read_header().map_err(|error| failed(&error))?;
     Ok(recording)
 }
 
-fn feed(replay: &mut Replay, file: &mut Recording<File>) -> io::Result<()> {
+/// Shows how much of the files has been read, from before the first of them is opened.
+fn reading<P: AsRef<Path>>(paths: &[P]) -> Progress {
+    let size = |path: &P| Some(std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len());
+    // Nobody knows how much a pipe has.
+    progress::begin("reading the recording", paths.iter().map(size).sum())
+}
+
+fn feed(replay: &mut Replay, file: &mut Recording<Counting>) -> io::Result<()> {
     while let Some(reading) = file.next_entry()? {
         if !replay.take(reading)? {
             break;

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::filter::Filter;
 use crate::privileges::{self, Work};
+use crate::progress;
 use crate::report::flame::Form;
 use crate::report::{
     ColorWhen, FlameSink, HtmlSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
@@ -93,12 +94,10 @@ pub(super) fn flame_sink(path: &Path, file: File) -> Box<dyn Sink> {
 }
 
 fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
-    let out = Box::new(io::stdout());
+    let out = progress::stdout();
     match args.output {
         OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),
-        OutputFormat::Text => {
-            Box::new(TextSink::new(out, Box::new(io::stderr()), text_options(args, interval)))
-        }
+        OutputFormat::Text => Box::new(TextSink::new(out, progress::stderr(), text_options(args, interval))),
     }
 }
 
@@ -190,5 +189,5 @@ pub(super) fn settle(work: Work) {
 
 /// Says something about the tool itself, on stderr.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "closewait-trace: {text}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "closewait-trace: {text}"));
 }

@@ -4,18 +4,20 @@
 use super::reporting::{
     cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
 };
-use crate::cli::ReportArgs;
+use crate::cli::{OutputFormat, ReportArgs};
 use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts};
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::privileges::Work;
+use crate::progress;
 use crate::report::Reporter;
 use crate::stack::Stacks;
 
 /// Looks once, which takes two looks half a second apart.
 pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
+    progress::allow(args.output == OutputFormat::Json);
     let filter = filter_here(&args.filter)?;
     let sinks = sinks(args, None)?;
     runtime()?.block_on(async {
@@ -38,6 +40,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             only: None,
             metrics: None,
         });
+        let _looking = progress::begin("looking at sockets and who holds them", None);
         let (summary, written) = driver.run(&mut stop).await;
         ended(args, &summary, written)
     })

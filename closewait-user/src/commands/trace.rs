@@ -7,7 +7,7 @@ use super::reporting::{
     cannot_listen, cannot_spawn, ended, enricher, filter_here, listen, runtime, say, say_lost, settle, sinks,
 };
 use super::service::Service;
-use crate::cli::{KernelArgs, StacksWanted, TraceArgs};
+use crate::cli::{KernelArgs, OutputFormat, StacksWanted, TraceArgs};
 use crate::clock::Clock;
 use crate::config::Used;
 use crate::diagnostics;
@@ -21,6 +21,7 @@ use crate::kernel::support::{BTF_PATH, Support};
 use crate::metrics::server::Server;
 use crate::metrics::{Answers, Tally};
 use crate::privileges::Work;
+use crate::progress;
 use crate::report::{Reporter, Sink};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
@@ -29,6 +30,7 @@ use crate::stack::python::Interpreters;
 /// Traces until a signal or the end of the duration.
 pub fn run(args: &TraceArgs, used: &[Used]) -> Result<Exit, Failure> {
     diagnostics::start(args.report.verbose);
+    progress::allow(args.report.output == OutputFormat::Json);
     let filter = filter_here(&args.report.filter)?;
     runtime()?.block_on(trace(args, used, filter))
 }

@@ -31,6 +31,7 @@ use crate::item::{Gap, Item};
 use crate::kernel::family::Family;
 use crate::kernel::load::Loaded;
 use crate::metrics::{Answers, Ask, Own};
+use crate::progress;
 use crate::recording::{Recorder, Written};
 use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
@@ -205,11 +206,14 @@ impl Driver {
         let ran = self.watch(stop).await;
         let clock = Clock::read();
         let now = Clock::mono_now();
+        // The last looks and names, which a report waits for.
+        let naming = progress::begin("taking the last looks and naming stacks", None);
         let last = match ran {
             Ok(()) => self.pump(now, true).await,
             Err(error) => Err(error),
         };
         self.end_recording(&clock);
+        drop(naming);
         let totals = self.totals(Clock::mono_now());
         let (summary, written) = self.reporter.finish(totals, &clock);
         (summary, last.and(written))

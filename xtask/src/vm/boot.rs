@@ -25,12 +25,18 @@ const PROCESSOR: &str = "max,cx16=off";
 /// host makes the guest panic ("IO-APIC + timer doesn't work!").
 const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=4 panic=-1 mitigations=off no_timer_check rdinit=/init";
 
-/// Boots `image` with `initrd`; everything it prints goes into `log` too.
+/// Boots `image` with `initrd`; everything it prints goes into `log` too, and each line to `hear`.
 ///
 /// # Errors
 /// When QEMU cannot be started or the log not be written. A machine that dies or
 /// hangs is no error here: its console has no verdict.
-pub(crate) fn boot(image: &Path, initrd: &Path, machine: &Machine, log: &Path) -> Result<Console> {
+pub(crate) fn boot(
+    image: &Path,
+    initrd: &Path,
+    machine: &Machine,
+    log: &Path,
+    hear: impl Fn(&str),
+) -> Result<Console> {
     let clock = Stopwatch::start();
     let limit = Duration::from_secs(machine.deadline_s);
     let mut log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -62,6 +68,7 @@ pub(crate) fn boot(image: &Path, initrd: &Path, machine: &Machine, log: &Path) -
     while let Ok(line) = lines.recv_timeout(clock.left_of(limit)) {
         writeln!(log, "{line}").context("cannot write the machine's log")?;
         console.read(&line);
+        hear(&line);
     }
     if console.verdict.is_none() && clock.left_of(limit).is_zero() {
         console.read(&format!("no verdict within {} s, ended from outside", limit.as_secs()));

@@ -12,7 +12,7 @@ mod kernel;
 mod matrix;
 mod payload;
 
-use crate::{counts::Passed, stopwatch::Stopwatch, workspace};
+use crate::{counts::Passed, progress, stopwatch::Stopwatch, workspace};
 use anyhow::{Context, Result, bail};
 use console::Console;
 use matrix::{Kernel, Machine, Matrix};
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
     let attempt = |kernel: &Kernel, common: &[u8], log: &Path| {
         let clock = Stopwatch::start();
         let outcome = one(kernel, &matrix.machine, common, log, &cache);
-        report(kernel, &outcome, clock, log, args.command.is_some());
+        progress::aside(|| report(kernel, &outcome, clock, log, args.command.is_some()));
         outcome
     };
 
@@ -121,6 +121,8 @@ pub(crate) fn run(args: &Args) -> Result<Passed> {
 
 /// A machine that ends before its first process is the emulator's failure: it boots once more.
 fn one(kernel: &Kernel, machine: &Machine, common: &[u8], log: &Path, cache: &Path) -> Outcome {
+    let chore = progress::begin(&kernel.name);
+    chore.does("fetching the kernel");
     let unpacked = match kernel::fetch(kernel, cache) {
         Ok(unpacked) => unpacked,
         Err(error) => return Outcome::NotFetched(error),
@@ -129,13 +131,15 @@ fn one(kernel: &Kernel, machine: &Machine, common: &[u8], log: &Path, cache: &Pa
         let initrd = cache.join(format!("{}.cpio", kernel.name));
         let modules = initramfs::modules(&unpacked, &machine.modules)?;
         fs::write(&initrd, [common, &modules].concat())?;
-        eprintln!("{}: booting {}", kernel.name, unpacked.release);
-        let boot = || boot::boot(&unpacked.image, &initrd, machine, log);
+        progress::aside(|| eprintln!("{}: booting {}", kernel.name, unpacked.release));
+        let boot = || boot::boot(&unpacked.image, &initrd, machine, log, |line| chore.does(line));
         let console = boot()?;
         if console.booted.is_some() {
             return Ok(console);
         }
-        eprintln!("{}: it ended before its first process: {}", kernel.name, console.last_line());
+        progress::aside(|| {
+            eprintln!("{}: it ended before its first process: {}", kernel.name, console.last_line());
+        });
         boot()
     };
     match booted() {

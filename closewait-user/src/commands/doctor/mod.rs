@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::kernel::load::{self, Settings};
 use crate::kernel::plan;
 use crate::kernel::support::{BTF_PATH, Support};
+use crate::progress;
 use crate::report::doctor::{Findings, SelfTest};
 use crate::report::{json, text};
 
@@ -24,6 +25,7 @@ use findings::{Asker, findings};
 
 /// Prints the findings; 77 when tracing cannot run, and 1 when the self-test fails.
 pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    progress::allow(args.output == OutputFormat::Json);
     let btf = args.kernel.btf.as_deref().unwrap_or_else(|| Path::new(BTF_PATH));
     let support = Support::probe(btf);
     // Kept for as long as it takes to ask: the self-test attaches programs of its own.
@@ -87,7 +89,10 @@ fn shown(tested: &Result<SelfTest, Failure>) -> SelfTest {
 
 fn test(args: &DoctorArgs, found: &Findings) -> Tested {
     args.self_test.then(|| match &found.tracing {
-        Ok(_) => self_test::run(&args.kernel),
+        Ok(_) => {
+            let _waiting = progress::begin("waiting for the tool to find its own leak", None);
+            self_test::run(&args.kernel)
+        }
         Err(cannot) => Err(Failure::new(format!("tracing cannot run here: {}", cannot.what))),
     })
 }
