@@ -21,7 +21,7 @@ use crate::{
     maps::{self, FAMILY, SOCKETS},
     memory::read,
     ring::send,
-    sock::{inode, socket},
+    sock::{Number, Sock, inode},
     tunables::{FAMILY_ONLY, offset},
     user_stack,
 };
@@ -73,7 +73,7 @@ pub(crate) fn is_foreign(sk: u64) -> bool {
     if FAMILY_ONLY.load() == 0 || SOCKETS.get_ptr(sk).is_some() {
         return false;
     }
-    socket(sk) != 0
+    Number(sk).socket() != 0
 }
 
 /// How far has been written to a socket of a member. (Asked at its opening too: it may
@@ -137,7 +137,7 @@ pub(crate) fn ended(sk: u64, at_ns: u64, by_application: bool) {
         )
     };
     let task = user_stack::task();
-    let inode = inode(socket(sk));
+    let inode = inode(Number(sk).socket());
     send::<Ended>(counter::LOST_ENDED, |record| {
         // SAFETY: room for an Ended; every member is written. The entry lives at least
         // until this program ends (RCU).

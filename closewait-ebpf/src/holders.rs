@@ -19,7 +19,7 @@ use closewait_ebpf::{
 
 use crate::{
     memory::read,
-    sock::{Head, is_tcp, protocol, sport},
+    sock::{Head, Number, Sock, is_tcp, sport},
     tunables::{ONLY_NETNS, offset},
 };
 
@@ -84,7 +84,7 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
     if back != file || kind != SOCK_STREAM {
         return 0;
     }
-    let head = Head::read(sk);
+    let head = Number(sk).head();
     let state = head.state();
     if !head.is_inet()
         // Most sockets of a busy host, and of no interest here.
@@ -92,7 +92,7 @@ fn iter_task_file(ctx: *const TaskFile) -> i32 {
     {
         return 0;
     }
-    let (protocol, netns) = (protocol(sk), head.netns());
+    let (protocol, netns) = (Number(sk).protocol(), head.netns());
     let only = ONLY_NETNS.load();
     if !is_tcp(protocol) || (only != 0 && only != netns) {
         return 0;

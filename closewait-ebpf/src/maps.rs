@@ -109,9 +109,8 @@ pub(crate) mod desk {
 pub(crate) fn count(slot: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(slot) {
         // SAFETY: the map hands out this CPU's own slot. A program of the same kind does not
-        // nest on a CPU. Where the first transitions program does the work of the second,
-        // on top of it, an increment of a few slots may be lost: the number is less then,
-        // and still grows.
+        // nest on a CPU. Where one transitions program does the work of the other, on top of
+        // it, an increment of a few slots may be lost: the number is less then, and still grows.
         unsafe { *value += 1 };
     }
 }

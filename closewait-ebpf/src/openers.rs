@@ -28,7 +28,7 @@ use crate::{
     maps::{self, SOCKETS, desk},
     memory::read,
     nesting::Run,
-    sock::{Place, is_tcp, protocol, sport},
+    sock::{Ends, Number, Sock, Typed, is_tcp},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -39,14 +39,12 @@ const IORING_OP_ACCEPT: u8 = 13;
 /// `security_sock_graft(sk, parent)`: an accepted socket gets its file.
 #[fentry(function = "security_sock_graft")]
 fn accept_fentry(ctx: FEntryContext) -> i32 {
-    let sk = ctx.arg(0);
-    opened_if_ours(&ctx, sk, Place::of_typed(sk), via::ACCEPT_FENTRY, -1)
+    opened_if_ours(&ctx, Typed(ctx.arg(0)), via::ACCEPT_FENTRY, -1)
 }
 
 #[kprobe]
 fn accept_kprobe(ctx: ProbeContext) -> i32 {
-    let sk = ctx.arg(0).unwrap_or(0);
-    opened_if_ours(&ctx, sk, Place::of(sk), via::ACCEPT_KPROBE, -1)
+    opened_if_ours(&ctx, Number(ctx.arg(0).unwrap_or(0)), via::ACCEPT_KPROBE, -1)
 }
 
 /// On `syscalls:sys_exit_accept` and `sys_exit_accept4`.
@@ -92,28 +90,41 @@ fn installed(ctx: &impl EbpfContext, fd: u32, via: u32) -> i32 {
         let file: u64 = read(array + u64::from(fd) * 8);
         (file, read::<u64>(file + u64::from(offset!(file_private_data))))
     };
-    // SAFETY: as above.
-    let back: u64 = unsafe { read(sock + u64::from(offset!(socket_file))) };
+    let (back, sk) = file_and_sk(sock);
     if file == 0 || back != file {
         // Another thread has closed or replaced the descriptor already.
         maps::count(counter::ACCEPT_MISSED);
         return 0;
     }
-    // SAFETY: as above.
-    let sk: u64 = unsafe { read(sock + u64::from(offset!(socket_sk))) };
-    opened_if_ours(ctx, sk, Place::of(sk), via, fd as i32)
+    opened_if_ours(ctx, Number(sk), via, fd as i32)
+}
+
+/// The file and the `struct sock` of a `struct socket`: mostly neighbours, and a call of the helper
+/// costs more than what it reads.
+#[inline(always)]
+fn file_and_sk(sock: u64) -> (u64, u64) {
+    let (file, sk) = (u64::from(offset!(socket_file)), u64::from(offset!(socket_sk)));
+    // SAFETY: integers; what cannot be read reads as zero.
+    unsafe {
+        if sk == file + 8 {
+            let both: [u64; 2] = read(sock + file);
+            (both[0], both[1])
+        } else {
+            (read(sock + file), read(sock + sk))
+        }
+    }
 }
 
 #[inline(always)]
-fn opened_if_ours(ctx: &impl EbpfContext, sk: u64, place: Place, via: u32, fd: i32) -> i32 {
-    if !place.is_inet() || !is_tcp(protocol(sk)) {
+fn opened_if_ours(ctx: &impl EbpfContext, sk: impl Sock, via: u32, fd: i32) -> i32 {
+    let Some(ends) = sk.ends() else {
         return 0;
-    }
+    };
     let only = ONLY_NETNS.load();
-    if only != 0 && only != place.netns() {
+    if !is_tcp(sk.protocol()) || (only != 0 && only != ends.netns) {
         return 0;
     }
-    opened(ctx, sk, place.dport(), via, fd, Run::Usual)
+    opened(ctx, sk.address(), ends, via, fd, Run::Usual)
 }
 
 /// Where the program that saw an opening works.
@@ -126,9 +137,9 @@ const fn desk_of(via: u32) -> u32 {
     }
 }
 
-/// Remembers the running task as the opener of `sk`, whose remote port is `dport`.
+/// Remembers the running task as the opener of `sk`.
 #[inline(always)]
-pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, dport: u16, via: u32, fd: i32, run: Run) -> i32 {
+pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, ends: Ends, via: u32, fd: i32, run: Run) -> i32 {
     if family::is_outsider() {
         return 0;
     }
@@ -140,9 +151,8 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, dport: u16, via: u32, fd: 
         task,
         fd,
         stack_id,
-        // At connect the port is chosen after the edge: 0, or that of an earlier life.
-        sport: if via == via::CONNECT { 0 } else { sport(sk) },
-        dport,
+        sport: ends.sport,
+        dport: ends.dport,
         via,
     };
     // What was remembered at this address belonged to an earlier socket. (A server that

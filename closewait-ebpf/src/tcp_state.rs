@@ -19,7 +19,7 @@ pub const IPPROTO_TCP: u16 = 6;
 /// `IPPROTO_MPTCP`
 pub const IPPROTO_MPTCP: u16 = 262;
 
-/// What the second transitions program does with an edge.
+/// What is done with an edge that does not lead into CLOSE_WAIT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EdgeUse {
     /// Nobody needs it: no record, no map access.
@@ -33,11 +33,11 @@ pub enum EdgeUse {
     Close,
 }
 
-/// Classifies an edge for the second transitions program.
+/// Classifies an edge, for both transitions programs.
 ///
-/// The edge *into* CLOSE_WAIT is not here: it has a program of its own, so that
-/// a softirq that arrives while this one runs on the same CPU is not skipped by
-/// the kernel's recursion guard (which is per program).
+/// The edge *into* CLOSE_WAIT is not here. It is the work of the first program, these edges are
+/// that of the second, and each does what the kernel's recursion guard (which is per
+/// program) skips the other for, when a softirq arrives while that one runs on the CPU.
 #[allow(clippy::inline_always, reason = "a call costs a BPF program a stack frame")]
 #[inline(always)]
 pub const fn edge_use(oldstate: u8, newstate: u8) -> EdgeUse {

@@ -10,8 +10,8 @@
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_ktime_get_ns,
-    macros::{raw_tracepoint, tracepoint},
-    programs::{RawTracePointContext, TracePointContext},
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
@@ -27,31 +27,41 @@ use crate::{
     nesting::{self, Run},
     openers,
     ring::send,
-    sock::{self, Head, Place, inode, is_tcp, protocol, sport},
+    sock::{Ends, Head, Number, Sock, Typed, inode, is_tcp, sport},
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
 
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn enter_btf(ctx: BtfTracePointContext) -> i32 {
+    first(&ctx, Typed(ctx.arg(0)), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn edge_btf(ctx: BtfTracePointContext) -> i32 {
+    second(&ctx, Typed(ctx.arg(0)), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+}
+
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn enter_raw(ctx: RawTracePointContext) -> i32 {
-    first(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+    first(&ctx, Number(ctx.arg(0)), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn edge_raw(ctx: RawTracePointContext) -> i32 {
-    second(&ctx, ctx.arg(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
+    second(&ctx, Number(ctx.arg(0)), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8)
 }
 
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 fn enter_tp(ctx: TracePointContext) -> i32 {
     let (sk, old, new) = classic(&ctx);
-    first(&ctx, sk, old, new)
+    first(&ctx, Number(sk), old, new)
 }
 
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 fn edge_tp(ctx: TracePointContext) -> i32 {
     let (sk, old, new) = classic(&ctx);
-    second(&ctx, sk, old, new)
+    second(&ctx, Number(sk), old, new)
 }
 
 /// The arguments, from the record of the classic tracepoint, whose layout the loader
@@ -71,18 +81,23 @@ fn classic(ctx: &TracePointContext) -> (u64, u8, u8) {
 
 /// Program one: the edge into CLOSE_WAIT, and what happens on top of program two.
 #[inline(always)]
-fn first(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
+fn first(ctx: &impl EbpfContext, sk: impl Sock, oldstate: u8, newstate: u8) -> i32 {
+    let edge_use = edge_use(oldstate, newstate);
+    let is_entry = is_entry(oldstate, newstate);
+    // Most edges are of no interest, and cost no more than this.
+    if !is_entry && !matters(sk, edge_use) {
+        return 0;
+    }
     let Some(edges) = nesting::edges() else {
         return 0;
     };
     nesting::begin(edges, edges::FIRST);
-    let edge_use = edge_use(oldstate, newstate);
-    if is_entry(oldstate, newstate) {
+    if is_entry {
         if !nesting::is_below(edges, edges::SECOND) {
             nesting::add(edges, edges::ENTRIES_DONE);
         }
-        enter(sk, u32::from(oldstate), u32::from(newstate));
-    } else if matters(sk, edge_use) {
+        enter(sk, oldstate, newstate);
+    } else {
         nesting::add(edges, edges::DUE);
         if nesting::is_below(edges, edges::SECOND) {
             nesting::add(edges, edges::ON_TOP);
@@ -96,7 +111,12 @@ fn first(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
 /// Program two: the edges of interest that are made in process context, and an edge into
 /// CLOSE_WAIT on top of program one.
 #[inline(always)]
-fn second(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
+fn second(ctx: &impl EbpfContext, sk: impl Sock, oldstate: u8, newstate: u8) -> i32 {
+    let edge_use = edge_use(oldstate, newstate);
+    let is_entry = is_entry(oldstate, newstate);
+    if !is_entry && !matters(sk, edge_use) {
+        return 0;
+    }
     let Some(edges) = nesting::edges() else {
         return 0;
     };
@@ -106,14 +126,13 @@ fn second(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8) -> i32 {
     }
     let on_top = nesting::is_below(edges, edges::FIRST);
     nesting::begin(edges, edges::SECOND);
-    let edge_use = edge_use(oldstate, newstate);
-    if is_entry(oldstate, newstate) {
+    if is_entry {
         if on_top {
-            enter(sk, u32::from(oldstate), u32::from(newstate));
+            enter(sk, oldstate, newstate);
         } else {
             nesting::add(edges, edges::ENTRIES_DUE);
         }
-    } else if matters(sk, edge_use) {
+    } else {
         if !on_top {
             nesting::add(edges, edges::DONE);
         }
@@ -128,49 +147,64 @@ const fn is_entry(oldstate: u8, newstate: u8) -> bool {
     newstate == CLOSE_WAIT && oldstate != CLOSE_WAIT
 }
 
-/// Reports an edge into CLOSE_WAIT. Global, so that it is there once for all programs.
+/// Reports an edge into CLOSE_WAIT.
+#[inline(always)]
+fn enter<S: Sock>(sk: S, oldstate: u8, newstate: u8) {
+    if S::IS_NUMBER {
+        enter_number(sk.address(), u32::from(oldstate), u32::from(newstate));
+    } else {
+        entered(sk, oldstate, newstate);
+    }
+}
+
+/// Global, so that it is there once for all programs that have no more than an address.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn enter(sk: u64, oldstate: u32, newstate: u32) -> i32 {
-    let head = Head::read(sk);
+extern "C" fn enter_number(sk: u64, oldstate: u32, newstate: u32) -> i32 {
+    entered(Number(sk), oldstate as u8, newstate as u8);
+    0
+}
+
+#[inline(always)]
+fn entered(socket: impl Sock, oldstate: u8, newstate: u8) {
+    let (sk, head) = (socket.address(), socket.head());
     let netns = head.netns();
-    let protocol = protocol(sk);
+    let protocol = socket.protocol();
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
             maps::count(counter::UNREADABLE_ENTER);
         }
-        return 0;
+        return;
     }
     if family::is_foreign(sk) {
-        return 0;
+        return;
     }
     family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
-        fill(record, kind::ENTER, sk, &head, oldstate as u8, newstate as u8, protocol, netns);
+        fill(record, kind::ENTER, sk, &head, oldstate, newstate, protocol, netns);
     });
     if sent {
         maps::count(counter::SENT_ENTER);
     }
     debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", sk, netns);
-    0
 }
 
 /// Whether an edge is of interest. The usual end is not: closed by the application before
 /// the peer's last ACK.
 #[inline(always)]
-fn matters(sk: u64, edge_use: EdgeUse) -> bool {
+fn matters(sk: impl Sock, edge_use: EdgeUse) -> bool {
     match edge_use {
         EdgeUse::Ignore => false,
-        EdgeUse::Close => sock::socket(sk) != 0,
+        EdgeUse::Close => sk.socket() != 0,
         EdgeUse::Connect | EdgeUse::Leave => true,
     }
 }
 
 #[inline(always)]
-fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: EdgeUse, run: Run) {
-    let place = Place::of(sk);
+fn edge(ctx: &impl EbpfContext, sock: impl Sock, oldstate: u8, newstate: u8, edge_use: EdgeUse, run: Run) {
+    let (sk, place) = (sock.address(), sock.place());
     let netns = place.netns();
-    let protocol = protocol(sk);
+    let protocol = sock.protocol();
     if foreign(protocol, netns) {
         if unreadable(protocol, netns) {
             maps::count(counter::UNREADABLE_EDGE);
@@ -178,7 +212,9 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
         return;
     }
     if matches!(edge_use, EdgeUse::Connect) {
-        openers::opened(ctx, sk, place.dport(), via::CONNECT, -1, run);
+        // The port is chosen after the edge: there is none, or that of an earlier life.
+        let ends = Ends { netns, sport: 0, dport: place.dport() };
+        openers::opened(ctx, sk, ends, via::CONNECT, -1, run);
         return;
     }
 
@@ -186,15 +222,16 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
     if family::is_foreign(sk) && family::is_outsider() {
         return;
     }
-    let socket = sock::socket(sk);
+    let socket = sock.socket();
     let has_socket = socket != 0;
     let closes_with_file = newstate == CLOSE && has_socket;
     let task = user_stack::task();
-    let stack_id = if remember(sk, closes_with_file) { run.stack(ctx, &task, desk::EDGE) } else { NO_STACK };
+    let stack_id =
+        if remember(sock, closes_with_file) { run.stack(ctx, &task, desk::EDGE) } else { NO_STACK };
     let inode = if closes_with_file { inode(socket) } else { 0 };
     // Whoever ends a connection sets it before the edge: 32 a reset, 110 a timeout, 103
     // SOCK_DESTROY. An application that aborts leaves it as it is (tcp_close, tcp_disconnect).
-    let error = sock::error(sk);
+    let error = sock.error();
     let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
     // SAFETY: no precondition.
@@ -203,7 +240,7 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
-            fill(edge, kind::LEAVE, sk, &Head::read(sk), oldstate, newstate, protocol, netns);
+            fill(edge, kind::LEAVE, sk, &sock.head(), oldstate, newstate, protocol, netns);
             (*edge).flags = edge_flags;
             (*edge).inode = inode;
             (*record).task = task;
@@ -221,7 +258,8 @@ fn edge(ctx: &impl EbpfContext, sk: u64, oldstate: u8, newstate: u8, edge_use: E
 /// Marks a socket that closes with a file on it, so that its destroy is reported.
 /// Returns whether userspace has asked for the stack of whoever ends this socket.
 #[inline(always)]
-fn remember(sk: u64, closes_with_file: bool) -> bool {
+fn remember(sock: impl Sock, closes_with_file: bool) -> bool {
+    let sk = sock.address();
     let entry = if closes_with_file { maps::remembered(sk) } else { SOCKETS.get_ptr_mut(sk) };
     let Some(entry) = entry else {
         return false;
@@ -233,7 +271,7 @@ fn remember(sk: u64, closes_with_file: bool) -> bool {
         if closes_with_file {
             (*entry).flags |= flags::CLOSED_WITH_FILE;
             // A reset and a timeout set it before they close the socket.
-            (*entry).error = u32::from(sock::error(sk));
+            (*entry).error = u32::from(sock.error());
         }
         (*entry).flags & flags::STUCK != 0
     }
@@ -260,7 +298,7 @@ fn fill(
     record: *mut Edge,
     kind: u32,
     sk: u64,
-    head: &Head,
+    head: &impl Head,
     oldstate: u8,
     newstate: u8,
     protocol: u16,
@@ -275,7 +313,7 @@ fn fill(
         (*record).at_ns = bpf_ktime_get_ns();
         (*record).skaddr = sk;
         (*record).netns = netns;
-        (*record).sport = sport(sk);
+        (*record).sport = if newstate == CLOSE { sport(sk) } else { head.local_port(sk) };
         (*record).dport = head.dport();
         (*record).protocol = protocol;
         (*record).flags = 0;

@@ -12,6 +12,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     skc_rcv_saddr: ABSENT,
     skc_dport: ABSENT,
     inet_sport: ABSENT,
+    skc_num: ABSENT,
     skc_family: ABSENT,
     skc_net: ABSENT,
     skc_v6_daddr: ABSENT,

@@ -4,16 +4,13 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_F_USER_STACK,
-    helpers::generated::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_stackid,
-    },
+    helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_stackid},
 };
 use closewait_ebpf::{ABSENT, NO_STACK, Task, about, counter, stacks_by};
 
 use crate::{
-    capture,
+    capture::{self, member, running_task},
     maps::{self, STACKS},
-    memory::read,
     path,
     tunables::{STACKS_BY, offset},
 };
@@ -48,7 +45,7 @@ pub(crate) fn exiting() -> u16 {
         return 0;
     }
     // SAFETY: an integer of the running task.
-    let flags: u32 = unsafe { read(bpf_get_current_task() + u64::from(offset!(task_flags))) };
+    let flags: u32 = unsafe { member(running_task(), offset!(task_flags)) };
     // The bit by arithmetic: a branch would double the paths of the program around it.
     about::EXITING_READ | ((flags & PF_EXITING) >> 2) as u16 * about::EXITING
 }

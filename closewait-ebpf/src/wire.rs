@@ -563,6 +563,8 @@ wire! {
         /// `inet_sock.inet_sport`: the local port in network order. Not `skc_num`, which
         /// `tcp_set_state` has already cleared when it reports an edge to CLOSE.
         pub inet_sport: u16,
+        /// `sock_common.skc_num`: the local port in host order
+        pub skc_num: u16,
         /// `sock_common.skc_family`
         pub skc_family: u16,
         /// `sock_common.skc_net.net`; absent without CONFIG_NET_NS

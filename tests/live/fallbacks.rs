@@ -23,6 +23,7 @@ enum Accepts {
 
 const CASES: &[(&[&str], Accepts)] = &[
     (&[], Accepts::Known),
+    (&["tp_btf"], Accepts::Known),
     (&["raw_tp"], Accepts::Known),
     (&["tracepoint"], Accepts::Known),
     (&["fentry"], Accepts::Known),

@@ -82,6 +82,8 @@ impl<'a> Btf<'a> {
             let (wanted, found) = match kind {
                 KIND_STRUCT => (structs, &mut self.structs),
                 KIND_FUNC => (functions, &mut self.functions),
+                // The events are typedefs; no name is one of each.
+                KIND_TYPEDEF => (functions, &mut self.functions),
                 _ => (&[][..], &mut self.structs),
             };
             for &want in wanted {

@@ -44,10 +44,12 @@ pub(super) struct Program {
 
 /// The first program for EOF reads, and the one that steps in.
 pub(super) const EOF: [&str; 2] = ["eof_raw", "eof_again_raw"];
+/// The first, where its arguments are typed.
+pub(super) const EOF_TYPED: &str = "eof_btf";
 /// The transitions programs that count themselves what neither saw. Not the first by the
 /// classic tracepoint: there the kernel skips both of them at once, which the skipped runs of
 /// one of them tell.
-const TRANSITIONS: [&str; 3] = ["enter_raw", "edge_raw", "edge_tp"];
+const TRANSITIONS: [&str; 5] = ["enter_btf", "edge_btf", "enter_raw", "edge_raw", "edge_tp"];
 
 /// Counts since load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,12 +86,12 @@ impl Counters {
     /// Whether the kernel has skipped the one program for EOF reads: where a program may be
     /// preempted, by another task that reads. Then a second one helps.
     pub fn wants_eof_again(&self) -> bool {
-        self.eof_again == EofAgain::NotNeeded && self.skips_of(EOF[0]).is_some_and(|skips| skips > 0)
+        self.eof_again == EofAgain::NotNeeded && self.skips_of_eof().is_some_and(|skips| skips > 0)
     }
 
     /// A second program for EOF reads is attached from now on.
     pub(super) fn add_eof_again(&mut self, program: Program) {
-        self.eof_again = EofAgain::Since(self.skips_of(EOF[0]).unwrap_or(0));
+        self.eof_again = EofAgain::Since(self.skips_of_eof().unwrap_or(0));
         self.programs.push(program);
     }
 
@@ -141,8 +143,9 @@ impl Counters {
         self.each("recursion_misses")
     }
 
-    fn skips_of(&self, program: &str) -> Option<u64> {
-        self.programs.iter().find(|loaded| loaded.name == program)?.field("recursion_misses")
+    /// Those of the first program for EOF reads.
+    fn skips_of_eof(&self) -> Option<u64> {
+        self.programs.iter().find(|loaded| which_eof(&loaded.name) == Some(0))?.field("recursion_misses")
     }
 
     /// A field of the fdinfo of every program that has it.
@@ -211,13 +214,18 @@ fn settled(read: impl Fn() -> Option<Missed>) -> Option<Missed> {
     Some(least)
 }
 
+/// Which of the programs for EOF reads a program is.
+fn which_eof(name: &str) -> Option<usize> {
+    if name == EOF_TYPED { Some(0) } else { EOF.iter().position(|eof| *eof == name) }
+}
+
 /// How many of the skipped runs may have lost something, but for those of the transitions
 /// programs. `eof_alone`: those of the first program for EOF reads while there
 /// was no second.
 fn skipped<'a>(skipped: impl Iterator<Item = (&'a str, u64)>, eof_alone: u64) -> u64 {
     let (mut sum, mut eof) = (0, [None; 2]);
     for (name, skipped) in skipped {
-        match EOF.iter().position(|eof| *eof == name) {
+        match which_eof(name) {
             Some(which) => eof[which] = Some(skipped),
             None if TRANSITIONS.contains(&name) => {}
             None => sum += skipped,

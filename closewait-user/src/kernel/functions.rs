@@ -1,5 +1,5 @@
-//! The numbers of a few functions among the kernel's types: what the library needs to
-//! attach to them. In: parsed BTF. Out: a BTF in which these functions have the same
+//! The numbers of a few functions and events among the kernel's types: what the library needs
+//! to attach to them. In: parsed BTF. Out: a BTF in which these functions have the same
 //! numbers and everything else is a placeholder, for a library that can only be asked to
 //! look a function up. (Parsing all types of a kernel its way takes 60 ms and 20 MiB.)
 
@@ -7,13 +7,23 @@ use aya::{Btf, Endianness};
 
 use super::btf;
 
-/// Functions that programs are attached to, and the iterator's.
-pub const FUNCTIONS: &[&str] = &["security_sock_graft", "tcp_cleanup_rbuf", "bpf_iter_task_file"];
+/// Functions that programs are attached to, the iterator's, and events with typed arguments.
+pub const FUNCTIONS: &[&str] = &[
+    "security_sock_graft",
+    "tcp_cleanup_rbuf",
+    "bpf_iter_task_file",
+    "btf_trace_inet_sock_set_state",
+    "btf_trace_sock_recv_length",
+];
+
+/// What the kernel puts before an event's name to call the type of it.
+const EVENT: &str = "btf_trace_";
 
 /// Bytes of the header, and of a type that has nothing behind it.
 const HEADER: u32 = 24;
 const TYPE: u32 = 12;
 const KIND_FWD: u32 = 7 << 24;
+const KIND_TYPEDEF: u32 = 8 << 24;
 const KIND_FUNC: u32 = 12 << 24;
 
 /// Functions and their numbers, by number.
@@ -42,7 +52,8 @@ impl Functions {
             for _ in next..id {
                 words(&mut types, &[0, KIND_FWD, 0]);
             }
-            words(&mut types, &[u32::try_from(strings.len()).unwrap_or(0), KIND_FUNC, 0]);
+            let kind = if name.starts_with(EVENT) { KIND_TYPEDEF } else { KIND_FUNC };
+            words(&mut types, &[u32::try_from(strings.len()).unwrap_or(0), kind, 0]);
             strings.extend(name.as_bytes());
             strings.push(0);
             next = id.saturating_add(1);
@@ -72,10 +83,15 @@ mod tests {
 
     #[test]
     fn the_library_finds_each_function_under_its_number() {
-        let functions = Functions(vec![(3, "a_function"), (4, "next_to_it"), (70_001, "far_away")]);
+        let functions = Functions(vec![
+            (3, "a_function"),
+            (4, "next_to_it"),
+            (9, "btf_trace_an_event"),
+            (70_001, "far_away"),
+        ]);
         let btf = functions.as_btf().unwrap();
         for (id, name) in functions.0 {
-            assert_eq!(btf.id_by_type_name_kind(name, BtfKind::Func).unwrap(), id, "{name}");
+            assert_eq!(btf.id_by_type_name_kind(name, kind(name)).unwrap(), id, "{name}");
         }
         assert!(btf.id_by_type_name_kind("absent", BtfKind::Func).is_err());
         let none = Functions::default().as_btf().unwrap();
@@ -89,7 +105,11 @@ mod tests {
         let theirs = Btf::from_sys_fs().unwrap();
         assert_eq!(ours.0.len(), FUNCTIONS.len());
         for (id, name) in ours.0 {
-            assert_eq!(theirs.id_by_type_name_kind(name, BtfKind::Func).unwrap(), id, "{name}");
+            assert_eq!(theirs.id_by_type_name_kind(name, kind(name)).unwrap(), id, "{name}");
         }
+    }
+
+    fn kind(name: &str) -> BtfKind {
+        if name.starts_with(EVENT) { BtfKind::Typedef } else { BtfKind::Func }
     }
 }

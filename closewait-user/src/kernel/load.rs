@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::AsFd;
 
 use aya::maps::{HashMap, MapData, RingBuf, StackTraceMap};
-use aya::programs::{FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, Iter, KProbe, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
 use aya_log::EbpfLogger;
 use closewait_ebpf::{Offsets, Remembered, counter, stacks_by};
 
-use super::counters::{Counters, EOF, Program};
+use super::counters::{Counters, EOF, EOF_TYPED, Program};
 use super::detach::Slow;
 use super::family::Family;
 use super::loader;
@@ -161,7 +161,8 @@ fn load_with(
         .then(|| EbpfLogger::init(&mut ebpf))
         .transpose()
         .map_err(|error| Refused::Maps(broken(format!("the BPF log cannot be opened: {error}"))))?;
-    let mut loading = Loading { support, ebpf, slow: Slow::default(), task_files: None, btf: None };
+    let mut loading =
+        Loading { support, ebpf, slow: Slow::default(), task_files: None, btf: None, typed: false };
     let mut served = Vec::new();
     for choice in &plan.choices {
         if choice.purpose == Purpose::UserStack {
@@ -273,12 +274,20 @@ struct Loading<'a> {
     slow: Slow,
     task_files: Option<TaskFiles>,
     btf: Option<Btf>,
+    /// Whether events can be had with typed arguments.
+    typed: bool,
 }
 
 impl Loading<'_> {
     fn attach(&mut self, purpose: Purpose, hook: Hook) -> Result<(), String> {
         let events = &self.support.events;
         match (purpose, hook) {
+            (Purpose::Transitions, Hook::TpBtf) => {
+                self.typed("enter_btf", "inet_sock_set_state")?;
+                self.typed("edge_btf", "inet_sock_set_state")?;
+                self.typed = true;
+                Ok(())
+            }
             (Purpose::Transitions, Hook::RawTp) => {
                 self.raw("enter_raw", "inet_sock_set_state")?;
                 self.raw("edge_raw", "inet_sock_set_state")
@@ -296,7 +305,10 @@ impl Loading<'_> {
             }
             (Purpose::UringOpener, Hook::IoUring) => self.classic("accept_uring", &[&events.uring_complete]),
             (Purpose::EofRead, Hook::SockRecvLength) => {
-                self.raw(EOF[0], "sock_recv_length")?;
+                // Whatever refuses it with types, it may be had without.
+                if !self.typed || self.typed(EOF_TYPED, "sock_recv_length").is_err() {
+                    self.raw(EOF[0], "sock_recv_length")?;
+                }
                 // To be attached when it is needed; loaded now, while all maps are here.
                 let again: &mut RawTracePoint = program(&mut self.ebpf, EOF[1])?;
                 again.load().map_err(|error| refusal(&error))
@@ -323,6 +335,14 @@ impl Loading<'_> {
         let program: &mut RawTracePoint = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| refusal(&error))?;
         program.attach(tracepoint).map(drop).map_err(|error| refusal(&error))
+    }
+
+    fn typed(&mut self, name: &str, event: &str) -> Result<(), String> {
+        let btf = self.take_btf()?;
+        let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
+        let attached = program.load(event, &btf).and_then(|()| program.attach());
+        self.btf = Some(btf);
+        attached.map(drop).map_err(|error| refusal(&error))
     }
 
     /// Attaches to every one of `events` that exists.
@@ -445,8 +465,12 @@ impl Loaded {
     /// Detaches the first program for EOF reads: tests see what the second does without it.
     #[doc(hidden)]
     pub fn detach_first_eof(&mut self) -> Result<(), String> {
-        let program: &mut RawTracePoint = program(&mut self.ebpf, EOF[0])?;
-        program.unload().map_err(|error| refusal(&error))
+        let typed: &mut BtfTracePoint = program(&mut self.ebpf, EOF_TYPED)?;
+        let unloaded = typed.unload().or_else(|_| {
+            let program: &mut RawTracePoint = program(&mut self.ebpf, EOF[0])?;
+            program.unload().map_err(|error| refusal(&error))
+        });
+        unloaded
     }
 
     fn eof_again(&mut self) -> Result<Program, String> {

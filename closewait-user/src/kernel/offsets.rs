@@ -55,6 +55,7 @@ pub fn offsets(btf: &Btf, events: &Events) -> Offsets {
         skc_rcv_saddr: at(&["sock_common", "skc_rcv_saddr"]),
         skc_dport: at(&["sock_common", "skc_dport"]),
         inet_sport: at(&["inet_sock", "inet_sport"]),
+        skc_num: at(&["sock_common", "skc_num"]),
         skc_family: at(&["sock_common", "skc_family"]),
         skc_net: at(&["sock_common", "skc_net", "net"]),
         skc_v6_daddr: at(&["sock_common", "skc_v6_daddr"]),

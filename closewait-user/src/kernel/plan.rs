@@ -21,6 +21,8 @@ pub(super) const FORBIDDEN: &str = "switched off by --without";
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Hook {
+    /// Raw tracepoints whose arguments have the kernel's types.
+    TpBtf,
     /// Raw tracepoints.
     RawTp,
     /// The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock.
@@ -53,6 +55,7 @@ impl Hook {
     /// The name, as `--without` takes it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
             Self::Tracepoint => "tracepoint",
             Self::Fentry => "fentry",
@@ -218,7 +221,10 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let events = &support.events;
     let has_exit_accept = events.exit_accept.is_some() || events.exit_accept4.is_some();
 
+    // A raw tracepoint as well, only typed.
+    let no_raw_tp = without.contains(&Hook::RawTp).then(|| "switched off by --without".to_owned());
     let set_state = [
+        rule(Hook::TpBtf, no_raw_tp),
         rule(Hook::RawTp, None),
         rule(Hook::Tracepoint, needs(events.set_state.is_some(), "sock:inet_sock_set_state")),
     ];
@@ -333,7 +339,7 @@ mod tests {
     fn with_everything_there_the_best_hook_comes_first() {
         let support = able();
         let table = [
-            (Purpose::Transitions, vec![Hook::RawTp, Hook::Tracepoint]),
+            (Purpose::Transitions, vec![Hook::TpBtf, Hook::RawTp, Hook::Tracepoint]),
             (Purpose::EndOfLife, vec![Hook::RawTp, Hook::Tracepoint]),
             (Purpose::AcceptOpener, vec![Hook::Fentry, Hook::Kprobe, Hook::SysExitAccept]),
             (Purpose::UringOpener, vec![Hook::IoUring]),
@@ -352,6 +358,10 @@ mod tests {
     fn a_forbidden_hook_is_ruled_out_with_the_reason_and_the_next_takes_its_place() {
         let support = able();
         assert_eq!(candidates(&support, &[Hook::RawTp], Purpose::Transitions), [Hook::Tracepoint]);
+        assert_eq!(
+            candidates(&support, &[Hook::TpBtf], Purpose::Transitions),
+            [Hook::RawTp, Hook::Tracepoint]
+        );
         assert_eq!(candidates(&support, &[Hook::TcpDestroySock], Purpose::EndOfLife), []);
         assert_eq!(
             candidates(&support, &[Hook::Fentry, Hook::Kprobe], Purpose::AcceptOpener),
@@ -384,7 +394,7 @@ mod tests {
         let mut support = able();
         support.tracefs = Fact::unknown("tracefs cannot be opened: denied");
         support.events = Events::default();
-        assert_eq!(candidates(&support, &[], Purpose::Transitions), [Hook::RawTp]);
+        assert_eq!(candidates(&support, &[], Purpose::Transitions), [Hook::TpBtf, Hook::RawTp]);
         assert_eq!(candidates(&support, &[], Purpose::AcceptOpener), [Hook::Fentry, Hook::Kprobe]);
         let plan = plan(&support, &[]).unwrap();
         assert_eq!(
