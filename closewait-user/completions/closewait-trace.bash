@@ -154,7 +154,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tp_btf raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
@@ -218,7 +218,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tp_btf raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
@@ -518,7 +518,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tp_btf raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)
@@ -726,7 +726,7 @@ _closewait__trace() {
                     return 0
                     ;;
                 --without)
-                    COMPREPLY=($(compgen -W "raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tp_btf raw_tp tracepoint fentry kprobe sys_exit_accept io_uring tcp_destroy_sock sock_recv_length sk_error_report user_stack stack python_frames iter_task_file" -- "${cur}"))
                     return 0
                     ;;
                 --btf)

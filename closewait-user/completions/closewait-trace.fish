@@ -51,7 +51,8 @@ complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l interva
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l record -d 'Write what was seen to a file, for `replay`' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l record-max -d 'Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)' -r
 complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l metrics-listen -d 'Serve metrics in the OpenMetrics format at http://ADDR/metrics; a port alone (9435) is for this machine only' -r
-complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
+complete -c closewait-trace -n "__fish_closewait_trace_needs_command" -l without -d 'Do not use this hook' -r -f -a "tp_btf\t'Raw tracepoints whose arguments have the kernel\'s types'
+raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
 kprobe\t'Probes on the same functions'
@@ -134,7 +135,8 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l max -d 'Fail only if more sockets than this leaked' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l suppressions -d 'Do not count what a line of this file describes: `frame:PATTERN` (a function or module of a stack), `comm:`, `remote:ADDRESS:PORT`, `verdict:` or `cause:`, of which all on a line must fit; `*` is any text, `#` begins a comment' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l user -d 'Run CMD as this user; as the one who called sudo, if absent' -r
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand run" -l without -d 'Do not use this hook' -r -f -a "tp_btf\t'Raw tracepoints whose arguments have the kernel\'s types'
+raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
 kprobe\t'Probes on the same functions'
@@ -234,7 +236,8 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l record -d 'Write what was seen to a file, for `replay`' -r -F
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l record-max -d 'Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)' -r
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l metrics-listen -d 'Serve metrics in the OpenMetrics format at http://ADDR/metrics; a port alone (9435) is for this machine only' -r
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l without -d 'Do not use this hook' -r -f -a "tp_btf\t'Raw tracepoints whose arguments have the kernel\'s types'
+raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
 kprobe\t'Probes on the same functions'
@@ -261,7 +264,8 @@ complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -l 
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -s o -l output -d 'Format; JSON is one line' -r -f -a "text\t'For people'
 json\t'One JSON object per line'"
-complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l without -d 'Do not use this hook' -r -f -a "raw_tp\t'Raw tracepoints'
+complete -c closewait-trace -n "__fish_closewait_trace_using_subcommand doctor" -l without -d 'Do not use this hook' -r -f -a "tp_btf\t'Raw tracepoints whose arguments have the kernel\'s types'
+raw_tp\t'Raw tracepoints'
 tracepoint\t'The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock'
 fentry\t'Trampolines on security_sock_graft and tcp_cleanup_rbuf'
 kprobe\t'Probes on the same functions'

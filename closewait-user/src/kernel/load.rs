@@ -466,11 +466,11 @@ impl Loaded {
     #[doc(hidden)]
     pub fn detach_first_eof(&mut self) -> Result<(), String> {
         let typed: &mut BtfTracePoint = program(&mut self.ebpf, EOF_TYPED)?;
-        let unloaded = typed.unload().or_else(|_| {
-            let program: &mut RawTracePoint = program(&mut self.ebpf, EOF[0])?;
-            program.unload().map_err(|error| refusal(&error))
-        });
-        unloaded
+        if typed.unload().is_ok() {
+            return Ok(());
+        }
+        let program: &mut RawTracePoint = program(&mut self.ebpf, EOF[0])?;
+        program.unload().map_err(|error| refusal(&error))
     }
 
     fn eof_again(&mut self) -> Result<Program, String> {

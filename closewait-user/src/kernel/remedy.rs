@@ -7,7 +7,7 @@ use super::served::Served;
 /// What a kernel has to be like for this hook to work.
 const fn takes(hook: Hook) -> &'static str {
     match hook {
-        Hook::RawTp => "a kernel with CONFIG_BPF_EVENTS",
+        Hook::TpBtf | Hook::RawTp => "a kernel with CONFIG_BPF_EVENTS",
         Hook::Tracepoint | Hook::TcpDestroySock => {
             "a kernel with CONFIG_FTRACE, and a tracefs that can be opened"
         }

@@ -32,8 +32,10 @@ pub(super) fn make(release: &Release, made: &Path, room: &Path, to: &Path) -> Re
         writeln!(sums, "{sum}")?;
         bytes += fs::metadata(tree.join(to))?.len();
     }
-    let config: String =
-        entries.iter().filter(|entry| entry.is_config).map(|entry| format!("/{}\n", entry.to)).collect();
+    let mut config = String::new();
+    for Entry { to, .. } in entries.iter().filter(|entry| entry.is_config) {
+        writeln!(config, "/{to}")?;
+    }
     let files = [("control", fields(release, bytes)), ("md5sums", sums), ("conffiles", config)];
     for (name, text) in files {
         put(&control.join(name), &text, 0o644)?;

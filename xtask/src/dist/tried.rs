@@ -223,17 +223,17 @@ struct Root(PathBuf);
 impl Root {
     fn over(bare: &Path) -> Result<Self> {
         // A mount point for whoever runs: what is mounted is seen in one namespace only.
-        let room = bare.with_file_name("tried");
-        fs::create_dir_all(&room)?;
+        let layer = bare.with_file_name("tried");
+        fs::create_dir_all(&layer)?;
         let mount = |args: &[&str], at: &Path| command::output(Command::new("mount").args(args).arg(at));
-        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &room)?;
-        let [upper, work, root] = ["upper", "work", "root"].map(|name| room.join(name));
-        for dir in [&upper, &work, &root] {
+        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &layer)?;
+        let [upper, scratch, root] = ["upper", "work", "root"].map(|name| layer.join(name));
+        for dir in [&upper, &scratch, &root] {
             fs::create_dir(dir)?;
         }
-        let layers =
-            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), work.display());
-        mount(&["-t", "overlay", "-o", &layers, "overlay"], &root)?;
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), scratch.display());
+        mount(&["-t", "overlay", "-o", &options, "overlay"], &root)?;
         mount(&["-t", "proc", "proc"], &root.join("proc"))?;
         mount(&["-t", "sysfs", "sysfs"], &root.join("sys"))?;
         Ok(Self(root))
