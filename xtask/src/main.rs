@@ -9,6 +9,7 @@ mod aarch64;
 mod bench;
 mod build;
 mod command;
+mod compare;
 mod corpus;
 mod counts;
 mod debian;
@@ -67,6 +68,8 @@ enum Chore {
     Dist(dist::Args),
     /// Let Prometheus scrape 200 made-up hosts: what 10,000 would send and store; and see an alert fire
     Fleet(fleet::Args),
+    /// Ask this tool and others the same questions about a leak
+    Compare,
     /// Make a container image of the tool, without a container engine
     Image(image::Args),
     /// Hold the tool against the truth, under a mixed load with random faults, for as long as wanted
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Chore::Corpus(args) => corpus::run(&args),
         Chore::Dist(args) => dist::run(&args),
         Chore::Fleet(args) => fleet::run(&args),
+        Chore::Compare => compare::run(),
         Chore::Image(args) => image::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),

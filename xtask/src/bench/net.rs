@@ -8,12 +8,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-pub(super) struct Net {
+pub(crate) struct Net {
     name: String,
 }
 
 impl Net {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let net = Self { name: format!("cwt-bench-{}-{count}", std::process::id()) };
@@ -25,12 +25,12 @@ impl Net {
     }
 
     /// The file that stands for it.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 
     /// `program`, to be run inside.
-    pub(super) fn inside(&self, program: &Path) -> Command {
+    pub(crate) fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command

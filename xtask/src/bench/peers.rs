@@ -14,13 +14,13 @@ use std::{
 
 /// One that can be started, or why not.
 #[derive(Clone)]
-pub(super) struct Peer {
-    pub(super) name: &'static str,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
     found: Result<(PathBuf, Option<PathBuf>), String>,
 }
 
 impl Peer {
-    pub(super) fn find(name: &'static str) -> Self {
+    pub(crate) fn find(name: &'static str) -> Self {
         let found = match command::find_system(name) {
             Some(program) => Ok((program, None)),
             None => unpacked(name)
@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// Why it cannot be run.
-    pub(super) fn missing(&self) -> Option<&str> {
+    pub(crate) fn missing(&self) -> Option<&str> {
         self.found.as_ref().err().map(String::as_str)
     }
 
@@ -39,7 +39,7 @@ impl Peer {
     ///
     /// # Errors
     /// When it is missing.
-    pub(super) fn with_tracefs(&self) -> Result<Command> {
+    pub(crate) fn with_tracefs(&self) -> Result<Command> {
         let (program, libraries) = self.found.as_ref().map_err(|why| anyhow::anyhow!("{why}"))?;
         let mount =
             "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\"";
