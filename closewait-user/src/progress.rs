@@ -25,7 +25,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// How often it is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-const OF_A_TOTAL: &str = "{msg}  {bar:30} {percent:>3} %  {bytes} of {total_bytes}  {eta} left";
+const OF_A_TOTAL: &str = "{msg}  {wide_bar} {percent:>3} %  {bytes} of {total_bytes}  {eta} left";
 const WAITING: &str = "{spinner} {msg}  {elapsed}";
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);

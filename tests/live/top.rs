@@ -1,14 +1,17 @@
 //! `top` in a real terminal: tmux draws it, types, changes its size, and shows what is left
 //! of it. Without tmux these tests are left out, and say so.
 
-use std::process::Command;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::netns::{Netns, output};
 use super::scenario::Scenario;
 use super::tool::binary;
-use super::waiting::{show, until};
+use super::waiting::{let_pass, show, until};
 
 /// A terminal of its own server, which ends with it.
 struct Terminal {
@@ -195,6 +198,51 @@ fn panics_on_the_screen() {
     use closewait_trace::commands::top::{terminal::Screen, view::Looks};
     let _screen = Screen::enter(Looks { color: true, unicode: true }).expect("a terminal");
     panic!("the screen breaks");
+}
+
+/// script(1) gives it a terminal, and takes no more of what is drawn than this test reads.
+#[test]
+fn a_terminal_that_takes_no_output_stops_nothing_else() {
+    let net = Netns::new();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
+    let mut command = Command::new("script");
+    let line = format!("stty cols 200 rows 60; {}", top(&net, &format!("--metrics-listen {port}")));
+    command.args(["--quiet", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut script) = command.spawn() else {
+        return show("LEFT OUT: script(1) is not there, so no terminal could be made to take no output");
+    };
+    let mut out = script.stdout.take().expect("piped");
+    let mut keys = script.stdin.take().expect("piped");
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("nothing is stuck") {
+        let mut bytes = [0; 4096];
+        let read = out.read(&mut bytes).expect("our pipe");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend(&bytes[..read]);
+    }
+    // Each time the whole screen is drawn, until neither the pipe nor the terminal takes more.
+    let mut before = u64::MAX;
+    until("the terminal is full", || {
+        keys.write_all(&[12; 5]).expect("it reads keys");
+        let_pass(Duration::from_millis(100));
+        let now = rustix::io::ioctl_fionread(&out).expect("a pipe");
+        let is_full = now == before && now > 40_000;
+        before = now;
+        is_full.then_some(())
+    });
+    let mut asked = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    asked.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    asked.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    asked.read_to_string(&mut answer).expect("it answers while it cannot draw");
+    assert!(answer.contains("closewait_reported_sockets"), "{answer}");
+    // It follows keys, and leaves when the terminal takes output again.
+    keys.write_all(b"q").expect("it reads keys");
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("our pipe");
+    assert!(rest.contains("summary"), "{rest}");
+    assert!(script.wait().expect("ours").success());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `top`: the causes of stuck sockets on a live screen, or those of a recording.
 //!
 //! One more sink of the reporter keeps the state of the screen; keys change it; both run in
-//! the one event loop. (A terminal that takes no output keeps the ring from being drained:
-//! what is lost meanwhile is counted.) When it ends, the terminal is as it was, and the full
+//! the one event loop, and a thread takes the pictures to the terminal: one that takes no output
+//! holds up that thread only. When it ends, the terminal is as it was, and the full
 //! report is printed on it.
 
 pub mod keys;
 pub mod model;
+mod painter;
 mod recorded;
 pub mod sink;
 pub mod state;
@@ -129,11 +130,14 @@ fn has_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
 /// Draws what changes and follows the keys, until the user leaves or it is `over`.
 async fn watch(shared: &Shared, signals: &mut Signals, over: &Notify) -> io::Result<()> {
     let mut events = EventStream::new();
+    let free = shared.screen.borrow().as_ref().map(Screen::free);
+    let Some(free) = free else { return Ok(()) };
     loop {
         if !draw(shared)? {
             return Ok(());
         }
         tokio::select! {
+            () = free.notified() => {}
             event = next(&mut events) => match event {
                 // The terminal is gone.
                 None => return Ok(()),

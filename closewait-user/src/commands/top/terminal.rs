@@ -1,8 +1,8 @@
 //! The terminal: taken over, drawn on, and given back as it was, also after a panic.
 
-use std::io::{self, IsTerminal, Stdout, Write};
-use std::sync::Once;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::{self, ThreadId};
 
 use crossterm::cursor::Show;
@@ -10,7 +10,9 @@ use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_ra
 use crossterm::{execute, style};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use tokio::sync::Notify;
 
+use super::painter::{Painter, Picture};
 use super::state::Top;
 use super::view::{self, Looks};
 use crate::diagnostics;
@@ -21,7 +23,9 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The screen; the terminal is given back when it is dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<CrosstermBackend<Picture>>,
+    picture: Picture,
+    painter: Painter,
     looks: Looks,
 }
 
@@ -44,31 +48,47 @@ impl Screen {
         TAKEN.store(true, Ordering::SeqCst);
         diagnostics::hold_back(io::stderr().is_terminal());
         // From here on dropping gives it back.
-        let screen =
-            Terminal::new(CrosstermBackend::new(io::stdout())).map(|terminal| Self { terminal, looks });
+        let picture = Picture::default();
+        let screen = Painter::begin().and_then(|painter| {
+            let terminal = Terminal::new(CrosstermBackend::new(picture.clone()))?;
+            Ok(Self { terminal, picture, painter, looks })
+        });
         let entered = screen.and_then(|screen| execute!(io::stdout(), EnterAlternateScreen).map(|()| screen));
         entered.inspect_err(|_| give_back())
     }
 
-    /// Draws what is to be seen, and tells it the size of the screen.
+    /// Draws what is to be seen, and tells it the size of the screen. If the terminal has not
+    /// taken the last picture yet, it does nothing, and [`Screen::free`] tells when it has.
     pub fn draw(&mut self, top: &mut Top) -> io::Result<()> {
+        if !self.painter.is_free()? {
+            return Ok(());
+        }
         let looks = self.looks;
         self.terminal.draw(|frame| {
             let area = frame.area();
             top.size = (area.width, area.height);
             view::draw(top, looks, area, frame.buffer_mut());
         })?;
+        self.painter.paint(self.picture.take());
         Ok(())
     }
 
     /// Forgets what is on the screen: the next picture is drawn whole.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` asks the terminal where its cursor is, and fails if it does not say.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
+    }
+
+    /// Tells when a picture can be drawn that could not be.
+    pub fn free(&self) -> Arc<Notify> {
+        self.painter.free()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        self.painter.end();
         give_back();
     }
 }
