@@ -12,6 +12,7 @@ use crate::cli::TopArgs;
 use crate::clock::MonoNs;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::fact::Fact;
 use crate::privileges::Work;
 use crate::recording::replay::{Replay, Wanted};
 use crate::report::{History, Reporter, Sink};
@@ -25,6 +26,7 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
     let report = &args.trace.report;
     let mut signals = Signals::listen()?;
     let shared = Shared::new("recording");
+    shared.top.borrow_mut().states = Fact::unknown("a recording does not have them");
     let at_end = files(report)?;
     settle(Work::Replay { opens: true });
     let (mut replay, mut incomplete) = played(args, &shared, MonoNs(u64::MAX), Vec::new())?;

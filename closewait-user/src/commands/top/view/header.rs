@@ -46,9 +46,14 @@ fn first(top: &Top, pen: &mut Pen<'_>) {
         None => format!("for {}", span(std::time::Duration::from_secs(model.watched.as_secs()))),
     };
     // The date, and then the time, where there is room for it: half of either misleads.
-    let (headline, source) = (headline(model), format!("  {} {place}", top.source));
+    let headline = headline(model);
     let paused = if top.paused { "PAUSED " } else { "" };
-    let used = paused.width() + headline.width() + ended.width() + source.width();
+    let used = paused.width() + headline.width() + ended.width();
+    let mut source = format!("  {} {place}", top.source);
+    if used + source.width() > usize::from(pen.area.width) {
+        source = format!("  {place}");
+    }
+    let used = used + source.width();
     let time = model.time.split_once(' ').map_or("", |(_, time)| time);
     let room = usize::from(pen.area.width).saturating_sub(used + 2);
     let time = [&*model.time, time].into_iter().find(|time| time.width() <= room).unwrap_or("");
