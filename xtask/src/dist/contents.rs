@@ -36,6 +36,14 @@ pub(super) const BINARY: &str = "closewait-trace";
 pub(super) const THIRD_PARTY: &str = "third-party-licences.txt";
 
 const DOC: &str = "usr/share/doc/closewait-trace";
+/// Directories that may be nobody else's where this package is installed.
+pub(super) const OWN_DIRECTORIES: [&str; 5] = [
+    DOC,
+    "usr/share/doc/closewait-trace/examples",
+    "usr/share/fish",
+    "usr/share/fish/vendor_completions.d",
+    "usr/share/zsh/site-functions",
+];
 /// What follows the name in those of the manual pages.
 const PAGES: [&str; 9] =
     ["", "-diff", "-doctor", "-explain", "-kill", "-replay", "-run", "-snapshot", "-top"];

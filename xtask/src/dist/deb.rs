@@ -33,8 +33,8 @@ pub(super) fn make(release: &Release, made: &Path, room: &Path, to: &Path) -> Re
         bytes += fs::metadata(tree.join(to))?.len();
     }
     let mut config = String::new();
-    for Entry { to, .. } in entries.iter().filter(|entry| entry.is_config) {
-        writeln!(config, "/{to}")?;
+    for entry in entries.iter().filter(|entry| entry.is_config) {
+        writeln!(config, "/{}", entry.to)?;
     }
     let files = [("control", fields(release, bytes)), ("md5sums", sums), ("conffiles", config)];
     for (name, text) in files {
@@ -88,14 +88,7 @@ mod tests {
 
     #[test]
     fn dpkg_reads_the_fields_that_were_meant() {
-        let release = Release {
-            version: "1.2.3".into(),
-            summary: "short".into(),
-            long: "one\ntwo".into(),
-            url: "https://example.org".into(),
-            maintainer: "the developers".into(),
-            time: 0,
-        };
+        let release = Release::for_tests();
         let text = fields(&release, 2049);
         assert!(text.contains("\nInstalled-Size: 3\n"), "{text}");
         assert!(text.ends_with("\nDescription: short\n one\n two\n"), "{text}");

@@ -19,7 +19,8 @@ pub(super) fn text(triple: &str) -> Result<String> {
     let mut cargo = command::cargo();
     cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", triple]);
     let metadata: Value = serde_json::from_str(&command::output(cargo.current_dir(workspace::root()))?)?;
-    let mut list = String::new();
+    let mut list = "Rust's standard library: MIT OR Apache-2.0\n".to_owned();
+    list += if triple.ends_with("musl") { "musl: MIT\n" } else { "glibc: LGPL-2.1-or-later\n" };
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in linked(&metadata)? {
         let name = format!("{} {}", package["name"].as_str().unwrap_or_default(), version(package));

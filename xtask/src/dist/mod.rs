@@ -18,7 +18,7 @@ pub(crate) use binary::{build, has_musl, musl};
 
 use crate::{command, workspace};
 use anyhow::{Context, Result, ensure};
-use contents::{BINARY, Kind, THIRD_PARTY};
+use contents::{BINARY, THIRD_PARTY};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long = "try")]
     tried: bool,
     /// (What `--try` runs as root in namespaces of its own)
-    #[arg(long, hide = true, num_args = 4, value_names = ["ROOT", "DEB", "SCENARIOS", "PROMETHEUS"])]
+    #[arg(long, hide = true, num_args = 5, value_names = ["ROOT", "DEB", "RPM", "SCENARIOS", "PROMETHEUS"])]
     inside: Option<Vec<PathBuf>>,
 }
 
@@ -53,9 +53,24 @@ struct Release {
     time: u64,
 }
 
+#[cfg(test)]
+impl Release {
+    fn for_tests() -> Self {
+        Self {
+            version: "1.2.3".into(),
+            summary: "short".into(),
+            long: "one\ntwo".into(),
+            url: "https://example.org".into(),
+            maintainer: "the developers".into(),
+            time: 0,
+        }
+    }
+}
+
 /// What was made that is tried.
 struct Made {
     deb: PathBuf,
+    rpm: PathBuf,
 }
 
 /// Makes, compares and tries.
@@ -63,8 +78,8 @@ struct Made {
 /// # Errors
 /// Names what failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if let Some([root, deb, scenarios, prometheus]) = args.inside.as_deref() {
-        return tried::inside(root, deb, scenarios, prometheus);
+    if let Some([root, deb, rpm, scenarios, prometheus]) = args.inside.as_deref() {
+        return tried::inside(root, [deb, rpm], scenarios, prometheus);
     }
     let made = make(args.object.as_deref())?;
     if args.twice {
@@ -123,7 +138,7 @@ fn make(object: Option<&Path>) -> Result<Made> {
         ensure!(fs::read(one)? == fs::read(other)?, "{}: packed again it differs", one.display());
     }
     fs::remove_dir_all(again)?;
-    check_rpm(&rpm, &made.join(BINARY))?;
+    rpm::check(&rpm, &made.join(BINARY))?;
 
     let executable = out.join(format!("closewait-trace-{}-{triple}", release.version));
     fs::copy(made.join(BINARY), &executable)?;
@@ -134,31 +149,7 @@ fn make(object: Option<&Path>) -> Result<Made> {
         println!("{:>9} bytes  {line}", fs::metadata(file)?.len());
     }
     println!("in {}", out.display());
-    Ok(Made { deb })
-}
-
-/// What rpm itself reads of it: all files, and the executable's bytes.
-fn check_rpm(package: &Path, executable: &Path) -> Result<()> {
-    let rpm = |what: &[&str]| command::output(Command::new("rpm").args(what).arg(package));
-    rpm(&["--checksig", "--nosignature"])?;
-    let listed = rpm(&["-qpl", "--nosignature"])?;
-    let mut listed: Vec<_> = listed.lines().map(str::to_owned).collect();
-    let mut wanted: Vec<_> =
-        contents::entries(Kind::Rpm).into_iter().map(|entry| format!("/{}", entry.to)).collect();
-    listed.sort();
-    wanted.sort();
-    ensure!(listed == wanted, "the .rpm has {listed:?} and not {wanted:?}");
-    let config = rpm(&["-qpc", "--nosignature"])?;
-    ensure!(config == "/etc/closewait-trace.toml", "the .rpm's configuration: {config}");
-    let needs = rpm(&["-qp", "--requires", "--nosignature"])?;
-    let foreign = needs.lines().find(|need| {
-        !need.starts_with("rpmlib(")
-            && !need.starts_with("/bin/sh")
-            && !need.starts_with("config(closewait-trace)")
-    });
-    ensure!(foreign.is_none(), "the .rpm needs {foreign:?}");
-    let unpack = "rpm2cpio \"$0\" | cpio --quiet -i --to-stdout ./usr/bin/closewait-trace | cmp - \"$1\"";
-    command::output(Command::new("sh").args(["-c", unpack]).arg(package).arg(executable)).map(drop)
+    Ok(Made { deb, rpm })
 }
 
 /// `SOURCE_DATE_EPOCH`, else the time of the last commit.

@@ -2,11 +2,12 @@
 
 use super::{
     Release,
-    contents::{self, Entry},
+    contents::{self, Entry, Kind},
 };
 use crate::{command, workspace};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::{
+    collections::BTreeSet,
     env::consts::ARCH,
     fs,
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use std::{
 /// # Errors
 /// When rpmbuild is missing or refuses.
 pub(super) fn make(release: &Release, made: &Path, room: &Path, to: &Path) -> Result<PathBuf> {
-    let entries = contents::entries(contents::Kind::Rpm);
+    let entries = contents::entries(Kind::Rpm);
     let tree = room.join("rpm");
     contents::lay(&entries, made, &tree)?;
     let template = workspace::root().join("closewait-user/packaging/closewait-trace.spec.in");
@@ -51,13 +52,46 @@ pub(super) fn make(release: &Release, made: &Path, room: &Path, to: &Path) -> Re
     Ok(to.join(format!("closewait-trace-{}-1.{ARCH}.rpm", release.version)))
 }
 
+/// What rpm itself reads of `package`: all files, and the bytes of `executable`.
+///
+/// # Errors
+/// Names what is otherwise.
+pub(super) fn check(package: &Path, executable: &Path) -> Result<()> {
+    let rpm = |what: &[&str]| {
+        let mut rpm = Command::new("rpm");
+        command::output(rpm.args(what).arg("--nosignature").arg(package))
+    };
+    rpm(&["--checksig"])?;
+    let listed = rpm(&["-qpl"])?;
+    let listed: BTreeSet<_> = listed.lines().map(str::to_owned).collect();
+    let entries = contents::entries(Kind::Rpm);
+    let files = entries.iter().map(|entry| entry.to.as_str());
+    let wanted = files.chain(contents::OWN_DIRECTORIES).map(|path| format!("/{path}")).collect();
+    ensure!(listed == wanted, "the .rpm has {listed:?} and not {wanted:?}");
+    let config = rpm(&["-qpc"])?;
+    ensure!(config == "/etc/closewait-trace.toml", "the .rpm's configuration: {config}");
+    let needs = rpm(&["-qp", "--requires"])?;
+    ensure!(foreign(&needs).is_none(), "the .rpm needs {needs}");
+    let unpack = "rpm2cpio \"$0\" | cpio --quiet -i --to-stdout ./usr/bin/closewait-trace | cmp - \"$1\"";
+    command::output(Command::new("sh").args(["-c", unpack]).arg(package).arg(executable)).map(drop)
+}
+
+/// Something that not every system with rpm has.
+fn foreign(needs: &str) -> Option<&str> {
+    needs.lines().find(|need| {
+        !["rpmlib(", "/bin/sh", "config(closewait-trace)"].iter().any(|known| need.starts_with(known))
+    })
+}
+
 /// The spec.
 fn filled(template: &str, release: &Release, entries: &[Entry]) -> String {
     let attributes = |entry: &Entry| {
         let config = if entry.is_config { "%config(noreplace) " } else { "" };
         format!("%attr(-, root, root) {config}\"/{}\"", entry.to)
     };
-    let files: Vec<String> = entries.iter().map(attributes).collect();
+    // Directories that are nobody else's go with the package.
+    let own = contents::OWN_DIRECTORIES.iter().map(|dir| format!("%dir \"/{dir}\""));
+    let files: Vec<String> = own.chain(entries.iter().map(attributes)).collect();
     [
         ("@VERSION@", release.version.as_str()),
         ("@SUMMARY@", &release.summary),
@@ -67,4 +101,26 @@ fn filled(template: &str, release: &Release, entries: &[Entry]) -> String {
     ]
     .into_iter()
     .fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_or_a_program_that_is_needed_is_seen() {
+        let usual = "/bin/sh\nrpmlib(PayloadIsXz) <= 5.2-1\nconfig(closewait-trace) = 0.1.0-1\n";
+        assert_eq!(foreign(usual), None);
+        assert_eq!(foreign(&format!("{usual}libc.so.6()(64bit)\n")), Some("libc.so.6()(64bit)"));
+    }
+
+    #[test]
+    fn the_spec_has_nothing_left_to_fill_in() {
+        let template = workspace::root().join("closewait-user/packaging/closewait-trace.spec.in");
+        let template = fs::read_to_string(template).unwrap().replace("@NAMES@", "");
+        let spec = filled(&template, &Release::for_tests(), &contents::entries(Kind::Rpm));
+        assert!(!spec.contains('@'), "{spec}");
+        assert!(spec.contains("%config(noreplace) \"/etc/closewait-trace.toml\"\n"));
+        assert!(spec.contains("%dir \"/usr/share/doc/closewait-trace\"\n"));
+    }
 }

@@ -58,7 +58,12 @@ pub(super) fn run(made: &Made) -> Result<()> {
     let mut unshare = privilege::command("unshare")?;
     unshare.args(["--mount", "--net", "--propagation", "private", "--"]);
     unshare.arg(env::current_exe().context("cannot find this program")?);
-    unshare.args(["dist", "--inside"]).arg(bare).arg(&made.deb).arg(scenarios).arg(prometheus.dir());
+    unshare
+        .args(["dist", "--inside"])
+        .arg(bare)
+        .args([&made.deb, &made.rpm])
+        .arg(scenarios)
+        .arg(prometheus.dir());
     command::run(unshare.stdin(Stdio::null()))
 }
 
@@ -66,7 +71,7 @@ pub(super) fn run(made: &Made) -> Result<()> {
 ///
 /// # Errors
 /// Names what is not as it should be.
-pub(super) fn inside(bare: &Path, deb: &Path, scenarios: &Path, prometheus: &Path) -> Result<()> {
+pub(super) fn inside(bare: &Path, [deb, rpm]: [&Path; 2], scenarios: &Path, prometheus: &Path) -> Result<()> {
     command::output(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     let root = Root::over(bare)?;
     fs::copy(deb, root.path("srv/closewait-trace.deb"))?;
@@ -96,7 +101,9 @@ pub(super) fn inside(bare: &Path, deb: &Path, scenarios: &Path, prometheus: &Pat
         ensure!(system.property(UNIT, "MainPID")? != first, "the old one still runs");
         Ok(())
     })?;
-    tried("dpkg removes it", || removed(&root, &system, &before))
+    tried("dpkg removes it", || removed(&root, &system, &before))?;
+    drop(system);
+    tried("rpm installs and removes it", || by_rpm(&root, rpm, &before))
 }
 
 /// Says what is tried and how long it took.
@@ -182,7 +189,7 @@ fn journal(system: &System) -> String {
 fn alert(root: &Root, system: &System, programs: &Path) -> Result<()> {
     let rules = root.path("usr/share/doc/closewait-trace/examples/closewait.rules.yml");
     let rules = shortened(&fs::read_to_string(rules)?);
-    let dir = workspace::target_dir().join(format!("dist/prometheus-{}", std::process::id()));
+    let dir = root.0.with_file_name("prometheus");
     let prometheus =
         Prometheus::start(&Programs::in_dir(programs), dir, &[METRICS.to_owned()], Some(&rules))?;
     prometheus.comes_to("closewait_tracing == 1", PATIENCE).with_context(|| journal(system))?;
@@ -217,23 +224,40 @@ fn removed(root: &Root, system: &System, before: &BTreeSet<String>) -> Result<()
     Ok(())
 }
 
+/// Another system's tool, on the same bare system.
+fn by_rpm(root: &Root, package: &Path, before: &BTreeSet<String>) -> Result<()> {
+    let rpm = |what: &[&str], of: &Path| {
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root").arg(&root.0).args(["--dbpath", "/var/cache/rpm", "--nosignature"]);
+        command::output(rpm.args(what).arg(of)).map(drop)
+    };
+    // (What it needs is /bin/sh, which this system has, and rpm's own base does not know of.)
+    rpm(&["--install", "--nodeps"], package)?;
+    let version = root.output(&["closewait-trace", "--version"])?;
+    ensure!(version.starts_with("closewait-trace "), "of the .rpm: {version}");
+    rpm(&["--erase"], Path::new("closewait-trace"))?;
+    let left: Vec<_> = root.files()?.difference(before).cloned().collect();
+    ensure!(left.is_empty(), "erased, the .rpm leaves {left:?}");
+    Ok(())
+}
+
 /// The bare system, with a layer over it that is in memory.
 struct Root(PathBuf);
 
 impl Root {
     fn over(bare: &Path) -> Result<Self> {
         // A mount point for whoever runs: what is mounted is seen in one namespace only.
-        let layer = bare.with_file_name("tried");
-        fs::create_dir_all(&layer)?;
+        let space = bare.with_file_name("tried");
+        fs::create_dir_all(&space)?;
         let mount = |args: &[&str], at: &Path| command::output(Command::new("mount").args(args).arg(at));
-        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &layer)?;
-        let [upper, scratch, root] = ["upper", "work", "root"].map(|name| layer.join(name));
-        for dir in [&upper, &scratch, &root] {
+        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &space)?;
+        let [upper, work, root] = ["upper", "work", "root"].map(|name| space.join(name));
+        for dir in [&upper, &work, &root] {
             fs::create_dir(dir)?;
         }
-        let options =
-            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), scratch.display());
-        mount(&["-t", "overlay", "-o", &options, "overlay"], &root)?;
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), work.display());
+        mount(&["-t", "overlay", "-o", &layers, "overlay"], &root)?;
         mount(&["-t", "proc", "proc"], &root.join("proc"))?;
         mount(&["-t", "sysfs", "sysfs"], &root.join("sys"))?;
         Ok(Self(root))

@@ -109,8 +109,11 @@ impl Prometheus {
         // It does not tell which port it was given; whoever takes this one meanwhile fails the start.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let log = File::create(dir.join("log"))?;
-        let mut prometheus = Command::new(programs.dir.join("prometheus"));
+        // It ends with us, also when we are killed.
+        let mut prometheus = Command::new("setpriv");
         prometheus
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(programs.dir.join("prometheus"))
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
