@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::{FEntryContext, ProbeContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use closewait_ebpf::{Opened, Remembered, counter, via};
+use closewait_ebpf::{Opened, Remembered, Task, counter, via};
 
 use crate::{
     capture::{member, running_task},
@@ -145,26 +145,35 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, ends: Ends, via: u32, fd: 
     }
     let task = user_stack::task();
     let stack_id = run.stack(ctx, &task, desk_of(via));
-    let opened = Opened {
-        // SAFETY: no precondition.
-        at_ns: unsafe { bpf_ktime_get_ns() },
-        task,
-        fd,
-        stack_id,
-        sport: ends.sport,
-        dport: ends.dport,
-        via,
-    };
-    // What was remembered at this address belonged to an earlier socket. (A server that
-    // was told EOF before its accept returned does not exist: the reader has the file.)
-    if SOCKETS
-        .insert(sk, Remembered { opened, entered_seq: family::written(sk), ..Remembered::EMPTY }, 0)
-        .is_err()
-    {
+    if !remember(sk, &task, ends, stack_id, u64::from(via) << 32 | u64::from(fd as u32)) {
         maps::count(counter::LOST_OPENER);
         return 0;
     }
     maps::count(counter::OPENERS);
     debug!(ctx, "sk {:x} opened by pid {} via {}", sk, task.tgid, via);
     0
+}
+
+/// Makes the entry; false when there is no room. `via_fd`: by which hook, and below it as which
+/// descriptor, in one number: there are five arguments and no more.
+///
+/// A function of its own: the entry is on the stack, of which a program that takes a user stack
+/// has none to spare (512 bytes with what it calls, on 5.10 and 6.1). Not global, so that it may
+/// be given an address whose type the verifier knows.
+#[inline(never)]
+fn remember(sk: u64, task: &Task, ends: Ends, stack_id: i32, via_fd: u64) -> bool {
+    let opened = Opened {
+        // SAFETY: no precondition.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        task: *task,
+        fd: via_fd as i32,
+        stack_id,
+        sport: ends.sport,
+        dport: ends.dport,
+        via: (via_fd >> 32) as u32,
+    };
+    // What was remembered at this address belonged to an earlier socket. (A server that
+    // was told EOF before its accept returned does not exist: the reader has the file.)
+    let remembered = Remembered { opened, entered_seq: family::written(sk), ..Remembered::EMPTY };
+    SOCKETS.insert(sk, remembered, 0).is_ok()
 }
