@@ -8,6 +8,7 @@
 mod btf;
 mod compare;
 mod compile;
+mod frames;
 mod inspect;
 mod provenance;
 mod source_hash;
@@ -18,6 +19,7 @@ use crate::workspace;
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 pub(crate) use compare::sizes;
+pub(crate) use frames::{MOST, depths};
 pub(crate) use inspect::{maps, programs};
 use provenance::Provenance;
 use std::{fs, path::PathBuf};

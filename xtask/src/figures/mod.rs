@@ -79,6 +79,7 @@ pub(crate) fn check(tool: &Path) -> Result<()> {
         .smaller
         .iter()
         .for_each(|line| println!("counts: {line}: `cargo xtask counts --update` keeps that"));
+    stacks()?;
     if !moved.failures.is_empty() {
         bail!(
             "counted otherwise than in {}:\n  {}\nif that is meant: `cargo xtask counts --update`, and commit it",
@@ -120,9 +121,39 @@ fn read() -> Result<File> {
 
 /// Of the committed object: it is what users run, whichever compiler is here.
 fn instructions() -> Result<Counted> {
+    Ok(ebpf::sizes(&ebpf::programs(&object()?)?))
+}
+
+fn object() -> Result<Vec<u8>> {
     let path = workspace::prebuilt_dir().join(ebpf::OBJECT);
-    let object = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(ebpf::sizes(&ebpf::programs(&object)?))
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Whether each program has room for its stack where kernels are strict about it: these are old,
+/// and the one at hand does not tell.
+fn stacks() -> Result<()> {
+    let depths = ebpf::depths(&object()?).context("cannot tell how deep stacks are")?;
+    let too_deep: Vec<String> = depths
+        .iter()
+        .filter(|(_, depth)| depth.bytes > ebpf::MOST)
+        .map(|(program, depth)| format!("{program} takes {} bytes of stack: {}", depth.bytes, depth.shown()))
+        .collect();
+    if !too_deep.is_empty() {
+        bail!(
+            "5.10 and 6.1 give a program {} bytes of stack with all that it calls:\n  {}",
+            ebpf::MOST,
+            too_deep.join("\n  ")
+        );
+    }
+    if let Some((program, depth)) = depths.iter().max_by_key(|(_, depth)| depth.bytes) {
+        println!(
+            "counts: {program} takes most stack, {} of {} bytes: {}",
+            depth.bytes,
+            ebpf::MOST,
+            depth.shown()
+        );
+    }
+    Ok(())
 }
 
 fn record_bytes() -> Counted {
@@ -170,6 +201,18 @@ mod tests {
         assert_eq!(moved.failures, Vec::<String>::new(), "run `cargo xtask counts --update`");
         let moved = compare("bytes of record", &committed.record_bytes, &record_bytes());
         assert_eq!(moved.failures, Vec::<String>::new(), "run `cargo xtask counts --update`");
+    }
+
+    #[test]
+    fn every_program_has_room_for_its_stack() {
+        stacks().unwrap();
+        let depths = ebpf::depths(&object().unwrap()).unwrap();
+        // Those of which it is known: they copy stacks, by a function that calls another.
+        for program in ["edge_raw", "accept_syscall", "eof_raw"] {
+            let depth = &depths[program];
+            let calls: Vec<&str> = depth.chain.iter().map(|(name, _)| name.as_str()).collect();
+            assert!(calls.contains(&"copied_stack"), "{}", depth.shown());
+        }
     }
 
     #[test]
