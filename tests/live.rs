@@ -46,6 +46,7 @@ mod live {
     mod ghosts;
     mod gone;
     mod healthy;
+    mod host;
     mod html;
     mod idle;
     mod kill;

@@ -240,11 +240,11 @@ fn a_user_with_file_capabilities_traces() {
 /// Whoever reads a recording, which somebody else may have written, has nothing left to lose.
 #[test]
 fn a_recording_is_read_without_capabilities() {
-    let bytes = include_bytes!("../recordings/linux-6.18.recording");
+    let recording: &[u8] = include_bytes!("../recordings/linux-6.18.recording");
     let had = capabilities(None).expect("our own").permitted;
     let commands = [
-        ("replay", &bytes[..], Work::Replay { opens: false }),
-        ("diff", b"{}\n", Work::Replay { opens: true }),
+        ("replay", recording, Work::Replay { opens: false }),
+        ("diff", b"{}\n".as_slice(), Work::Replay { opens: true }),
     ];
     for (command, written, work) in commands {
         let dir = tempfile::tempdir().expect("a directory");
@@ -256,7 +256,8 @@ fn a_recording_is_read_without_capabilities() {
         reader.arg(command).arg(&fifo).args(more).stdout(Stdio::null());
         let mut reader = reader.spawn().expect("it starts");
         let mut writer = File::options().write(true).open(&fifo).expect("it is read");
-        writer.write_all(written).expect("it is read");
+        // Without an end, until nobody reads it.
+        let writing = std::thread::spawn(move || while writer.write_all(written).is_ok() {});
         let expected = format!("CapPrm:\t{:016x}", kept(work, had).bits());
         until("it has settled", || {
             let status = std::fs::read_to_string(format!("/proc/{}/status", reader.id())).expect("it runs");
@@ -264,5 +265,6 @@ fn a_recording_is_read_without_capabilities() {
         });
         reader.kill().expect("it runs");
         reader.wait().expect("it was ended");
+        writing.join().expect("it ends with its reader");
     }
 }

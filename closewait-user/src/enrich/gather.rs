@@ -171,9 +171,10 @@ impl Enricher {
         std::mem::take(&mut self.holes)
     }
 
-    /// What looks at descriptors has failed since the last call, and what takes its place.
+    /// What looks at descriptors or at sockets has failed since the last call, and what takes
+    /// its place.
     pub fn take_failure(&mut self) -> Option<String> {
-        self.tables.take_failure()
+        self.tables.take_failure().or_else(|| self.sockets.take_failure())
     }
 
     /// A look at each suspect, in their order: `None` when it is no longer in

@@ -56,6 +56,8 @@ pub(super) struct Sockets {
     kept_max: usize,
     /// Why inet_diag is not used.
     without_diag: Option<String>,
+    /// That has been told.
+    is_told: bool,
 }
 
 impl Sockets {
@@ -67,7 +69,18 @@ impl Sockets {
             diag: HashMap::new(),
             kept_max: kept_max(),
             without_diag,
+            is_told: false,
         })
+    }
+
+    /// That inet_diag cannot be asked any more, or never could, and what is lost; once.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        let why = self.without_diag.as_ref().filter(|_| !self.is_told)?;
+        self.is_told = true;
+        Some(format!(
+            "inet_diag cannot be asked ({why}): sockets are read from /proc/net/tcp; lost: their times and \
+             what was sent, by which older sockets have an age and SENDING is told; MPTCP sockets"
+        ))
     }
 
     /// Why inet_diag is not used; `None` when it is.

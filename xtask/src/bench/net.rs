@@ -16,7 +16,7 @@ impl Net {
     pub(crate) fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let net = Self { name: format!("cwt-bench-{}-{count}", std::process::id()) };
+        let net = Self { name: format!("cwt-{}-bench-{count}", std::process::id()) };
         command::output(Command::new("ip").args(["netns", "add", &net.name]))?;
         command::output(Command::new("ip").args(["-n", &net.name, "link", "set", "lo", "up"]))?;
         let ports = "echo 1024 65000 > /proc/sys/net/ipv4/ip_local_port_range";
