@@ -155,7 +155,7 @@ fn deny() -> Result<Done> {
     if deny(&["fetch", "db"]).is_err() {
         return Ok(Done::Left("advisories, their database cannot be fetched; the rest is ok".to_owned()));
     }
-    deny(&["check", "--disable-fetch", "advisories"])?;
+    deny(&["--offline", "check", "advisories"])?;
     Ok(Done::Checked)
 }
 
