@@ -49,10 +49,14 @@ impl Tracker {
             Life::Ghost { closed, from, .. } if haunts && same && from == t.from && is_soon(closed, t.at) => {
                 self.ghosts_by_inode.get(&t.inode) == Some(&self.slab.id(slot))
             }
-            // The edge itself was seen, and nothing later of this address. What came before this
-            // second record is over, too.
+            // The edge itself was seen, and nothing later of this address, nor between its ends by
+            // a snapshot. What came before this second record is over, too.
             Life::Left { over_until, at, seen }
-                if !haunts && same && over_until == at && is_soon(at, t.at) =>
+                if !haunts
+                    && same
+                    && over_until == at
+                    && is_soon(at, t.at)
+                    && self.find_unkeyed(t.netns, packed(t)).is_none() =>
             {
                 self.slab[slot].life = Life::Left { over_until: t.at, at: t.at, seen };
                 true
