@@ -23,6 +23,7 @@ use super::procfs::{self, number, numbers};
 use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::item::SkAddr;
+use crate::kernel::support::in_first_pid_namespace;
 use crate::kernel::task_files::TaskFiles;
 use crate::text::Text;
 use crate::verdict::{Holder, Process};
@@ -167,11 +168,6 @@ impl Scan {
             named.join(", ")
         )
     }
-}
-
-/// Whether this process is in the first pid namespace (`PROC_PID_INIT_INO` of the kernel).
-pub fn in_first_pid_namespace() -> bool {
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
 /// Looks for `wanted` socket inodes in the fd tables of all processes.

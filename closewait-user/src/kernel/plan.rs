@@ -164,14 +164,24 @@ pub struct CannotTrace {
     pub hint: String,
 }
 
-/// Decides. `without` are hooks that the caller forbids (tests force every fallback so).
-pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
+/// What every plan builds on, or why nothing can be traced.
+fn basis(support: &Support) -> Result<&Offsets, CannotTrace> {
     let missing =
         support.capabilities.known().map(|&effective| missing_to_trace(effective)).unwrap_or_default();
     if !missing.is_empty() {
         return Err(CannotTrace {
             what: format!("no privilege to load BPF programs: {} missing", missing.join(", ")),
             hint: "run it as root: sudo closewait-trace".into(),
+        });
+    }
+    if !support.first_pid_namespace {
+        // Programs tell processes by their ids there, which are other processes' in this
+        // namespace's /proc: the opener of a leak looked like one that has gone.
+        return Err(CannotTrace {
+            what: "this is not the first pid namespace: process ids mean other processes to the kernel"
+                .into(),
+            hint: "start it outside of the container, or give the container the host's (--pid=host, hostPID)"
+                .into(),
         });
     }
     let offsets = match &support.offsets {
@@ -196,7 +206,12 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
             hint: "boot with lockdown=integrity or without lockdown".into(),
         });
     }
+    Ok(offsets)
+}
 
+/// Decides. `without` are hooks that the caller forbids (tests force every fallback so).
+pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
+    let offsets = basis(support)?;
     let rule = |hook: Hook, facts: Option<String>| -> (Hook, Option<String>) {
         let forbidden = without.contains(&hook).then(|| FORBIDDEN.to_owned());
         (hook, forbidden.or(facts))
@@ -327,6 +342,7 @@ mod tests {
             },
             kprobes: true,
             task_pt_regs: true,
+            first_pid_namespace: true,
             first_cpu: 0,
         }
     }
@@ -406,8 +422,9 @@ mod tests {
     #[test]
     fn what_makes_tracing_impossible_is_named_with_what_helps() {
         type Spoil = fn(&mut Support);
-        let cases: [(Spoil, &str, &str); 3] = [
+        let cases: [(Spoil, &str, &str); 4] = [
             (|s| s.capabilities = Fact::Known(CapabilitySet::empty()), "CAP_BPF", "sudo"),
+            (|s| s.first_pid_namespace = false, "pid namespace", "hostPID"),
             (|s| s.offsets = Fact::unknown("/nowhere: No such file"), "/nowhere", "CONFIG_DEBUG_INFO_BTF"),
             (|s| s.lockdown = Fact::Known("confidentiality".into()), "confidentiality", "lockdown=integrity"),
         ];

@@ -25,6 +25,8 @@ pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 pub struct Support {
     /// `uname -r`, to be shown, never to be compared.
     pub release: String,
+    /// Whether process ids mean here what they mean to the kernel.
+    pub first_pid_namespace: bool,
     /// Effective capabilities.
     pub capabilities: Fact<CapabilitySet>,
     /// `none`, `integrity` or `confidentiality`.
@@ -45,6 +47,11 @@ pub struct Support {
     pub first_cpu: u32,
 }
 
+/// Whether this process is in the first pid namespace (`PROC_PID_INIT_INO` of the kernel).
+pub fn in_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
 impl Support {
     /// Asks the running kernel. `btf` is where its BTF is read from ([`BTF_PATH`]).
     pub fn probe(btf: &Path) -> Self {
@@ -58,6 +65,7 @@ impl Support {
         };
         Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            first_pid_namespace: in_first_pid_namespace(),
             capabilities: capabilities(),
             lockdown: lockdown(),
             offsets,

@@ -29,7 +29,6 @@ use crate::error::Failure;
 use crate::exit::Exit;
 use crate::kernel::family::Family;
 use crate::kernel::load::Served;
-use crate::kernel::plan::CannotTrace;
 use crate::privileges::Work;
 use crate::report::{Reporter, Summary, lost_what};
 use crate::stack::Stacks;
@@ -55,7 +54,6 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     };
     let command = Command::new(&args.command, args.user.as_deref())?;
     let outputs = Outputs::open(args, command.user())?;
-    in_first_pid_namespace()?;
     // Before any thread is started: they inherit what is blocked.
     let signals = child::Signals::take_over()?;
     runtime()?.block_on(gate(args, filter, suppressions, command, outputs, signals))
@@ -158,17 +156,6 @@ fn started_in(
     let started = command.start(signals);
     family.dismiss(process::id()).map_err(cannot)?;
     started
-}
-
-/// The kernel side counts processes as the first namespace does.
-fn in_first_pid_namespace() -> Result<(), CannotTrace> {
-    if crate::enrich::holders::in_first_pid_namespace() {
-        return Ok(());
-    }
-    Err(CannotTrace {
-        what: "this is not the first pid namespace: a command started here cannot be followed".into(),
-        hint: "start it outside of the container, or the container with --pid=host".into(),
-    })
 }
 
 /// Names what the command has left running.

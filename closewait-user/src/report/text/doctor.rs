@@ -21,11 +21,10 @@ const ALL: usize = 64;
 pub fn findings(out: &mut dyn Write, found: &Findings) -> io::Result<()> {
     writeln!(out, "closewait-trace {} on kernel {}", found.version, escape(&found.kernel.release))?;
     kernel(out, &found.kernel)?;
-    let pods = match &found.pods {
-        Fact::Known(names) => escape(names),
-        Fact::Unknown(why) => format!("no names, only ids: {}", escape(why)).into(),
-    };
-    writeln!(out, "  {:<12} {pods}", "pods")?;
+    match &found.pods {
+        Fact::Known(names) => hanging(out, 2, "pods: ", names)?,
+        Fact::Unknown(why) => hanging(out, 2, "pods: no names, only ids: ", why)?,
+    }
     writeln!(out, "\ncapabilities")?;
     match &found.capabilities {
         Fact::Known(all) => all.iter().try_for_each(|one| capability(out, one))?,
