@@ -174,7 +174,9 @@ fn mptcp_sockets_are_listed_beside_their_subflows() {
     let found = gather_all(&mut enricher, &suspects_of(&snapshot)).remove(0);
     assert_eq!(pids(&found), [std::process::id()]);
     looking(|| drop(leak));
-    let gone = enricher.look(&suspects_of(&snapshot), Clock::mono_now());
-    assert_eq!(gone[0].1, Ok(None));
+    // A child that another test has just forked has a copy of the descriptor until it runs.
+    let mut looks =
+        std::iter::repeat_with(|| enricher.look(&suspects_of(&snapshot), Clock::mono_now()).remove(0).1);
+    assert!(looks.by_ref().take(20_000).any(|look| look == Ok(None)));
     assert_eq!(enricher.snapshot(&NetnsFilter::All).iter().filter(|s| s.is_err()).count(), 0);
 }
