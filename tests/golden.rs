@@ -271,7 +271,9 @@ fn endings(desk: &mut Desk) {
     let task = Task { pid: 70, tid: 71, comm: "server".into() };
     let collector = Closer {
         task: task.clone(),
-        stack: Fact::Known(stack(&["net.(*netFD).Close", "runtime.runfinq@mfinal.go:255", "runtime.goexit"])),
+        stack: Fact::Known(
+            stack(&["net.(*netFD).Close", "runtime.runfinq@mfinal.go:255", "runtime.goexit"]).into(),
+        ),
         by_finalizer: true,
     };
     let killer = Closer { task, stack: Fact::unknown("the kernel gave none: EFAULT"), by_finalizer: false };

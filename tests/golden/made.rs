@@ -159,6 +159,10 @@ impl Case {
 
     pub(crate) fn opened(mut self, pid: u32, comm: &str, via: OpenedVia, stack: Fact<Vec<Frame>>) -> Self {
         let task = Task { pid, tid: pid + 7, comm: closewait_trace::text::Text::of(comm) };
+        let stack = match stack {
+            Fact::Known(frames) => Fact::Known(Arc::new(frames)),
+            Fact::Unknown(why) => Fact::Unknown(why),
+        };
         self.opener =
             Fact::Known(Opener { task, via, at: ago(86_400), fd: Some(17), stack, stack_note: None });
         self
@@ -246,7 +250,7 @@ pub(crate) fn eof_read(function: &str) -> EofRead {
     EofRead {
         task: Task { pid: 21_773, tid: 21_790, comm: "http-nio-19".into() },
         at: ago(18_119),
-        stack: Fact::Known(stack(&[function, "Client.get", "Worker.run"])),
+        stack: Fact::Known(stack(&[function, "Client.get", "Worker.run"]).into()),
         stack_note: None,
     }
 }

@@ -34,7 +34,8 @@ impl Named {
         let file = Some(Ok(Arc::clone(&self.file)));
         let module = "program".to_owned();
         let place = Place { addr: offset + 1, how: How::Fp, module, offset, file, jit: None };
-        self.symbols.stack(&Placed { places: vec![place], ..Placed::default() }).frames
+        let stack = self.symbols.stack(&Placed { places: vec![place], ..Placed::default() });
+        Arc::unwrap_or_clone(stack.frames)
     }
 }
 

@@ -2,6 +2,7 @@
 //! "constant" and "growing" to mean something, its stacks are waited for a bounded
 //! time, and then the verdict is made from what there is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -49,6 +50,9 @@ pub(super) struct Pending {
     stage: Stage,
 }
 
+/// A suspect, and all that is known of it.
+pub(super) type Case = (Suspect, Evidence);
+
 /// What a suspect waits for.
 enum Stage {
     /// For its second look; the first was taken then.
@@ -60,8 +64,9 @@ enum Stage {
 /// What came of the suspects that were due.
 #[derive(Default)]
 pub(super) struct Judged {
-    /// Verdicts.
-    pub(super) findings: Vec<Finding>,
+    /// All that is known of those that wait for their verdict no more. Verdicts are made one by
+    /// one, as they are told: the words of a hundred thousand take hundreds of megabytes.
+    pub(super) cases: Vec<Case>,
     /// Not in CLOSE_WAIT any more.
     pub(super) gone: Vec<SocketId>,
 }
@@ -203,7 +208,7 @@ impl Judge {
         source: Option<&RingSource>,
         now: MonoNs,
     ) -> Judged {
-        let mut judged = Judged { findings: Vec::new(), gone: self.look_again(enricher, source, now) };
+        let mut judged = Judged { cases: Vec::new(), gone: self.look_again(enricher, source, now) };
         for pending in self.pending.iter().filter(|pending| matches!(pending.stage, Stage::Naming(_))) {
             pending.memory.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
         }
@@ -220,9 +225,8 @@ impl Judge {
                 }
             })
             .collect();
-        let mut cases: Vec<_> = named.into_iter().map(|pending| self.case(pending, stacks)).collect();
-        self.outlook.weigh(&mut cases, now);
-        judged.findings.extend(cases.into_iter().map(|(suspect, evidence)| self.verdict(suspect, evidence)));
+        judged.cases = named.into_iter().map(|pending| self.case(pending, stacks)).collect();
+        self.outlook.weigh(&mut judged.cases, now);
         judged
     }
 
@@ -264,7 +268,7 @@ impl Judge {
                 }
             }
             let judged = self.due(enricher, stacks, source, now);
-            all.findings.extend(judged.findings);
+            all.cases.extend(judged.cases);
             all.gone.extend(judged.gone);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -309,8 +313,8 @@ impl Judge {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.impatient = pending.memory.is_being_named(stacks);
-        let (suspect, evidence) = self.case(pending, stacks);
-        self.verdict(suspect, evidence)
+        let case = self.case(pending, stacks);
+        self.verdict(case)
     }
 
     /// Takes the second look at those that are due; returns those that are gone. One that
@@ -357,7 +361,7 @@ impl Judge {
     }
 
     /// All that is known of a suspect.
-    fn case(&self, pending: Pending, stacks: &Stacks) -> (Suspect, Evidence) {
+    fn case(&self, pending: Pending, stacks: &Stacks) -> Case {
         let Pending { mut suspect, mut evidence, memory, .. } = pending;
         if let (Since::NoLaterThan(_), Some(opening)) = (suspect.since, &memory.opening) {
             // It was open before its peer closed.
@@ -376,7 +380,8 @@ impl Judge {
         (suspect, evidence)
     }
 
-    fn verdict(&self, suspect: Suspect, evidence: Evidence) -> Finding {
+    /// The verdict on it, now.
+    pub(super) fn verdict(&self, (suspect, evidence): Case) -> Finding {
         let at = Clock::mono_now();
         let verdict = verdict(&suspect, &evidence, at, &self.policy);
         Finding::new(at, suspect, evidence, verdict)
@@ -456,7 +461,7 @@ fn eof_read(eof: EofReading, stacks: &Stacks) -> EofRead {
 }
 
 /// The frames of a stack, and what is missing of them.
-fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Vec<Frame>>, Option<String>) {
+fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Arc<Vec<Frame>>>, Option<String>) {
     let unknown = match stack {
         Ok(id) => match stacks.get(pid, id) {
             Fact::Known(stack) => return (Fact::Known(stack.frames.clone()), stack.note.clone()),

@@ -317,7 +317,8 @@ impl Driver {
         for id in judged.gone {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
-        for finding in judged.findings {
+        for case in judged.cases {
+            let finding = self.judge.verdict(case);
             self.found(finding, &clock, now)?;
         }
         self.release(&clock, now, last).await?;

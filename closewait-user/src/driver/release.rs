@@ -80,7 +80,7 @@ async fn closer(by: &By, stacks: &Stacks, until: MonoNs) -> Closer {
         Err(0) => Fact::unknown("not taken: it was not known to be stuck when it was closed"),
         Err(errno) => Fact::unknown(stack::kernel_reason(errno)),
     };
-    let frames = stack.known().map(Vec::as_slice).unwrap_or_default();
+    let frames = stack.known().map(|frames| frames.as_slice()).unwrap_or_default();
     let by_finalizer = is_finalizer(&by.task.comm, frames);
     Closer { task: by.task.clone(), stack, by_finalizer }
 }

@@ -146,5 +146,5 @@ pub(super) fn named(bytes: &[u8], offsets: &[u64]) -> Vec<Frame> {
     let places: Vec<_> = offsets.iter().map(place).collect();
     let found = Symbols::default().stack(&Placed { places, ..Placed::default() }).frames;
     assert!(found.len() >= offsets.len());
-    found
+    Arc::unwrap_or_clone(found)
 }

@@ -68,7 +68,7 @@ impl CauseId {
             Fact::Unknown(_) => hash.part("?"),
         }
         let opened = evidence.opener.known().and_then(|o| o.stack.known());
-        for frame in of_program(opened.map_or(&[][..], Vec::as_slice)) {
+        for frame in of_program(opened.map_or(&[][..], |frames| frames)) {
             hash.part(&stable_name(frame));
         }
         let eof_read = evidence.eof_read.known().and_then(Option::as_ref);

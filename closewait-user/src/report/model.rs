@@ -255,7 +255,7 @@ pub struct Closer {
     /// The task.
     pub task: Task,
     /// Its user stack, innermost frame first.
-    pub stack: Fact<Vec<Frame>>,
+    pub stack: Fact<Arc<Vec<Frame>>>,
     /// A garbage collector's finalizer did it: the code path leaks.
     pub by_finalizer: bool,
 }

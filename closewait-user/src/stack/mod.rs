@@ -26,6 +26,8 @@ pub mod symbolize;
 pub mod unwind;
 pub mod worker;
 
+use std::sync::Arc;
+
 pub use places::lookup_address;
 pub use worker::Stacks;
 
@@ -35,7 +37,8 @@ use crate::verdict::Frame;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Stack {
     /// Innermost frame first; a frame that was inlined stands before the one it was inlined into.
-    pub frames: Vec<Frame>,
+    /// Thousands of sockets may share them.
+    pub frames: Arc<Vec<Frame>>,
     /// What is missing and why, when something is known to be: where the stack
     /// ends early, which modules could not be read.
     pub note: Option<String>,

@@ -84,7 +84,7 @@ impl Symbols {
             }
         };
         for place in &found.places {
-            if let Err(reason) = self.frames(place, &mut stack.frames) {
+            if let Err(reason) = self.frames(place, Arc::make_mut(&mut stack.frames)) {
                 note(reason);
             }
         }
@@ -93,7 +93,8 @@ impl Symbols {
             // The interpreter may have written their names to a perf map already.
             match python {
                 Ok(functions) if !named_by_perf_map(&stack.frames) => {
-                    stack.frames = merge(stack.frames, functions);
+                    stack.frames =
+                        Arc::new(merge(std::mem::take(Arc::make_mut(&mut stack.frames)), functions));
                     functions.note.clone().map(&mut note);
                 }
                 Ok(_) => {}

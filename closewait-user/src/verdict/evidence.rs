@@ -142,7 +142,7 @@ pub struct EofRead {
     /// When.
     pub at: MonoNs,
     /// Its user stack, innermost frame first.
-    pub stack: Fact<Vec<Frame>>,
+    pub stack: Fact<Arc<Vec<Frame>>>,
     /// What is missing from that stack and why, as of [`Opener`].
     #[serde(default)]
     pub stack_note: Option<String>,
@@ -254,7 +254,7 @@ pub struct Opener {
     /// The descriptor it got, where the hook can know it.
     pub fd: Option<u32>,
     /// Its user stack, innermost frame first.
-    pub stack: Fact<Vec<Frame>>,
+    pub stack: Fact<Arc<Vec<Frame>>>,
     /// What is missing from that stack and why: where it ends early, which
     /// modules could not be read. `None` when nothing is known to be missing.
     pub stack_note: Option<String>,

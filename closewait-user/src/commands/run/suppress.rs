@@ -191,7 +191,11 @@ fn holds(key: Key, pattern: &str, finding: &Finding) -> bool {
         Key::Frame => {
             let eof = evidence.eof_read.known().and_then(Option::as_ref);
             let stacks = [opener.map(|opener| &opener.stack), eof.map(|eof| &eof.stack)];
-            let frames = stacks.into_iter().flatten().filter_map(|stack| stack.known()).flatten();
+            let frames = stacks
+                .into_iter()
+                .flatten()
+                .filter_map(|stack| stack.known())
+                .flat_map(|frames| frames.iter());
             let named = |frame: &Frame| {
                 [&frame.symbol, &frame.module].into_iter().flatten().any(|name| matches(pattern, name))
             };

@@ -3,6 +3,7 @@
 //! In: domain values. Out: the structures of `line`. A [`Fact`] becomes a value
 //! or null with its reason beside it; nothing is guessed here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, MonoNs};
@@ -34,7 +35,7 @@ pub(super) fn split<'a, T, U>(fact: &'a Fact<T>, map: impl FnOnce(&'a T) -> U) -
     (fact.known().map(map), fact.why().cloned())
 }
 
-pub(super) fn frames(stack: &Fact<Vec<verdict::Frame>>) -> (Vec<Frame>, Option<Text>) {
+pub(super) fn frames(stack: &Fact<Arc<Vec<verdict::Frame>>>) -> (Vec<Frame>, Option<Text>) {
     let (stack, unknown) = split(stack, |frames| frames.iter().map(Frame::from).collect());
     (stack.unwrap_or_default(), unknown)
 }

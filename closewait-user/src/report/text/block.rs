@@ -3,6 +3,8 @@
 //! In: a [`Cause`] of the ledger. Out: lines of at most the style's width. Every
 //! name from the system is escaped here.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthStr;
 
 use crate::clock::MonoNs;
@@ -313,7 +315,7 @@ fn labelled_stack(
     label: &str,
     evidence: &Evidence,
     task: &Task,
-    stack: &Fact<Vec<Frame>>,
+    stack: &Fact<Arc<Vec<Frame>>>,
 ) {
     let by_owner = owner(evidence).known().is_some_and(|h| h.pid == task.pid);
     let who = (!by_owner).then(|| format!("by {}", name(&task.comm, task.pid)));

@@ -1,6 +1,8 @@
 //! Stacks for people: `a <- b <- c`, the innermost frame of the program first.
 //! What every stack has in common ([`crate::stack::fold`]) and what repeats is folded.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthStr;
 
 use crate::fact::Fact;
@@ -69,7 +71,7 @@ fn whole(frames: &[Frame]) -> Vec<String> {
 /// Who opened it and who was told EOF, with every frame.
 pub(crate) fn all(finding: &Finding) -> Vec<(String, Vec<String>)> {
     let evidence = &finding.evidence;
-    let frames = |stack: &Fact<Vec<_>>, note: &Option<String>| {
+    let frames = |stack: &Fact<Arc<Vec<_>>>, note: &Option<String>| {
         let mut lines = match stack {
             Fact::Known(frames) if frames.is_empty() => vec!["no stack: it is empty".to_owned()],
             Fact::Known(frames) => whole(frames),
