@@ -32,7 +32,6 @@ impl Driver {
                         continue;
                     }
                     _ if self.is_only_shut(&released) => {
-                        self.judge.ended(released.id, now);
                         self.shut.hold(released, now);
                         continue;
                     }
@@ -90,6 +89,7 @@ impl Driver {
         }
         let ledger = self.reporter.ledger();
         for (released, is_held) in self.shut.due(now, last, |id| ledger.member(id).is_some_and(is_held)) {
+            self.judge.ended(released.id, now);
             let mut release = release::release(released, &self.stacks, until).await;
             if is_held {
                 release.how = Fact::unknown(

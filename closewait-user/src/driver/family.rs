@@ -29,8 +29,8 @@ pub(super) struct Kin {
     least: Duration,
     /// One that was closed sooner than this is no news.
     late: Duration,
-    /// The end that the next record is about.
-    announced: Option<Box<Ended>>,
+    /// Ends that a record to come is about, by socket: records of others may come between.
+    announced: HashMap<SkAddr, Box<Ended>>,
     /// Lives that ended with their process, or by a close that may have come late.
     ended: HashMap<SocketId, Box<Ended>>,
     /// What was found out about sockets that have not ended.
@@ -40,6 +40,9 @@ pub(super) struct Kin {
     /// Those that closed with a file on them while their process ran, and from which state.
     ghosts: HashMap<SocketId, State>,
 }
+
+/// So many ends may wait for their records.
+const ANNOUNCED_MAX: usize = 16_384;
 
 /// A socket at the end of its process, before the verdict.
 pub(super) struct LastWord {
@@ -54,7 +57,7 @@ impl Kin {
             family,
             least,
             late,
-            announced: None,
+            announced: HashMap::new(),
             ended: HashMap::new(),
             strays: 0,
             known: HashMap::new(),
@@ -62,19 +65,23 @@ impl Kin {
         }
     }
 
-    /// The next record is about this end.
+    /// The next record of this socket is about this end.
     pub(super) fn announce(&mut self, ended: &Ended) {
-        self.announced = Some(Box::new(ended.clone()));
+        // Left over are only those whose record was lost.
+        if self.announced.len() >= ANNOUNCED_MAX {
+            self.announced.clear();
+        }
+        self.announced.insert(ended.sk, Box::new(ended.clone()));
     }
 
     /// The record that follows is one that came before.
-    pub(super) fn know(&mut self) {
-        self.announced = None;
+    pub(super) fn know(&mut self, sk: SkAddr) {
+        self.announced.remove(&sk);
     }
 
     /// A record about the socket at `sk` had these outcomes.
     pub(super) fn join(&mut self, sk: SkAddr, outcomes: &[Outcome]) {
-        let ended = self.announced.take().filter(|ended| ended.sk == sk);
+        let ended = self.announced.remove(&sk);
         let exits = ended.as_ref().is_some_and(|ended| ended.exiting);
         for outcome in outcomes {
             match (outcome, &ended) {
@@ -97,7 +104,8 @@ impl Kin {
     /// its entry was missed; a gate that kept silent about it would let a leak pass.
     pub(super) fn join_edge(&mut self, edge: &Transition, outcomes: &[Outcome]) -> Option<Released> {
         let known = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Released(_)));
-        let stray = self.announced.take_if(|ended| ended.sk == edge.sk && ended.exiting && !known);
+        let exits = self.announced.get(&edge.sk).is_some_and(|ended| ended.exiting);
+        let stray = if exits && !known { self.announced.remove(&edge.sk) } else { None };
         self.join(edge.sk, outcomes);
         let ended = stray.filter(|_| edge.from == State::CloseWait)?;
         self.strays += 1;

@@ -20,8 +20,10 @@ impl Driver {
             // takes longer than until the next time.
             self.next_reconcile = MonoNs(u64::MAX);
         }
-        let (again, ghosts): (Vec<_>, Vec<_>) =
+        let (again, mut ghosts): (Vec<_>, Vec<_>) =
             self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
+        // Those wait for one more look before they are judged at all.
+        ghosts.retain(|suspect| !self.found.contains(&suspect.id));
         let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
         gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
         for id in gone {

@@ -385,7 +385,11 @@ impl Driver {
             &mut self.kin,
         );
         source.drain(|item| match item {
-            Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {}
+            Item::Transition(transition) if !filter.wants_socket(transition.netns, &transition.tuple) => {
+                if let Some(kin) = kin {
+                    kin.know(transition.sk);
+                }
+            }
             Item::Path(path) => {
                 if let Some(copy) = &path.copy {
                     let (bytes, task) = (copy.stack.len(), &path.task);
@@ -401,7 +405,9 @@ impl Driver {
                 if let Some(kin) = kin {
                     match &item {
                         Item::Ended(ended) => kin.announce(ended),
-                        Item::Transition(_) if tracker.stats().duplicates > duplicates => kin.know(),
+                        Item::Transition(edge) if tracker.stats().duplicates > duplicates => {
+                            kin.know(edge.sk);
+                        }
                         Item::Transition(transition) => {
                             let stray = kin.join_edge(transition, &outcomes[before..]);
                             outcomes.extend(stray.map(Outcome::Released));

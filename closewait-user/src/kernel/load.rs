@@ -284,13 +284,23 @@ impl Loading<'_> {
         match (purpose, hook) {
             (Purpose::Transitions, Hook::TpBtf) => {
                 self.typed("enter_btf", "inet_sock_set_state")?;
-                self.typed("edge_btf", "inet_sock_set_state")?;
+                if let Err(why) = self.typed("edge_btf", "inet_sock_set_state") {
+                    // One of them beside both of another hook would tell each event twice.
+                    let first: &mut BtfTracePoint = program(&mut self.ebpf, "enter_btf")?;
+                    first.unload().map_err(|error| refusal(&error))?;
+                    return Err(why);
+                }
                 self.typed = true;
                 Ok(())
             }
             (Purpose::Transitions, Hook::RawTp) => {
                 self.raw("enter_raw", "inet_sock_set_state")?;
-                self.raw("edge_raw", "inet_sock_set_state")
+                if let Err(why) = self.raw("edge_raw", "inet_sock_set_state") {
+                    let first: &mut RawTracePoint = program(&mut self.ebpf, "enter_raw")?;
+                    first.unload().map_err(|error| refusal(&error))?;
+                    return Err(why);
+                }
+                Ok(())
             }
             (Purpose::Transitions, Hook::Tracepoint) => {
                 self.classic("enter_tp", &[&events.set_state])?;

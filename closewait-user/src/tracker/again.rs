@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::item::{SkAddr, Transition};
-use crate::tcp::State;
+use crate::tcp::{State, Tuple};
 
 use super::Tracker;
 use super::entry::{Life, PackedTuple};
@@ -42,7 +42,11 @@ impl Tracker {
     /// or made a ghost of it, is told a second time.
     pub(super) fn left_again(&mut self, slot: u32, t: &Transition) -> bool {
         let entry = &self.slab[slot];
-        let same = entry.netns == t.netns && entry.tuple.same_remote(&packed(t));
+        let known = Tuple::from(entry.tuple).local.port;
+        // A client of one server has connections that differ in their own port only, which is
+        // not always told at an end.
+        let same_local = known == t.tuple.local.port || known == 0 || t.tuple.local.port == 0;
+        let same = entry.netns == t.netns && entry.tuple.same_remote(&packed(t)) && same_local;
         let haunts = t.to == State::Close && t.has_socket;
         match entry.life {
             // By its file, as no other can have that inode.

@@ -315,11 +315,12 @@ impl Tracker {
         match (&mut entry.life, earliest) {
             (Life::Waiting { not_before, seen: false, .. }, Some(earliest)) => {
                 *not_before = earliest.min(since).max(*not_before);
+                self.suspect_loss(slot, now);
             }
             (Life::Waiting { .. }, _) => {}
             _ => return false,
         }
-        let counts_from = entry.counts_from();
+        let counts_from = self.slab[slot].counts_from();
         if now.since(counts_from) >= self.wheel.threshold() {
             return false;
         }

@@ -141,7 +141,7 @@ impl Tracker {
 
     /// Notes a life that entered after tracing began, as it turns out, and of which no
     /// record has come.
-    fn suspect_loss(&mut self, slot: u32, shown: MonoNs) {
+    pub(super) fn suspect_loss(&mut self, slot: u32, shown: MonoNs) {
         let entry = &mut self.slab[slot];
         let before = entry.counts_from();
         if let Life::Waiting { not_before, seen: false, unrecorded, .. } = &mut entry.life

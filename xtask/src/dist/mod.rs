@@ -17,7 +17,7 @@ mod twice;
 pub(crate) use binary::{build, has_musl, musl};
 
 use crate::{command, workspace};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use contents::{BINARY, THIRD_PARTY};
 use std::{
     env, fs,
@@ -85,17 +85,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.twice {
         twice::compare(&dir(), args.object.as_deref(), release_time()?)?;
     }
-    if args.tried {
-        tried::run(&made)?;
+    if args.tried
+        && let Some(why) = tried::run(&made)?
+    {
+        bail!("not tried: {why}");
     }
     Ok(())
 }
 
-/// For CI: makes the packages and tries the .deb.
+/// For CI: makes the packages and tries the .deb; why not, when what that takes cannot be had.
 ///
 /// # Errors
 /// When something that was made is not as it should be.
-pub(crate) fn check(object: &Path) -> Result<()> {
+pub(crate) fn check(object: &Path) -> Result<Option<String>> {
     tried::run(&make(Some(object))?)
 }
 
@@ -152,15 +154,19 @@ fn make(object: Option<&Path>) -> Result<Made> {
     Ok(Made { deb, rpm })
 }
 
-/// `SOURCE_DATE_EPOCH`, else the time of the last commit.
+/// The time of a source that nobody knows the time of: the same for everybody.
+const SOME_TIME: &str = "1577836800";
+
+/// `SOURCE_DATE_EPOCH`, else the time of the last commit, else [`SOME_TIME`].
 fn release_time() -> Result<u64> {
-    let epoch = match env::var("SOURCE_DATE_EPOCH") {
-        Ok(epoch) => epoch,
-        Err(_) => command::output(
-            Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()),
-        )
-        .context("when is this source from? set SOURCE_DATE_EPOCH (no git here)")?,
-    };
+    let epoch = env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| {
+        let mut git = Command::new("git");
+        git.args(["log", "-1", "--format=%ct"]).current_dir(workspace::root());
+        command::output(&mut git).unwrap_or_else(|error| {
+            eprintln!("when this source is from is not known (set SOURCE_DATE_EPOCH): {error:#}");
+            SOME_TIME.to_owned()
+        })
+    });
     epoch.parse().with_context(|| format!("SOURCE_DATE_EPOCH is no time in seconds: {epoch}"))
 }
 

@@ -2,7 +2,7 @@
 //! manual, completion, the service with Prometheus on it, an alert on a leak; then removed again.
 //!
 //! All of it happens in mount and network namespaces of its own, on a file system whose writes
-//! go to memory: what is left behind when it fails is nothing.
+//! go to memory: what is left behind when it fails are empty cgroups, which systemd makes below ours.
 
 use super::{Made, root, services::System};
 use crate::{
@@ -46,13 +46,19 @@ const ITS_OWN: [&str; 12] = [
     "run",
 ];
 
-/// Tries the .deb.
+/// Tries the .deb. Some: what that takes cannot be had (packages come from a mirror, which is no
+/// fault of ours).
 ///
 /// # Errors
 /// Names what is not as it should be.
-pub(super) fn run(made: &Made) -> Result<()> {
-    let bare = root::bare()?;
-    let prometheus = Programs::find()?;
+pub(super) fn run(made: &Made) -> Result<Option<String>> {
+    let (bare, prometheus) = match root::bare().and_then(|bare| Ok((bare, Programs::find()?))) {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Ok(Some("packages of a bare Debian, or of Prometheus, cannot be had (see above)".into()));
+        }
+    };
     let scenarios = workspace::target_dir().join("scenarios");
     build::scenarios(&scenarios)?;
     let mut unshare = privilege::command("unshare")?;
@@ -64,7 +70,8 @@ pub(super) fn run(made: &Made) -> Result<()> {
         .args([&made.deb, &made.rpm])
         .arg(scenarios)
         .arg(prometheus.dir());
-    command::run(unshare.stdin(Stdio::null()))
+    command::run(unshare.stdin(Stdio::null()))?;
+    Ok(None)
 }
 
 /// The rest of it, as root, in namespaces of its own.

@@ -36,18 +36,17 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     let asker = Asker { is_root: rustix::process::geteuid().is_root(), program: program.as_deref() };
     let found = findings(&support, btf, &loaded, &asker, &pods::outlook(Path::new("/")));
     let mut out = io::stdout().lock();
-    let told = match args.output {
+    let (told, tested) = match args.output {
         OutputFormat::Text => in_text(&mut out, args, &found),
         OutputFormat::Json => in_json(&mut out, args, &found),
     };
-    match told {
+    match (told, tested) {
         // Who closed the pipe has seen enough; what was found is in the exit code.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write to stdout: {error}")))
         }
-        Err(_) => Ok(exit(&found, None)),
-        Ok(Some(Err(failure))) if found.tracing.is_ok() => Err(failure),
-        Ok(tested) => Ok(exit(&found, tested.and_then(Result::ok).as_ref())),
+        (_, Some(Err(failure))) if found.tracing.is_ok() => Err(failure),
+        (_, tested) => Ok(exit(&found, tested.and_then(Result::ok).as_ref())),
     }
 }
 
@@ -62,22 +61,23 @@ fn exit(found: &Findings, tested: Option<&SelfTest>) -> Exit {
 /// What came of the self-test; an error when it could not be run.
 type Tested = Option<Result<SelfTest, Failure>>;
 
-/// The findings first, because the self-test takes a second or two.
-fn in_text(out: &mut impl Write, args: &DoctorArgs, found: &Findings) -> io::Result<Tested> {
-    text::doctor::findings(out, found)?;
-    out.flush()?;
+/// The findings first, because the self-test takes a second or two. It is made whether or not
+/// they could be written.
+fn in_text(out: &mut impl Write, args: &DoctorArgs, found: &Findings) -> (io::Result<()>, Tested) {
+    let told = text::doctor::findings(out, found).and_then(|()| out.flush());
     let tested = test(args, found);
-    if let Some(tested) = &tested {
-        text::doctor::self_test(out, &shown(tested))?;
-    }
-    Ok(tested)
+    let told = told.and_then(|()| match &tested {
+        Some(tested) => text::doctor::self_test(out, &shown(tested)),
+        None => Ok(()),
+    });
+    (told, tested)
 }
 
-fn in_json(out: &mut impl Write, args: &DoctorArgs, found: &Findings) -> io::Result<Tested> {
+fn in_json(out: &mut impl Write, args: &DoctorArgs, found: &Findings) -> (io::Result<()>, Tested) {
     let tested = test(args, found);
     let shown = tested.as_ref().map(shown);
-    json::examined::doctor(out, found, shown.as_ref(), &Clock::read(), Clock::mono_now())?;
-    Ok(tested)
+    let told = json::examined::doctor(out, found, shown.as_ref(), &Clock::read(), Clock::mono_now());
+    (told, tested)
 }
 
 fn shown(tested: &Result<SelfTest, Failure>) -> SelfTest {
