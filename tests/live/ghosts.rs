@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::leaked::Leaked;
 use super::netns::{Netns, ip};
 use super::scenario::Scenario;
 use super::tool::Tool;
@@ -63,16 +64,21 @@ fn an_abort_is_none() {
     assert_eq!(ended.of_kind("stuck").count(), 0, "{}", ended.everything());
 }
 
+/// Sockets that were reported stuck, and then shut down where nothing goes out, and nothing comes back.
+fn shut_down_in_silence(net: &Netns) -> (Tool, Leaked<'_>) {
+    let mut tool = Tool::trace(net, &[]);
+    let mut leaked = SERVER.run(net, net);
+    tool.has_reported("stuck", SERVER.leak);
+    ip(&["-n", net.name(), "link", "set", "lo", "down"]);
+    leaked.leaker.tell("shutdown");
+    (tool, leaked)
+}
+
 /// Its peer answers a shutdown late: until then it is in LAST_ACK, by no close.
 #[test]
 fn a_shutdown_is_no_release_while_its_peer_is_silent() {
     let net = Netns::new();
-    let mut tool = Tool::trace(&net, &[]);
-    let mut leaked = SERVER.run(&net, &net);
-    tool.has_reported("stuck", SERVER.leak);
-    // Nothing goes out, and nothing comes back.
-    ip(&["-n", net.name(), "link", "set", "lo", "down"]);
-    leaked.leaker.tell("shutdown");
+    let (mut tool, mut leaked) = shut_down_in_silence(&net);
     until("they are in LAST_ACK", || (net.close_wait().is_empty()).then_some(()));
     // The FIN was dropped; it is sent again after 200 ms or a little more.
     let_pass(Duration::from_millis(500));
@@ -92,11 +98,7 @@ fn a_shutdown_is_no_release_while_its_peer_is_silent() {
 #[test]
 fn a_shutdown_that_nobody_answers_is_not_called_a_close() {
     let net = Netns::new();
-    let mut tool = Tool::trace(&net, &[]);
-    let mut leaked = SERVER.run(&net, &net);
-    tool.has_reported("stuck", SERVER.leak);
-    ip(&["-n", net.name(), "link", "set", "lo", "down"]);
-    leaked.leaker.tell("shutdown");
+    let (mut tool, _leaked) = shut_down_in_silence(&net);
     tool.has_reported("released", SERVER.leak);
     let ended = tool.signal(Signal::INT);
     for release in ended.of_kind("released") {

@@ -283,25 +283,11 @@ impl Loading<'_> {
         let events = &self.support.events;
         match (purpose, hook) {
             (Purpose::Transitions, Hook::TpBtf) => {
-                self.typed("enter_btf", "inet_sock_set_state")?;
-                if let Err(why) = self.typed("edge_btf", "inet_sock_set_state") {
-                    // One of them beside both of another hook would tell each event twice.
-                    let first: &mut BtfTracePoint = program(&mut self.ebpf, "enter_btf")?;
-                    first.unload().map_err(|error| refusal(&error))?;
-                    return Err(why);
-                }
+                self.both(["enter_btf", "edge_btf"], Self::typed)?;
                 self.typed = true;
                 Ok(())
             }
-            (Purpose::Transitions, Hook::RawTp) => {
-                self.raw("enter_raw", "inet_sock_set_state")?;
-                if let Err(why) = self.raw("edge_raw", "inet_sock_set_state") {
-                    let first: &mut RawTracePoint = program(&mut self.ebpf, "enter_raw")?;
-                    first.unload().map_err(|error| refusal(&error))?;
-                    return Err(why);
-                }
-                Ok(())
-            }
+            (Purpose::Transitions, Hook::RawTp) => self.both(["enter_raw", "edge_raw"], Self::raw),
             (Purpose::Transitions, Hook::Tracepoint) => {
                 self.classic("enter_tp", &[&events.set_state])?;
                 self.classic("edge_tp", &[&events.set_state])
@@ -329,6 +315,24 @@ impl Loading<'_> {
             (Purpose::Holders, Hook::IterTaskFile) => self.iter_task_file(),
             (purpose, hook) => Err(format!("{hook} does not serve {}", purpose.name())),
         }
+    }
+
+    /// Attaches both transitions programs, or none: one of them beside both of another hook
+    /// would tell each event twice.
+    fn both(
+        &mut self,
+        [first, second]: [&str; 2],
+        attach: fn(&mut Self, &str, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        attach(self, first, "inet_sock_set_state")?;
+        let Err(why) = attach(self, second, "inet_sock_set_state") else { return Ok(()) };
+        let unloaded = match self.ebpf.program_mut(first) {
+            Some(aya::programs::Program::BtfTracePoint(first)) => first.unload(),
+            Some(aya::programs::Program::RawTracePoint(first)) => first.unload(),
+            _ => Ok(()),
+        };
+        unloaded.map_err(|error| refusal(&error))?;
+        Err(why)
     }
 
     /// Attaches what makes children of members members.

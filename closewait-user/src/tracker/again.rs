@@ -13,7 +13,8 @@ use crate::item::{SkAddr, Transition};
 use crate::tcp::{State, Tuple};
 
 use super::Tracker;
-use super::entry::{Life, PackedTuple};
+use super::entry::Life;
+use super::lives::packed;
 
 /// A second record of an edge comes this much later at most. A connection between the same
 /// ends at the same address that has entered CLOSE_WAIT meanwhile must have been reset, or
@@ -92,10 +93,6 @@ impl Tracker {
             by: None,
         })
     }
-}
-
-fn packed(t: &Transition) -> PackedTuple {
-    PackedTuple::new(t.tuple, t.mptcp)
 }
 
 fn is_soon(known: MonoNs, at: MonoNs) -> bool {

@@ -383,6 +383,6 @@ impl Tracker {
     }
 }
 
-fn packed(t: &Transition) -> PackedTuple {
+pub(super) fn packed(t: &Transition) -> PackedTuple {
     PackedTuple::new(t.tuple, t.mptcp)
 }
