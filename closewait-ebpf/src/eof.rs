@@ -22,7 +22,7 @@ use closewait_ebpf::{
 
 use crate::{
     maps::{self, desk},
-    memory::read,
+    memory::{plain, read},
     sock::{Number, Sock, Typed},
     tunables::{ONLY_NETNS, offset},
     user_stack,
@@ -116,7 +116,7 @@ fn received_nothing<S: Sock>(
     let at_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.
     unsafe { (*entry).eof = EofRead { at_ns, task, stack_id, reads: 1 } };
-    debug!(ctx, "sk {:x}: pid {} was told EOF", sk, task.tgid);
+    debug!(ctx, "sk {:x}: pid {} was told EOF", plain(sk), task.tgid);
     0
 }
 

@@ -59,18 +59,25 @@ fn free_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// Whether only members' sockets are of interest.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    FAMILY_ONLY.load() != 0
+}
+
 /// Whether the running task is none whose sockets are of interest.
 #[inline(always)]
 pub(crate) fn is_outsider() -> bool {
     // SAFETY: no precondition.
-    FAMILY_ONLY.load() != 0 && !is_member(unsafe { bpf_get_current_task() })
+    is_on() && !is_member(unsafe { bpf_get_current_task() })
 }
 
 /// Whether a socket is of no interest: no member is known to have opened it, and it has
-/// been accepted. (Whose listener one waits for that has not, userspace finds out.)
+/// been accepted. (Whose listener one waits for that has not, userspace finds out. One that
+/// a member is just accepting looks like it: `transitions::entered_before`.)
 #[inline(always)]
 pub(crate) fn is_foreign(sk: u64) -> bool {
-    if FAMILY_ONLY.load() == 0 || SOCKETS.get_ptr(sk).is_some() {
+    if !is_on() || SOCKETS.get_ptr(sk).is_some() {
         return false;
     }
     Number(sk).socket() != 0
@@ -80,7 +87,7 @@ pub(crate) fn is_foreign(sk: u64) -> bool {
 /// enter CLOSE_WAIT before it is accepted.)
 #[inline(always)]
 pub(crate) fn written(sk: u64) -> u32 {
-    if FAMILY_ONLY.load() == 0 {
+    if !is_on() {
         return 0;
     }
     // SAFETY: an integer.
@@ -90,7 +97,7 @@ pub(crate) fn written(sk: u64) -> u32 {
 /// A member's socket entered CLOSE_WAIT: remembers how far it had written.
 #[inline(always)]
 pub(crate) fn entered(sk: u64) {
-    if FAMILY_ONLY.load() == 0 {
+    if !is_on() {
         return;
     }
     if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
@@ -114,7 +121,7 @@ const fn short(at_ns: u64) -> u32 {
 /// remembered of it and what was queued on it; the record of the end itself follows.
 #[inline(always)]
 pub(crate) fn ended(sk: u64, at_ns: u64, by_application: bool) {
-    if FAMILY_ONLY.load() == 0 || is_outsider() {
+    if !is_on() || is_outsider() {
         return;
     }
     let about = user_stack::exiting() & about::EXITING;

@@ -30,3 +30,11 @@ pub(crate) unsafe fn read_to<const N: usize>(dst: *mut u8, addr: u64) {
     // SAFETY: as the caller promises; the helper checks the source.
     unsafe { bpf_probe_read_kernel(dst.cast(), N as u32, addr as *const _) };
 }
+
+/// The number of a pointer whose type the verifier knows, and with which it refuses to
+/// calculate: as it is on the stack. For what is logged.
+#[inline(always)]
+pub(crate) fn plain(pointer: u64) -> u64 {
+    // SAFETY: an integer.
+    unsafe { read(&raw const pointer as u64) }
+}

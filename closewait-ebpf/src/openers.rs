@@ -26,9 +26,10 @@ use crate::{
     capture::{member, running_task},
     family,
     maps::{self, SOCKETS, desk},
-    memory::read,
+    memory::{plain, read},
     nesting::Run,
     sock::{Ends, Number, Sock, Typed, is_tcp},
+    transitions,
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
@@ -150,7 +151,10 @@ pub(crate) fn opened(ctx: &impl EbpfContext, sk: u64, ends: Ends, via: u32, fd: 
         return 0;
     }
     maps::count(counter::OPENERS);
-    debug!(ctx, "sk {:x} opened by pid {} via {}", sk, task.tgid, via);
+    if via != via::CONNECT && family::is_on() {
+        transitions::entered_before(sk);
+    }
+    debug!(ctx, "sk {:x} opened by pid {} via {}", plain(sk), task.tgid, via);
     0
 }
 

@@ -16,14 +16,14 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use closewait_ebpf::{
     ABSENT, Edge, NO_STACK, TaskEdge, about, counter, edge_flags, edges, flags, kind,
-    tcp_state::{CLOSE, CLOSE_WAIT, EdgeUse, edge_use},
+    tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, EdgeUse, edge_use},
     via,
 };
 
 use crate::{
     family,
     maps::{self, SOCKETS, desk},
-    memory::read,
+    memory::{plain, read},
     nesting::{self, Run},
     openers,
     ring::send,
@@ -31,6 +31,9 @@ use crate::{
     tunables::{ONLY_NETNS, offset},
     user_stack,
 };
+
+/// `RCV_SHUTDOWN` (include/net/sock.h).
+const RCV_SHUTDOWN: u8 = 1;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn enter_btf(ctx: BtfTracePointContext) -> i32 {
@@ -181,12 +184,48 @@ fn entered(socket: impl Sock, oldstate: u8, newstate: u8) {
     }
     family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
-        fill(record, kind::ENTER, sk, &head, oldstate, newstate, protocol, netns);
+        fill(record, kind::ENTER, sk, &head, oldstate, newstate, protocol, netns, 0);
     });
     if sent {
         maps::count(counter::SENT_ENTER);
     }
-    debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", sk, netns);
+    debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", plain(sk), netns);
+}
+
+/// A member accepted `sk`: reports the edge into CLOSE_WAIT if it has been, since it was taken
+/// for a stranger's when it came between the kernel's accept and our seeing it (at the return
+/// of the syscall that can be milliseconds). It is told as of now, which is later by that.
+///
+/// If it was told before, because it came before the kernel's accept, it is told again: the
+/// flag on it says so.
+#[inline(never)]
+pub(crate) fn entered_before(sk: u64) {
+    // `tcp_fin` shuts the receiving side before it makes the edge, and makes the edge before it
+    // sets the state. So either the edge's program finds the opener that is remembered by now,
+    // or this finds it shut.
+    // SAFETY: integers.
+    let (state, shutdown): (u8, u8) =
+        unsafe { (read(sk + u64::from(offset!(skc_state))), read(sk + u64::from(offset!(sk_shutdown)))) };
+    if shutdown & RCV_SHUTDOWN == 0 || (state != CLOSE_WAIT && state != ESTABLISHED) {
+        return;
+    }
+    family::entered(sk);
+    let socket = Number(sk);
+    let head = socket.head();
+    send::<Edge>(counter::LOST_ACCEPTED, |record| {
+        let (protocol, netns) = (socket.protocol(), head.netns());
+        fill(
+            record,
+            kind::ENTER,
+            sk,
+            &head,
+            ESTABLISHED,
+            CLOSE_WAIT,
+            protocol,
+            netns,
+            edge_flags::HAS_SOCKET,
+        );
+    });
 }
 
 /// Whether an edge is of interest. The usual end is not: closed by the application before
@@ -240,8 +279,7 @@ fn edge(ctx: &impl EbpfContext, sock: impl Sock, oldstate: u8, newstate: u8, edg
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
-            fill(edge, kind::LEAVE, sk, &sock.head(), oldstate, newstate, protocol, netns);
-            (*edge).flags = edge_flags;
+            fill(edge, kind::LEAVE, sk, &sock.head(), oldstate, newstate, protocol, netns, edge_flags);
             (*edge).inode = inode;
             (*record).task = task;
             (*record).stack_id = stack_id;
@@ -252,7 +290,7 @@ fn edge(ctx: &impl EbpfContext, sock: impl Sock, oldstate: u8, newstate: u8, edg
     if sent {
         maps::count(run.slot(counter::SENT_LEAVE));
     }
-    debug!(ctx, "sk {:x} left {} for {} by pid {}", sk, oldstate, newstate, task.tgid);
+    debug!(ctx, "sk {:x} left {} for {} by pid {}", plain(sk), oldstate, newstate, task.tgid);
 }
 
 /// Marks a socket that closes with a file on it, so that its destroy is reported.
@@ -293,7 +331,7 @@ fn unreadable(protocol: u16, netns: u32) -> bool {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "inlined into two callers, each with constants")]
+#[allow(clippy::too_many_arguments, reason = "inlined into three callers, each with constants")]
 fn fill(
     record: *mut Edge,
     kind: u32,
@@ -303,6 +341,7 @@ fn fill(
     newstate: u8,
     protocol: u16,
     netns: u32,
+    flags: u16,
 ) {
     // SAFETY: the caller gives room for an Edge; every member is written.
     unsafe {
@@ -316,7 +355,7 @@ fn fill(
         (*record).sport = if newstate == CLOSE { sport(sk) } else { head.local_port(sk) };
         (*record).dport = head.dport();
         (*record).protocol = protocol;
-        (*record).flags = 0;
+        (*record).flags = flags;
         (*record).inode = 0;
         (*record).saddr = [0; 16];
         (*record).daddr = [0; 16];

@@ -97,7 +97,8 @@ wire! {
 
 /// Bits of [`Edge::flags`].
 pub mod edge_flags {
-    /// `sk->sk_socket` was set: a file may still refer to the socket.
+    /// `sk->sk_socket` was set: a file may still refer to the socket. Set on an edge into
+    /// CLOSE_WAIT only when it is told at the socket's accept, and may have been told before.
     pub const HAS_SOCKET: u16 = 1;
 }
 
@@ -522,8 +523,11 @@ pub mod counter {
     pub const LOST_NESTED: u32 = 18;
     /// Edges of interest that the first program has sent instead.
     pub const SENT_NESTED: u32 = 19;
+    /// `ENTER` records of sockets that were in CLOSE_WAIT when they were accepted, that found
+    /// the ring full.
+    pub const LOST_ACCEPTED: u32 = 20;
     /// Number of slots.
-    pub const COUNT: u32 = 20;
+    pub const COUNT: u32 = 21;
 }
 
 /// Members of the one value of the per-CPU `EDGES` array: what the two transitions

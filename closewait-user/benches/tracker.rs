@@ -81,7 +81,7 @@ fn edge(n: u32, at: MonoNs, from: State, to: State) -> Item {
         tuple: tuple(n),
         netns: Netns(4_026_531_840),
         mptcp: false,
-        has_socket: true,
+        has_socket: to == State::Close,
         inode: 0,
         by: None,
     })

@@ -81,7 +81,8 @@ pub struct Transition {
     pub netns: Netns,
     /// An MPTCP socket (not one of its subflows).
     pub mptcp: bool,
-    /// Whether a file could still refer to the socket.
+    /// Whether a file could still refer to the socket. At an edge into CLOSE_WAIT: it is told as
+    /// of the socket's accept, and may have been told before.
     pub has_socket: bool,
     /// Inode number of that file, told at the edge to CLOSE; 0 when not told.
     pub inode: u64,

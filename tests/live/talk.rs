@@ -1,10 +1,12 @@
 //! What is said where: reports on stdout, talk on stderr.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
+use super::bpf::programs_of;
 use super::netns::Netns;
 use super::tool::{Tool, binary};
 use super::waiting::show;
@@ -22,6 +24,24 @@ fn the_programs_log_with_vv_and_only_then() {
     let net = Netns::new();
     let quiet = THIRTEEN.is_reported_by(Tool::trace(&net, &[]), &net);
     assert!(!quiet.talk.iter().any(|line| line.contains(LOGGED)), "{}", quiet.everything());
+}
+
+/// Log statements are code too, and a verifier may refuse it.
+#[test]
+fn logging_takes_no_program_away() {
+    let net = Netns::new();
+    let names = |options: &[&str]| {
+        let tool = Tool::trace(&net, options);
+        let mine = programs_of(tool.pid());
+        let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+        programs
+            .filter(|program| mine.contains(&program.id()))
+            .map(|program| program.name_as_str().unwrap_or_default().to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let usual = names(&[]);
+    assert!(usual.len() > 3, "{usual:?}");
+    assert_eq!(names(&["-vv"]), usual);
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn gap(before: &Totals, after: &Totals, from: MonoNs, to: MonoNs) -> Option<Gap>
     let gap = Gap {
         from,
         to,
-        enter: grown(counter::LOST_ENTER),
+        enter: grown(counter::LOST_ENTER) + grown(counter::LOST_ACCEPTED),
         leave: grown(counter::LOST_LEAVE) + grown(counter::LOST_NESTED) + grown(counter::LOST_ENDED),
         destroy: grown(counter::LOST_DESTROY),
         path: grown(counter::LOST_PATH),

@@ -167,6 +167,8 @@ pub fn missing_for_family(offsets: &Offsets) -> Vec<&'static str> {
         ("tcp_sock.snd_una", offsets.tcp_snd_una),
         ("tcp_sock.rcv_nxt", offsets.tcp_rcv_nxt),
         ("tcp_sock.copied_seq", offsets.tcp_copied_seq),
+        ("sock_common.skc_state", offsets.skc_state),
+        ("sock.sk_shutdown", offsets.sk_shutdown),
     ])
 }
 

@@ -29,6 +29,8 @@ impl Tracker {
         let entry = &mut self.slab[slot];
         let (since, same) = (entry.since, entry.netns == t.netns && entry.tuple == packed(t));
         match &mut entry.life {
+            // Told at its accept, and before that, however long it waited for it.
+            Life::Waiting { .. } if same && t.has_socket && t.at >= since => true,
             Life::Waiting { seen: true, not_before: told, .. }
                 if same && *told == since && is_soon(since, t.at) =>
             {
@@ -88,7 +90,7 @@ impl Tracker {
             tuple: entry.tuple.into(),
             netns: entry.netns,
             mptcp: entry.tuple.mptcp(),
-            has_socket: true,
+            has_socket: false,
             inode: 0,
             by: None,
         })

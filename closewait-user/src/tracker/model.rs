@@ -115,7 +115,7 @@ fn transition(at: MonoNs, sk: u64, port: u16, from: State, to: State) -> Item {
         tuple: tuple(port),
         netns: NS,
         mptcp: false,
-        has_socket: true,
+        has_socket: to == State::Close,
         inode,
         by: None,
     })

@@ -39,7 +39,7 @@ fn edge(at: f64, sk: u64, port: u16, from: State, to: State) -> Transition {
         tuple: tuple(port),
         netns: NS,
         mptcp: false,
-        has_socket: true,
+        has_socket: to == Close,
         inode: 0,
         by,
     }
@@ -761,4 +761,23 @@ fn an_entry_whose_record_comes_late_is_as_old_as_that_tells() {
     assert_eq!(b.expire(36.1), [2]);
     assert!(!b.tracker.is_younger(seen.id, Some(secs(35.0)), secs(36.2)));
     assert_eq!(b.only_suspect(), seen);
+}
+
+#[test]
+fn an_entry_told_at_the_accept_counts_unless_it_was_told_before() {
+    let accepted = |at, sk| Transition { has_socket: true, ..edge(at, sk, 1, Established, CloseWait) };
+    let mut b = Bench::new();
+    // It waited for its accept for longer than the threshold, and was reported.
+    b.enter(1.0, 1);
+    assert_eq!(b.expire(11.1), [1]);
+    b.feed(Item::Transition(accepted(60.0, 1)));
+    assert_eq!(b.only_suspect().since, Since::Seen(secs(1.0)));
+    assert_eq!((b.tracker.stats().duplicates, b.tracker.stats().entered), (1, 1));
+    assert_eq!(b.expire(99.0), NOBODY);
+    // The edge of this one came between its accept and the program that saw that.
+    let mut b = Bench::new();
+    b.feed(Item::Transition(accepted(60.0, 1)));
+    assert_eq!(b.expire(69.9), NOBODY);
+    assert_eq!(b.expire(70.1), [1]);
+    assert_eq!(b.only_suspect().since, Since::Seen(secs(60.0)));
 }
