@@ -1,17 +1,22 @@
-//! The command line, as the contract fixes it. Raw arguments only: what they mean
-//! together is decided in `config`.
+//! The command line, as the contract fixes it: the commands, and which options each has. Raw
+//! arguments only: what they mean together is decided in `config`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::kill::Remote;
-use crate::kernel::plan::Hook;
 use crate::metrics::Listen;
-use crate::report::ColorWhen;
 use crate::verdict::Code;
+
+mod shared;
+mod values;
+
+pub use shared::{FilterArgs, KernelArgs, ReportArgs};
+pub use values::{Moment, OutputFormat, Room, StacksWanted};
+use values::{duration, moment, size, stuck_code};
 
 /// Finds TCP sockets stuck in CLOSE_WAIT: since when, who holds them, which code
 /// opened them, and why.
@@ -99,6 +104,20 @@ pub struct TraceArgs {
     pub kernel: KernelArgs,
 }
 
+/// A recording to make.
+#[derive(Args, Debug, Default)]
+pub struct RecordArgs {
+    /// Write what was seen to a file, for `replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "record")]
+    pub record_max: Option<u64>,
+    /// Leave addresses and command lines out of the recording
+    #[arg(long, requires = "record")]
+    pub redact: bool,
+}
+
 /// Options of `top`.
 #[derive(Args, Debug)]
 #[command(
@@ -168,71 +187,6 @@ pub struct RunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
     pub command: Vec<OsString>,
-}
-
-/// Which sockets are reported, and how.
-#[derive(Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
-pub struct ReportArgs {
-    /// Report a socket once it has been in CLOSE_WAIT this long (10s, 500ms, 2m) [default: 10s]
-    #[arg(short, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub threshold: Option<Duration>,
-    /// Format of the reports; JSON is one object per line
-    #[arg(short, long, value_name = "FMT", default_value = "text")]
-    pub output: OutputFormat,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take a comment here for the group's help")]
-    pub filter: FilterArgs,
-    /// Group sockets by cause (the default in text)
-    #[arg(long, overrides_with = "no_group")]
-    pub group: bool,
-    /// One report per socket (the default in json)
-    #[arg(long)]
-    pub no_group: bool,
-    /// Show this many causes; the rest are counted
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub limit: usize,
-    /// Write the stacks of stuck sockets to this file at the end: as folded stacks if it is
-    /// called .folded or .txt, else as an SVG flame graph; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub flame: Vec<PathBuf>,
-    /// Write everything that was reported to this file at the end, as one page of HTML that
-    /// needs nothing else
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Exit 1 if a stuck socket was reported that is, or may be, a leak
-    #[arg(long)]
-    pub fail_on_stuck: bool,
-    /// With --fail-on-stuck: do not count sockets of which the evidence cannot tell
-    #[arg(long)]
-    pub allow_unknown: bool,
-    /// Say more on stderr; twice for the log of the BPF programs
-    #[arg(short, long, action = ArgAction::Count)]
-    pub verbose: u8,
-    /// Colour the text
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub color: ColorWhen,
-}
-
-impl ReportArgs {
-    /// `--threshold`, or its default.
-    pub fn threshold(&self) -> Duration {
-        self.threshold.unwrap_or(Duration::from_secs(10))
-    }
-}
-
-/// A recording to make.
-#[derive(Args, Debug, Default)]
-pub struct RecordArgs {
-    /// Write what was seen to a file, for `replay`
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-    /// Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)
-    #[arg(long, value_name = "SIZE", value_parser = size, requires = "record")]
-    pub record_max: Option<u64>,
-    /// Leave addresses and command lines out of the recording
-    #[arg(long, requires = "record")]
-    pub redact: bool,
 }
 
 /// Options of `replay`.
@@ -318,121 +272,6 @@ pub struct KillArgs {
     pub verbose: u8,
 }
 
-/// A verdict of a socket that is in CLOSE_WAIT, in any case.
-fn stuck_code(word: &str) -> Result<Code, String> {
-    let stuck = |code: &Code| !code.name().starts_with("GHOST_");
-    let all = Code::value_variants();
-    match all.iter().find(|code| code.name().eq_ignore_ascii_case(word)) {
-        Some(code) if stuck(code) => Ok(*code),
-        Some(_) => Err("of a ghost there is nothing left to destroy".into()),
-        None => {
-            let names: Vec<_> = all.iter().filter(|code| stuck(code)).map(|code| code.name()).collect();
-            Err(format!("one of {}", names.join(", ")))
-        }
-    }
-}
-
-/// A moment of a recording.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Moment {
-    /// By the wall clock.
-    Wall(SystemTime),
-    /// Since it began.
-    After(Duration),
-}
-
-fn moment(text: &str) -> Result<Moment, String> {
-    match (humantime::parse_rfc3339_weak(text), humantime::parse_duration(text)) {
-        (Ok(time), _) => Ok(Moment::Wall(time)),
-        (_, Ok(after)) => Ok(Moment::After(after)),
-        _ => Err("write a time (2026-01-31T10:00:00Z) or a duration since the start (90s)".into()),
-    }
-}
-
-/// Parses a size: bytes, or with K, M or G for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let form = "write bytes, or a number with K, M or G, such as 100M";
-    let (digits, unit) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) => (digits, text.chars().last()),
-        None => (text, None),
-    };
-    let shift = match unit {
-        Some('K') => 10,
-        Some('M') => 20,
-        Some('G') => 30,
-        _ => 0,
-    };
-    let number: u64 = digits.parse().map_err(|_| form.to_owned())?;
-    let bytes = number.checked_mul(1 << shift).ok_or("is too large")?;
-    if bytes < SMALLEST_RECORDING {
-        return Err(format!("must be at least {}K", SMALLEST_RECORDING >> 10));
-    }
-    Ok(bytes)
-}
-
-/// Two files of which each holds a few frames.
-const SMALLEST_RECORDING: u64 = 1 << 20;
-
-/// Which sockets are of interest. Each is repeatable; the values of one option are
-/// alternatives, different options must all hold.
-#[derive(Args, Clone, Debug, Default)]
-pub struct FilterArgs {
-    /// Only sockets held by this process
-    #[arg(short, long, value_name = "PID")]
-    pub pid: Vec<u32>,
-    /// Only sockets held by a process of this name
-    #[arg(long, value_name = "NAME")]
-    pub comm: Vec<String>,
-    /// Only sockets with this local port
-    #[arg(long, value_name = "N")]
-    pub local_port: Vec<u16>,
-    /// Only sockets with this remote port
-    #[arg(long, value_name = "N")]
-    pub remote_port: Vec<u16>,
-    /// Only this network namespace: all, self, a pid, or a path such as /run/netns/blue
-    #[arg(long, value_name = "NS")]
-    pub netns: Vec<String>,
-    /// Only sockets held by processes in this cgroup or below it: a directory such as
-    /// /sys/fs/cgroup/system.slice, or a path as /proc/PID/cgroup shows it
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Vec<String>,
-    /// Not sockets held by a process of this name
-    #[arg(long, value_name = "NAME")]
-    pub exclude_comm: Vec<String>,
-    /// Not sockets with this port at either end
-    #[arg(long, value_name = "N")]
-    pub exclude_port: Vec<u16>,
-}
-
-/// For tests: force a fallback, or a loss.
-#[derive(Args, Debug, Default)]
-pub struct KernelArgs {
-    /// Do not use this hook
-    #[arg(long, value_name = "HOOK", hide = true)]
-    pub without: Vec<Hook>,
-    /// Read kernel type information from here
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub btf: Option<PathBuf>,
-    /// Give a BPF map room for so much: bytes of a ring, else entries
-    #[arg(long, value_name = "MAP=N", value_parser = room, hide = true)]
-    pub room: Vec<Room>,
-}
-
-/// How large a BPF map is to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Room {
-    /// The map, as the object calls it.
-    pub map: String,
-    /// Bytes of a ring, else entries.
-    pub size: u32,
-}
-
-fn room(text: &str) -> Result<Room, String> {
-    let (map, size) = text.split_once('=').ok_or("write it as MAP=N")?;
-    let size = size.parse().map_err(|error| format!("{error}"))?;
-    Ok(Room { map: map.to_owned(), size })
-}
-
 /// Options of `doctor`.
 #[derive(Args, Debug)]
 #[command(
@@ -454,53 +293,6 @@ pub struct DoctorArgs {
     pub kernel: KernelArgs,
 }
 
-/// `--output`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum OutputFormat {
-    /// For people
-    Text,
-    /// One JSON object per line
-    Json,
-}
-
-/// `--stacks`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum StacksWanted {
-    /// The best way there is
-    Auto,
-    /// By unwind tables
-    Dwarf,
-    /// By frame pointers
-    Fp,
-    /// None
-    Off,
-}
-
-impl StacksWanted {
-    /// The value of the option that rules `hook` out; `None` when the hook may be used.
-    pub const fn forbids(self, hook: Hook) -> Option<&'static str> {
-        match (self, hook) {
-            (Self::Off, _) => Some("off"),
-            (Self::Fp, Hook::UserStack) => Some("fp"),
-            (Self::Dwarf, Hook::Stack) => Some("dwarf"),
-            _ => None,
-        }
-    }
-}
-
-/// Parses a duration as the contract writes it: `10s`, `500ms`, `2m`; above zero.
-fn duration(text: &str) -> Result<Duration, String> {
-    let form = "write it with a unit, such as 10s, 500ms or 2m";
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; {form}"))?;
-    if duration.is_zero() {
-        return Err(format!("must be longer than zero; {form}"));
-    }
-    if duration > Duration::from_hours(366 * 24) {
-        return Err("must be at most a year".into());
-    }
-    Ok(duration)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -512,30 +304,6 @@ mod tests {
     }
 
     #[test]
-    fn durations_need_a_unit_and_must_be_above_zero() {
-        let good = [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h 30m", 5_400_000)];
-        for (text, ms) in good {
-            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
-        for bad in ["0", "0s", "-5s", "10x", "10", "", "s", "1e9s", "400d", "99999999999999999999s"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_and_moments_are_read() {
-        assert_eq!(size("100M"), Ok(100 << 20));
-        assert_eq!(size("2097152"), Ok(2 << 20));
-        for bad in ["", "M", "1k", "-1", "12", "99999999999G"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-        assert_eq!(moment("90s"), Ok(Moment::After(Duration::from_secs(90))));
-        let minute = SystemTime::UNIX_EPOCH + Duration::from_mins(1);
-        assert_eq!(moment("1970-01-01T00:01:00Z"), Ok(Moment::Wall(minute)));
-        assert!(moment("yesterday").is_err());
-    }
-
-    #[test]
     fn live_tracing_has_the_contracts_defaults() {
         let cli = Cli::try_parse_from(["closewait-trace"]).unwrap();
         assert!(cli.command.is_none());
@@ -543,14 +311,6 @@ mod tests {
         assert_eq!(report.threshold(), Duration::from_secs(10));
         assert_eq!((duration, report.limit, report.output), (None, 20, OutputFormat::Text));
         assert!(!report.fail_on_stuck && !require_trace);
-    }
-
-    #[test]
-    fn verdicts_to_destroy_are_those_of_sockets_that_are_there() {
-        assert_eq!(stuck_code("eof_ignored"), Ok(Code::EofIgnored));
-        assert_eq!(stuck_code("SENDING"), Ok(Code::Sending));
-        assert!(stuck_code("GHOST_RESET").unwrap_err().contains("nothing left"));
-        assert!(stuck_code("LEAK").unwrap_err().contains("EOF_IGNORED, "));
     }
 
     #[test]
