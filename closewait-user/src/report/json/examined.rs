@@ -1,4 +1,4 @@
-//! The JSON line of `doctor`: serde structures and how they are filled, like `killed`.
+//! The JSON line of `doctor`.
 
 use std::io::{self, Write};
 
@@ -9,8 +9,8 @@ use crate::clock::{Clock, MonoNs};
 use crate::report::doctor::{Cannot, Capability, Check, Findings, Kernel, Purpose, SelfTest};
 use crate::text::Text;
 
-use super::fill::{millis, split, timestamp};
 use super::line::Body;
+use super::values::{millis, split, timestamp};
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct DoctorLine {

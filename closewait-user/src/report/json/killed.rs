@@ -1,5 +1,4 @@
 //! The JSON lines of `kill`: each socket that was destroyed or not, and its owners.
-//! Like `line`: serde structures and how they are filled.
 
 use std::io::{self, Write};
 
@@ -11,9 +10,12 @@ use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::{Ledger, Moment, Notice};
 use crate::text::Text;
 
-use super::fill::{socket, split, timestamp};
-use super::line::{AgeMs, Body, Holder, Listener, Socket, Verdict};
+use super::holders::{Holder, Listener};
+use super::line::Body;
+use super::socket::Socket;
+use super::stuck::Verdict;
 use super::totals::NoticeLine;
+use super::values::{AgeMs, split, timestamp};
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct KilledLine {
@@ -129,7 +131,12 @@ pub fn killed(out: &mut dyn Write, killed: &Killed<'_>, clock: &Clock) -> io::Re
         ts: timestamp(clock, killed.at),
         outcome: (&killed.outcome).into(),
         reason: killed.outcome.reason(),
-        socket: socket(finding.suspect.tuple, finding.suspect.netns, finding.suspect.mptcp, Some(finding)),
+        socket: Socket::new(
+            finding.suspect.tuple,
+            finding.suspect.netns,
+            finding.suspect.mptcp,
+            Some(finding),
+        ),
         cookie: killed.cookie().map(|cookie| cookie.to_string()),
         age_ms: finding.age().into(),
         holders: holders.unwrap_or_default(),

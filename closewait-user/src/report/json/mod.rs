@@ -20,13 +20,20 @@ use super::summary::Summary;
 use super::{Moment, Sink};
 
 pub mod examined;
-mod fill;
+mod holders;
 pub mod killed;
+mod limits;
 pub(super) mod line;
 mod processes;
+mod socket;
+mod stuck;
+mod tasks;
+mod threads;
 mod totals;
+mod values;
 
-use line::{Body, Line, Released, Stuck};
+use line::{Body, Line};
+use stuck::{Released, Stuck};
 use totals::{CauseLine, LossLine, NoticeLine, SummaryLine};
 
 /// Writes JSON lines.

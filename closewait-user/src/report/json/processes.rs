@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::report::ledger::{Cause, Process};
 
-use super::line::{Growth, Nofile};
+use super::limits::{Growth, Nofile};
 
 /// So many processes are listed.
 const LISTED: usize = 20;
@@ -30,7 +30,7 @@ impl From<(u32, Process)> for ProcessLine {
         Self {
             pid,
             sockets: process.sockets,
-            nofile: process.nofile.map(|n| Nofile { used: n.used, soft: n.soft }),
+            nofile: process.nofile.map(Nofile::from),
             growth: process.growth.map(|growth| Growth::new(&growth, process.nofile)),
         }
     }

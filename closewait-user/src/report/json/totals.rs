@@ -1,5 +1,5 @@
 //! The JSON lines about more than one socket: causes, losses, notices and the
-//! summary. Like `line`: serde structures and how they are filled.
+//! summary.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::report::model::{Age, Ending, Level, Notice};
 use crate::report::summary::{Copies, Cost, Summary};
 use crate::verdict::Code;
 
-use super::fill::{millis, timestamp};
-use super::line::{AgeMs, Stuck};
 use super::processes::{ProcessLine, processes};
+use super::stuck::Stuck;
+use super::values::{AgeMs, millis, timestamp};
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct CauseLine {
