@@ -2,12 +2,14 @@
 //! decides from them what to attach and why not (pure), `load` does it, `counters`
 //! reads what was lost. Nothing here branches on a kernel version: vendors backport.
 
+mod attach;
 pub mod btf;
 pub mod counters;
 mod detach;
 pub mod family;
 pub mod functions;
 pub mod load;
+mod loaded;
 mod loader;
 pub mod offsets;
 mod perf_tracepoint;

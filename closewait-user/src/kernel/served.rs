@@ -1,6 +1,6 @@
 //! How each purpose came to be served, and what that means to the reader. Pure.
 
-use super::plan::{Hook, Purpose};
+use super::plan::{Choice, Hook, Purpose};
 
 /// How one purpose is served.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +19,11 @@ impl Served {
     /// Served by nothing yet.
     pub(super) fn nothing(purpose: Purpose) -> Self {
         Self { purpose, by: None, refused: Vec::new(), covered: false }
+    }
+
+    /// Served by nothing yet, of what the plan chose.
+    pub(super) fn untried(choice: &Choice) -> Self {
+        Self { refused: choice.ruled_out.clone(), ..Self::nothing(choice.purpose) }
     }
 
     /// What is lost; `None` when the purpose is served as well as it can be.
