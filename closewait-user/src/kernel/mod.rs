@@ -8,6 +8,7 @@ pub mod counters;
 mod detach;
 pub mod family;
 pub mod functions;
+mod hook;
 pub mod load;
 mod loaded;
 mod loader;

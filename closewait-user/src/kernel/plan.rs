@@ -1,8 +1,5 @@
 //! Facts -> plan. Pure: decides which hooks to try for each purpose, in order, and
-//! says why a hook is not among them. DESIGN: the best hook first, and whatever is
-//! left without one has a line that says what is lost.
-
-use std::fmt;
+//! says why a hook is not among them: the best first.
 
 use closewait_ebpf::{ABSENT, Offsets};
 
@@ -14,127 +11,10 @@ use super::support::Support;
 use crate::fact::Fact;
 use crate::privileges::missing_to_trace;
 
+pub use super::hook::{Hook, Purpose};
+
 /// Why a hook is not tried that the caller forbids.
 pub(super) const FORBIDDEN: &str = "switched off by --without";
-
-/// A place where a program can be attached.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Hook {
-    /// Raw tracepoints whose arguments have the kernel's types.
-    TpBtf,
-    /// Raw tracepoints.
-    RawTp,
-    /// The classic tracepoints sock:inet_sock_set_state and tcp:tcp_destroy_sock.
-    Tracepoint,
-    /// Trampolines on security_sock_graft and tcp_cleanup_rbuf.
-    Fentry,
-    /// Probes on the same functions.
-    Kprobe,
-    /// syscalls:sys_exit_accept and sys_exit_accept4.
-    SysExitAccept,
-    /// io_uring:io_uring_complete.
-    IoUring,
-    /// tcp:tcp_destroy_sock, by either kind of tracepoint.
-    TcpDestroySock,
-    /// sock:sock_recv_length.
-    SockRecvLength,
-    /// sock:inet_sk_error_report.
-    SkErrorReport,
-    /// User stacks copied, to be unwound by their tables.
-    UserStack,
-    /// User stacks by the kernel's walk of frame pointers.
-    Stack,
-    /// The frames of Python functions, taken with the user stacks that are copied.
-    PythonFrames,
-    /// The iterator over the descriptors of all tasks.
-    IterTaskFile,
-}
-
-impl Hook {
-    /// The name, as `--without` takes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TpBtf => "tp_btf",
-            Self::RawTp => "raw_tp",
-            Self::Tracepoint => "tracepoint",
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-            Self::SysExitAccept => "sys_exit_accept",
-            Self::IoUring => "io_uring",
-            Self::TcpDestroySock => "tcp_destroy_sock",
-            Self::SockRecvLength => "sock_recv_length",
-            Self::SkErrorReport => "sk_error_report",
-            Self::UserStack => "user_stack",
-            Self::Stack => "stack",
-            Self::PythonFrames => "python_frames",
-            Self::IterTaskFile => "iter_task_file",
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// What a hook is for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Purpose {
-    /// Edges into and out of CLOSE_WAIT, and the openers of connected sockets.
-    Transitions,
-    /// The opener of an accepted socket.
-    AcceptOpener,
-    /// The opener of a socket accepted by io_uring.
-    UringOpener,
-    /// The end of a socket's life.
-    EndOfLife,
-    /// Who was told EOF.
-    EofRead,
-    /// Why a connection ended by itself.
-    Error,
-    /// The user stack of an opener or a reader.
-    UserStack,
-    /// The Python functions in a user stack.
-    Python,
-    /// Who has a descriptor on a socket.
-    Holders,
-}
-
-impl Purpose {
-    /// In words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Transitions => "transitions, connect openers",
-            Self::AcceptOpener => "accept openers",
-            Self::UringOpener => "io_uring accept openers",
-            Self::EndOfLife => "end of life",
-            Self::EofRead => "EOF reads",
-            Self::Error => "errors",
-            Self::UserStack => "user stacks",
-            Self::Python => "Python functions",
-            Self::Holders => "holders",
-        }
-    }
-
-    /// What the reader loses when no hook serves the purpose.
-    pub const fn lost(self) -> &'static str {
-        match self {
-            Self::Transitions => "no tracing: only repeated snapshots, no exact times, no openers",
-            Self::AcceptOpener => "who accepted a socket and from where; holders still come from fd tables",
-            Self::UringOpener => "who accepted a socket through io_uring",
-            Self::EndOfLife => "a fd left open on a closed socket is seen only by snapshot",
-            Self::EofRead => "whether the application was told EOF, and which code ignored it",
-            Self::Error => "whether a connection was reset, timed out or destroyed",
-            Self::UserStack => "which code opened a socket or read its EOF",
-            Self::Python => "which Python functions did: stacks show the interpreter's own",
-            Self::Holders => {
-                "holders in processes that refuse a look at /proc/PID/fd (holders come from /proc)"
-            }
-        }
-    }
-}
 
 /// The hooks for one purpose.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,6 +32,13 @@ pub struct Choice {
 pub struct Plan {
     /// One per purpose.
     pub choices: Vec<Choice>,
+}
+
+impl Plan {
+    /// The choice made for a purpose.
+    pub fn choice(&self, purpose: Purpose) -> Option<&Choice> {
+        self.choices.iter().find(|choice| choice.purpose == purpose)
+    }
 }
 
 /// Why nothing can be traced, and what to do about it.
@@ -193,10 +80,9 @@ fn basis(support: &Support) -> Result<&Offsets, CannotTrace> {
             });
         }
     };
-    let missing = missing_for_transitions(offsets);
-    if !missing.is_empty() {
+    if let Some(what) = not_in_btf(&missing_for_transitions(offsets)) {
         return Err(CannotTrace {
-            what: format!("the kernel's BTF has no {}", missing.join(", ")),
+            what,
             hint: "run `closewait-trace doctor` and report its output with the kernel's name".into(),
         });
     }
@@ -212,22 +98,18 @@ fn basis(support: &Support) -> Result<&Offsets, CannotTrace> {
 /// Decides. `without` are hooks that the caller forbids (tests force every fallback so).
 pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let offsets = basis(support)?;
-    let rule = |hook: Hook, facts: Option<String>| -> (Hook, Option<String>) {
-        let forbidden = without.contains(&hook).then(|| FORBIDDEN.to_owned());
-        (hook, forbidden.or(facts))
-    };
+    let forbidden = |hook| without.contains(&hook).then(|| FORBIDDEN.to_owned());
+    let rule = |hook, facts: Option<String>| (hook, forbidden(hook).or(facts));
     let needs = |event: bool, name: &str| {
         (!event).then(|| match &support.tracefs {
             Fact::Known(_) => format!("this kernel has no tracepoint {name}"),
             Fact::Unknown(why) => why.clone().into(),
         })
     };
-    let walk = missing_for_fd_walk(offsets);
-    let no_walk = (!walk.is_empty()).then(|| format!("the kernel's BTF has no {}", walk.join(", ")));
-    let eof = missing_for_eof(offsets);
-    let no_eof = (!eof.is_empty()).then(|| format!("the kernel's BTF has no {}", eof.join(", ")));
-    let holders = missing_for_holders(offsets);
-    let no_holders = (!holders.is_empty()).then(|| format!("the kernel's BTF has no {}", holders.join(", ")));
+    let no_walk = not_in_btf(&missing_for_fd_walk(offsets));
+    let no_eof = not_in_btf(&missing_for_eof(offsets));
+    let no_holders = not_in_btf(&missing_for_holders(offsets));
+    let no_python = not_in_btf(&missing_for_python(offsets));
     let no_sk_err = (offsets.sk_err == ABSENT).then(|| "the kernel's BTF has no sock.sk_err".to_owned());
     let no_kprobes = (!support.kprobes).then(|| "this kernel has no kprobes".to_owned());
     let no_uring =
@@ -237,13 +119,13 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     let has_exit_accept = events.exit_accept.is_some() || events.exit_accept4.is_some();
 
     // A raw tracepoint as well, only typed.
-    let no_raw_tp = without.contains(&Hook::RawTp).then(|| "switched off by --without".to_owned());
+    let no_raw_tp = forbidden(Hook::RawTp);
     let set_state = [
         rule(Hook::TpBtf, no_raw_tp),
         rule(Hook::RawTp, None),
         rule(Hook::Tracepoint, needs(events.set_state.is_some(), "sock:inet_sock_set_state")),
     ];
-    let destroy = without.contains(&Hook::TcpDestroySock).then(|| FORBIDDEN.to_owned());
+    let destroy = forbidden(Hook::TcpDestroySock);
     let end_of_life = [
         rule(Hook::RawTp, destroy.clone()),
         rule(Hook::Tracepoint, destroy.or_else(|| needs(events.destroy.is_some(), "tcp:tcp_destroy_sock"))),
@@ -268,8 +150,6 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
     ];
     let error = [rule(Hook::SkErrorReport, no_sk_err)];
     let user_stack = [rule(Hook::UserStack, no_copy(support, offsets)), rule(Hook::Stack, None)];
-    let python = missing_for_python(offsets);
-    let no_python = (!python.is_empty()).then(|| format!("the kernel's BTF has no {}", python.join(", ")));
     Ok(Plan {
         choices: vec![
             choice(Purpose::Transitions, &set_state),
@@ -287,13 +167,17 @@ pub fn plan(support: &Support, without: &[Hook]) -> Result<Plan, CannotTrace> {
 
 /// Why user stacks cannot be copied.
 fn no_copy(support: &Support, offsets: &Offsets) -> Option<String> {
-    let missing = missing_for_copy(offsets);
-    if !missing.is_empty() {
-        return Some(format!("the kernel's BTF has no {}", missing.join(", ")));
-    }
-    (!support.task_pt_regs && offsets.stack_regs == ABSENT).then(|| {
-        "this kernel has no helper bpf_task_pt_regs, and where else the registers are is not known".to_owned()
+    not_in_btf(&missing_for_copy(offsets)).or_else(|| {
+        (!support.task_pt_regs && offsets.stack_regs == ABSENT).then(|| {
+            "this kernel has no helper bpf_task_pt_regs, and where else the registers are is not known"
+                .to_owned()
+        })
     })
+}
+
+/// What is not there of what is needed.
+fn not_in_btf(missing: &[&str]) -> Option<String> {
+    (!missing.is_empty()).then(|| format!("the kernel's BTF has no {}", missing.join(", ")))
 }
 
 fn choice(purpose: Purpose, rules: &[(Hook, Option<String>)]) -> Choice {
@@ -301,13 +185,6 @@ fn choice(purpose: Purpose, rules: &[(Hook, Option<String>)]) -> Choice {
         purpose,
         candidates: rules.iter().filter(|(_, why)| why.is_none()).map(|&(hook, _)| hook).collect(),
         ruled_out: rules.iter().filter_map(|(hook, why)| Some((*hook, why.clone()?))).collect(),
-    }
-}
-
-impl Plan {
-    /// The choice made for a purpose.
-    pub fn choice(&self, purpose: Purpose) -> Option<&Choice> {
-        self.choices.iter().find(|choice| choice.purpose == purpose)
     }
 }
 
