@@ -7,8 +7,7 @@ use closewait_trace::verdict::{Code, Confidence, How, OpenedVia};
 use roxmltree::{Document, ParsingOptions};
 
 use crate::desk::{Desk, golden, totals};
-use crate::made::{Case, NOW, eof_read, holder, hostile, incident, stack, verdict};
-use crate::release;
+use crate::made::{Case, NOW, eof_read, holder, hostile, incident, release, stack, verdict};
 
 fn drawn(form: Form, reports: Vec<Report>) -> String {
     let mut desk = Desk::with(|out, _| Box::new(FlameSink::new(Box::new(out), form)));

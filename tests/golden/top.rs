@@ -17,8 +17,7 @@ use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
 use crate::desk::{Desk, OPTIONS, golden};
-use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, stack, verdict};
-use crate::release;
+use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, release, stack, verdict};
 
 /// A screen without a terminal: reports go in, keys are pressed, pictures come out.
 struct Stage {

@@ -1,0 +1,198 @@
+//! The text for people.
+
+use std::time::Duration;
+
+use closewait_trace::fact::Fact;
+use closewait_trace::item::Gap;
+use closewait_trace::report::{CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions};
+use closewait_trace::tracker::TrackerStats;
+use unicode_width::UnicodeWidthStr;
+
+use crate::desk::{Desk, OPTIONS, Page, assert_fits, golden, totals};
+use crate::made::{NOW, endings, hostile, incident, leak, one_of_each, release, talk};
+
+#[test]
+fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
+    let mut desk = Desk::text(OPTIONS);
+    desk.all(incident());
+    let mut totals = totals(NOW);
+    totals.lost = Gap { enter: 7, recursion: 5, ..Gap::default() };
+    totals.degraded = vec!["no stacks of sockets opened before this trace".into()];
+    totals.cost = Cost {
+        cpu: Some(Duration::from_millis(812)),
+        rss: Some(11_010_048),
+        bpf: Some(Duration::from_millis(31)),
+        stacks: Some(Copies { copied: 42, put_off: 3, lost: 0 }),
+    };
+    desk.finish(totals);
+    let text = desk.out.take();
+    assert_fits(&text);
+    golden("incident.txt", &text);
+}
+
+#[test]
+fn hostile_names_are_inert_and_fit() {
+    for (group, file) in [(true, "hostile.txt"), (false, "hostile-sockets.txt")] {
+        let mut desk = Desk::text(TextOptions { group, ..OPTIONS });
+        desk.all(hostile());
+        desk.finish(totals(NOW));
+        let text = desk.out.take();
+        assert_fits(&text);
+        golden(file, &text);
+    }
+}
+
+#[test]
+fn every_width_is_kept() {
+    for width in 0..140 {
+        for group in [true, false] {
+            let style = Style { color: false, width };
+            let mut desk = Desk::text(TextOptions { style, group, ..OPTIONS });
+            desk.all(hostile());
+            desk.finish(totals(NOW));
+            for line in desk.out.take().lines() {
+                assert!(line.width() <= width.max(60), "{width}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_adds_escapes_and_nothing_else() {
+    let page = |color| {
+        let style = Style { color, width: 99 };
+        let mut desk = Desk::text(TextOptions { style, ..OPTIONS });
+        desk.all(hostile());
+        desk.finish(totals(NOW));
+        desk.out.take()
+    };
+    let colored = page(true);
+    assert!(colored.contains("\x1b[1;31m"));
+    let mut plain = String::new();
+    for (i, part) in colored.split("\x1b[").enumerate() {
+        plain.push_str(if i == 0 { part } else { part.split_once('m').unwrap().1 });
+    }
+    let trimmed = |text: &str| text.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>();
+    assert_eq!(trimmed(&plain), trimmed(&page(false)));
+}
+
+#[test]
+fn when_nothing_is_stuck_the_reader_learns_that_somebody_looked() {
+    let mut desk = Desk::text(OPTIONS);
+    desk.report(Report::FirstLook(FirstLook { watched: 38_212, young: 3 }), NOW);
+    let first = desk.out.take();
+    let mut totals = totals(NOW + Duration::from_mins(10));
+    totals.tracker = TrackerStats::default();
+    desk.finish(totals);
+    golden("nothing.txt", &format!("{first}{}", desk.out.take()));
+}
+
+#[test]
+fn five_thousand_sockets_of_one_cause_are_a_handful_of_screens() {
+    let ms = |n| NOW + Duration::from_millis(n);
+    let mut desk = Desk::text(OPTIONS);
+    let mut story = String::new();
+    let mut say = |what: &str, page: &Page| {
+        let text = page.take();
+        assert_fits(&text);
+        story += "=== ";
+        story += what;
+        story += "\n";
+        story += &text;
+    };
+
+    desk.all(leak(0, 3, 70));
+    assert_eq!(desk.out.take(), "", "nothing before the first look is over");
+    desk.report(Report::FirstLook(FirstLook { watched: 100, young: 0 }), ms(900));
+    say("the first screen", &desk.out);
+    assert_eq!(desk.reporter.deadline(), None);
+
+    // One more is no news; the sixth is: doubled.
+    desk.all(leak(3, 1, 70));
+    assert_eq!(desk.reporter.deadline(), None);
+    for (i, report) in leak(4, 4_996, 70).into_iter().enumerate() {
+        desk.report(report, ms(1_000 + i as u64 / 100));
+    }
+    assert_eq!(desk.reporter.deadline(), Some(ms(2_900)), "at most one screen per 2 s");
+    desk.tick(ms(2_899));
+    assert_eq!(desk.out.take(), "");
+    desk.tick(ms(2_900));
+    say("one screen for what has doubled eleven times", &desk.out);
+
+    // A new cause, after a quiet time: printed once the burst has settled.
+    for report in leak(9_000, 4, 71) {
+        let Report::Stuck(mut finding) = report else { unreachable!() };
+        finding.suspect.tuple.local.port = 9_090;
+        finding.cause = CauseId::of(&finding.suspect, &finding.evidence, finding.verdict.code);
+        desk.report(Report::Stuck(finding), ms(60_000));
+    }
+    assert_eq!(desk.reporter.deadline(), Some(ms(60_200)));
+    desk.tick(ms(60_200));
+    say("a new cause", &desk.out);
+
+    // The process is restarted: 4,990 go at once; nothing is printed for that.
+    for id in 0..4_990 {
+        let how = if id % 10 == 0 { Ending::Closed } else { Ending::Exited };
+        desk.report(release(id, ms(70_000), Fact::Known(how), Fact::unknown("not recorded")), ms(70_000));
+    }
+    assert_eq!(desk.reporter.deadline(), None);
+    desk.tick(ms(80_000));
+    assert_eq!(desk.out.take(), "");
+    let summary = desk.finish(totals(ms(80_000)));
+    say("the end", &desk.out);
+    assert_eq!((summary.leak.yes, summary.stuck, summary.released.total()), (5_004, 14, 4_990));
+    golden("screens.txt", &story);
+}
+
+#[test]
+fn an_interval_repeats_the_whole_report() {
+    let mut desk = Desk::text(TextOptions { interval: Some(Duration::from_secs(5)), ..OPTIONS });
+    desk.all(leak(0, 3, 70));
+    desk.report(Report::FirstLook(FirstLook { watched: 100, young: 0 }), NOW);
+    let first = desk.out.take();
+    assert_eq!(desk.reporter.deadline(), Some(NOW + Duration::from_secs(5)));
+    desk.all(leak(0, 99, 70));
+    desk.tick(NOW + Duration::from_secs(4));
+    assert_eq!(desk.out.take(), "");
+    desk.tick(NOW + Duration::from_secs(5));
+    let second = desk.out.take();
+    assert!(first.starts_with("3 sockets in") && second.starts_with("\n99 sockets in"), "{first}{second}");
+}
+
+#[test]
+fn the_causes_beyond_the_limit_are_counted() {
+    let mut desk = Desk::text(TextOptions { limit: 2, ..OPTIONS });
+    for pid in 1..=5_u32 {
+        for report in leak(pid * 100, pid, pid) {
+            let Report::Stuck(mut finding) = report else { unreachable!() };
+            finding.verdict.leak = [Some(true), None, Some(false)][pid as usize % 3];
+            finding.cause.0 = pid;
+            desk.report(Report::Stuck(finding), NOW);
+        }
+    }
+    desk.finish(totals(NOW));
+    let text = desk.out.take();
+    assert_fits(&text);
+    golden("limit.txt", &text);
+}
+
+#[test]
+fn one_socket_at_a_time() {
+    let mut desk = Desk::text(TextOptions { group: false, ..OPTIONS });
+    desk.all(one_of_each());
+    desk.all(endings());
+    let mut totals = totals(NOW);
+    totals.tracker = TrackerStats::default();
+    desk.finish(totals);
+    let text = desk.out.take();
+    assert_fits(&text);
+    golden("sockets.txt", &text);
+}
+
+#[test]
+fn notices_and_losses_are_talk_not_reports() {
+    let mut desk = Desk::text(OPTIONS);
+    desk.all(talk());
+    assert_eq!(desk.out.take(), "");
+    golden("notes.txt", &desk.notes.take());
+}
