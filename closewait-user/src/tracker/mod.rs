@@ -31,8 +31,6 @@ mod deadlines;
 mod entry;
 mod ghosts;
 mod lives;
-#[cfg(test)]
-mod model;
 mod slab;
 mod snapshot;
 mod stats;
