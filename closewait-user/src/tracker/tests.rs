@@ -8,8 +8,8 @@ mod records;
 mod snapshots;
 
 use super::*;
-use crate::item::{Destroyed, DiagSocket, Gap, Snapshot, Task, Timer, Transition};
-use crate::tcp::Endpoint;
+use crate::item::{By, Destroyed, DiagSocket, Gap, Snapshot, Task, Timer, Transition};
+use crate::tcp::{Endpoint, State, Tuple};
 use State::{Close, CloseWait, Established, LastAck};
 
 const THRESHOLD: Duration = Duration::from_secs(10);
