@@ -11,6 +11,7 @@ use std::io;
 use crate::clock::{Clock, MonoNs};
 use crate::tracker::SocketId;
 
+mod aggregate;
 pub mod annotations;
 pub mod cause;
 pub mod compare;
