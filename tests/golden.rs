@@ -31,6 +31,8 @@ mod metrics;
 mod recordings;
 #[path = "golden/reporter.rs"]
 mod reporter;
+#[path = "golden/staged.rs"]
+mod staged;
 #[path = "golden/text.rs"]
 mod text;
 #[path = "golden/top.rs"]

@@ -75,4 +75,5 @@ mod live {
     mod talk;
     mod top;
     mod unknown;
+    mod unread;
 }

@@ -93,7 +93,7 @@ fn text(buffer: &Buffer) -> String {
 }
 
 /// Many causes: each a client's, to an address of its own.
-fn many(causes: u32) -> Vec<Report> {
+pub(crate) fn many(causes: u32) -> Vec<Report> {
     let ignored = verdict(Code::EofIgnored, Confidence::High, Some(true), &["0 bytes unread"], "Close it.");
     let case = |id: u32| {
         let remote = format!("10.9.{}.{}", id / 250, id % 250);

@@ -13,6 +13,7 @@ pub mod sink;
 pub mod state;
 pub mod terminal;
 pub mod view;
+mod way;
 
 use std::future::poll_fn;
 use std::io;

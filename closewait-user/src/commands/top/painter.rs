@@ -7,15 +7,12 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 use tokio::sync::Notify;
 
+use super::way::{PATIENCE, Way};
 use crate::privileges::{self, Work};
-
-/// At the end a terminal has so long to take the last picture.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is drawn, until it is taken.
 #[derive(Clone, Default)]
@@ -55,11 +52,13 @@ pub(super) struct Painter {
     done: Receiver<()>,
     state: Arc<State>,
     free: Arc<Notify>,
+    way: &'static Way,
 }
 
 impl Painter {
-    /// Starts the thread; it paints on stdout.
-    pub(super) fn begin() -> io::Result<Self> {
+    /// Starts the thread.
+    pub(super) fn begin(way: &'static Way) -> io::Result<Self> {
+        way.begin();
         let (pictures, to_paint) = sync_channel::<Vec<u8>>(1);
         let (finished, done) = sync_channel(1);
         let (state, free) = (Arc::<State>::default(), Arc::<Notify>::default());
@@ -67,11 +66,9 @@ impl Painter {
         std::thread::Builder::new().name("painter".into()).spawn(move || {
             privileges::settle_thread(Work::Draw);
             for picture in to_paint {
-                let mut out = io::stdout().lock();
-                if out.write_all(&picture).and_then(|()| out.flush()).is_err() {
+                if way.paint(&picture).is_err() {
                     theirs.gone.store(true, Ordering::SeqCst);
                 }
-                drop(out);
                 theirs.busy.store(false, Ordering::SeqCst);
                 if theirs.wanted.swap(false, Ordering::SeqCst) {
                     tell.notify_one();
@@ -79,7 +76,7 @@ impl Painter {
             }
             let _ = finished.send(());
         })?;
-        Ok(Self { pictures: Some(pictures), done, state, free })
+        Ok(Self { pictures: Some(pictures), done, state, free, way })
     }
 
     /// Whether the next picture would be painted now; if not, it is told when. An error: never.
@@ -110,9 +107,18 @@ impl Painter {
         Arc::clone(&self.free)
     }
 
-    /// Lets the last picture be painted, if the terminal takes it in time.
+    /// Lets the last picture be painted as long as the terminal takes something of it, and wants
+    /// none from then on.
     pub(super) fn end(&mut self) {
         self.pictures = None;
-        let _ = self.done.recv_timeout(PATIENCE);
+        let mut taken = self.way.taken();
+        while self.done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let before = std::mem::replace(&mut taken, self.way.taken());
+            if taken == before {
+                // Nobody has seen what is on its way, and nobody will.
+                return self.way.end(true);
+            }
+        }
+        self.way.end(false);
     }
 }

@@ -1,13 +1,14 @@
 //! `top FILE`: a recording on the screen. It is played to its end at once; then its time can
 //! be stepped through, for which it is played again up to there.
 
-use std::io;
+use std::io::{self, Write};
 
 use super::super::replay::{Files, begun, open_all, play};
-use super::super::reporting::{ended, files, filter, say, settle};
+use super::super::reporting::{ended, files, filter, settle};
 use super::sink::{Shared, TopSink};
 use super::state::Wish;
-use super::{Signals, clear, draw, follow, next, open, text_at_end};
+use super::terminal::Screen;
+use super::{Signals, clear, draw, follow, next, open, text_at_end, way};
 use crate::cli::TopArgs;
 use crate::clock::MonoNs;
 use crate::error::Failure;
@@ -35,6 +36,8 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
     let history = shared.top.borrow().history.clone();
     open(&shared, report)?;
     let mut events = EventStream::new();
+    let free = shared.screen.borrow().as_ref().map(Screen::free);
+    let Some(free) = free else { return Err(Failure::new("there is no screen")) };
     let mut step = STEPS;
     loop {
         let shown = renew(&shared, &mut replay);
@@ -42,6 +45,8 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
             break;
         }
         let event = tokio::select! {
+            // What could not be drawn at once.
+            () = free.notified() => continue,
             event = next(&mut events) => event,
             () = signals.wait() => None,
         };
@@ -68,7 +73,8 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
         (replay, incomplete) = played(args, &shared, MonoNs(u64::MAX), at_end)?;
     }
     for text in &incomplete {
-        say(text);
+        // Whoever closed it wants none.
+        let _ = writeln!(way::notes(), "closewait-trace: {text}");
     }
     let (summary, written) = replay.finish(incomplete);
     ended(report, &summary, written)

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::model::{Detail, Ends, Model};
 use super::state::Top;
 use super::terminal::Screen;
+use super::way;
 use crate::clock::MonoNs;
 use crate::diagnostics;
 use crate::enrich::states::StateCounter;
@@ -150,11 +151,11 @@ impl Sink for TopSink {
         let is_in_summary =
             |notice: &String| summary.totals.degraded.iter().any(|line| notice.contains(&*escape(line)));
         top.notices.retain(|notice| !is_in_summary(notice));
+        let mut notes = way::notes();
         for notice in &top.notices {
             // Whoever closed it wants none; the report comes all the same.
-            let _ = writeln!(io::stderr(), "closewait-trace: {notice}");
+            let _ = writeln!(notes, "closewait-trace: {notice}");
         }
-        let (out, notes) = (Box::new(io::stdout()), Box::new(io::stderr()));
-        TextSink::new(out, notes, self.text).finish(summary, at)
+        TextSink::new(way::out(), notes, self.text).finish(summary, at)
     }
 }

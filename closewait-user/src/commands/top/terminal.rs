@@ -1,13 +1,13 @@
 //! The terminal: taken over, drawn on, and given back as it was, also after a panic.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::thread::{self, ThreadId};
 
 use crossterm::cursor::Show;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
-use crossterm::{execute, style};
+use crossterm::{queue, style};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::painter::{Painter, Picture};
 use super::state::Top;
 use super::view::{self, Looks};
+use super::way::Way;
 use crate::diagnostics;
 use crate::error::Failure;
 
@@ -48,13 +49,14 @@ impl Screen {
         TAKEN.store(true, Ordering::SeqCst);
         diagnostics::hold_back(io::stderr().is_terminal());
         // From here on dropping gives it back.
-        let picture = Picture::default();
-        let screen = Painter::begin().and_then(|painter| {
+        let mut picture = Picture::default();
+        let screen = Way::stdout().and_then(Painter::begin).and_then(|painter| {
             let terminal = Terminal::new(CrosstermBackend::new(picture.clone()))?;
+            queue!(picture, EnterAlternateScreen)?;
+            painter.paint(picture.take());
             Ok(Self { terminal, picture, painter, looks })
         });
-        let entered = screen.and_then(|screen| execute!(io::stdout(), EnterAlternateScreen).map(|()| screen));
-        entered.inspect_err(|_| give_back())
+        screen.inspect_err(|_| give_back())
     }
 
     /// Draws what is to be seen, and tells it the size of the screen. If the terminal has not
@@ -96,12 +98,21 @@ impl Drop for Screen {
 /// Gives the terminal back, once.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let mut out = io::stdout();
-        // Nothing can be done about a terminal that is gone.
-        let _ = execute!(out, LeaveAlternateScreen, Show);
-        let _ = out.flush();
+        // The modes can be restored at any time, and the rest if it takes output. Nothing can be
+        // done about a terminal that is gone.
         let _ = disable_raw_mode();
-        diagnostics::hold_back(false);
+        let mut last = Vec::new();
+        let told = queue!(last, LeaveAlternateScreen, Show).and_then(|()| Way::stdout()).and_then(|way| {
+            way.end(false);
+            way.tell(&last).or_else(|_| {
+                way.end(true);
+                way.tell(&last)
+            })
+        });
+        // What is logged would wait for a terminal that takes nothing.
+        if told.is_ok() {
+            diagnostics::hold_back(false);
+        }
     }
 }
 
