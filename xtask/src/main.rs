@@ -14,6 +14,7 @@ mod corpus;
 mod counts;
 mod debian;
 mod demo;
+mod deny;
 mod dist;
 mod ebpf;
 mod figures;
@@ -56,6 +57,8 @@ enum Chore {
     Counts(figures::Args),
     /// Run everything that CI runs
     Test(test::Args),
+    /// Check the dependencies: lock files, licences, sources, advisories
+    Deny(deny::Args),
     /// Write the files that are made from code: the JSON Schema, man pages, completions
     Generate,
     /// Measure what tracing costs, beside its peers, in one run
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Chore::Image(args) => image::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::Vm(args) => vm::run(&args).map(drop),
+        Chore::Deny(args) => deny::run(&args),
         Chore::Generate => generate::run(),
         Chore::Test(args) => match test::run(&args) {
             Ok(code) => return code,

@@ -5,7 +5,7 @@
 
 mod stages;
 
-use crate::{command, counts::Counts, stopwatch::Stopwatch};
+use crate::{counts::Counts, deny, stopwatch::Stopwatch};
 use anyhow::Result;
 use stages::{Done, STAGES, Stage};
 use std::{env, process::ExitCode, time::Duration};
@@ -34,10 +34,8 @@ struct Row {
 /// # Errors
 /// When cargo-deny was asked for and cannot be installed.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.full && command::find("cargo-deny").is_none() {
-        command::run(
-            command::cargo().args(["install", "--locked", "cargo-deny"]).env_remove("CARGO_TARGET_DIR"),
-        )?;
+    if args.full {
+        deny::install()?;
     }
     let mut counts = Counts::default();
     let mut failure = None;
@@ -55,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 counts += tested.counts;
                 format!("ok: {tested}")
             }
+            Ok(Done::Told(what)) => format!("ok: {what}"),
             Ok(Done::Left(why)) => format!("left out: {why}"),
             Err(error) => {
                 failure = Some(format!("stage `{}` failed: {error:#}", stage.name));
