@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::judge::Pending;
 use crate::decode::{self, Memory};
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Ended, SkAddr, Timer, Transition};
@@ -13,7 +15,7 @@ use crate::kernel::family::Family;
 use crate::report::{Finding, owner};
 use crate::tcp::{State, Tuple};
 use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind};
-use crate::verdict::{Evidence, Look, ProcessEnd};
+use crate::verdict::{Evidence, Kept, Look, ProcessEnd, Shared, Threads};
 
 /// The drains of a short-lived command must not miss its processes.
 pub(super) const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -34,7 +36,7 @@ pub(super) struct Kin {
     /// Lives that ended with their process, or by a close that may have come late.
     ended: HashMap<SocketId, Box<Ended>>,
     /// What was found out about sockets that have not ended.
-    known: HashMap<SocketId, Evidence>,
+    known: HashMap<SocketId, (Kept, Fact<Arc<Threads>>)>,
     /// Lives of which only the end was seen.
     strays: u32,
     /// Those that closed with a file on them while their process ran, and from which state.
@@ -149,15 +151,17 @@ impl Kin {
         let ours = evidence.opener.known().is_some()
             || owner(evidence).known().is_some_and(|owner| self.family.contains(owner.pid));
         if ours {
-            self.known.insert(finding.suspect.id, evidence.clone());
+            let kept = Shared::default().keep(evidence.clone(), finding.suspect.tuple);
+            self.known.insert(finding.suspect.id, (kept, evidence.threads.clone()));
         }
         ours
     }
 
     /// What was found out about a socket that waits for its verdict: its process may end
     /// before that.
-    pub(super) fn keep(&mut self, id: SocketId, evidence: &Evidence) {
-        self.known.entry(id).or_insert_with(|| evidence.clone());
+    pub(super) fn keep(&mut self, pending: &Pending) {
+        let known = || (pending.kept.clone(), pending.threads.clone());
+        self.known.entry(pending.suspect.id).or_insert_with(known);
     }
 
     /// The last word about a life in CLOSE_WAIT that ended with its process or was closed,
@@ -171,7 +175,7 @@ impl Kin {
         let entered = if is_stray { released.not_before.unwrap_or_default() } else { entered };
         let stayed = released.at.since(entered);
         let ended = self.counting(released.id, stayed)?;
-        let mut evidence = self.evidence(released.id, gathered, &ended);
+        let mut evidence = self.evidence(released.id, released.tuple, gathered, &ended);
         let inode = evidence.looks.last().map_or(ended.inode, |look| look.socket.inode);
         let socket = last_look(released.tuple, inode, &ended, evidence.looks.last());
         evidence.looks.push(Look { at: ended.at, socket });
@@ -191,19 +195,23 @@ impl Kin {
         let stayed = ghost.at.since(closed);
         let ended = self.counting(ghost.id, stayed)?;
         let suspect = suspect(ghost, SuspectKind::Ghost { closed, from });
-        let evidence = self.evidence(ghost.id, gathered, &ended);
+        let evidence = self.evidence(ghost.id, ghost.tuple, gathered, &ended);
         Some(last_word(suspect, evidence, &ended, stayed))
     }
 
     /// What is known of a socket that ended so.
-    fn evidence(&mut self, id: SocketId, gathered: Option<Evidence>, ended: &Ended) -> Evidence {
+    fn evidence(&mut self, id: SocketId, of: Tuple, gathered: Option<Evidence>, ended: &Ended) -> Evidence {
         // What was seen before it was accepted says nothing about its end.
         let fits = |evidence: &Evidence| {
             ended.inode == 0 || evidence.looks.iter().all(|look| look.socket.inode == ended.inode)
         };
         let how = if ended.exiting { "its process has ended:" } else { "it has been closed by" };
         let why = || format!("{how} {}[{}]", ended.by.comm, ended.by.pid);
-        let before = gathered.or_else(|| self.known.remove(&id)).filter(fits);
+        let known = || {
+            let (kept, threads) = self.known.remove(&id)?;
+            Some(Evidence { threads, ..kept.evidence(of) })
+        };
+        let before = gathered.or_else(known).filter(fits);
         let mut evidence = before.unwrap_or_else(|| {
             let mut evidence = Evidence::unknown();
             evidence.listener =

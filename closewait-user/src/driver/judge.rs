@@ -2,6 +2,7 @@
 //! "constant" and "growing" to mean something, its stacks are waited for a bounded
 //! time, and then the verdict is made from what there is.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hashbrown::HashSet;
 
 use super::family::LastWord;
 use super::ghosts::Ghosts;
-use super::outlook::Outlook;
+use super::outlook::{Outlook, Outlooks};
 use super::threads;
 use super::watched::Watched;
 use crate::clock::{Clock, MonoNs};
@@ -22,7 +23,9 @@ use crate::report::Finding;
 use crate::source::ring::RingSource;
 use crate::stack::{self, Stacks};
 use crate::tracker::{Since, SocketId, Suspect, Tracker};
-use crate::verdict::{EofRead, Evidence, Frame, OpenedVia, Opener, Policy, Role, verdict};
+use crate::verdict::{
+    EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Policy, Role, Shared, Threads, verdict,
+};
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
 /// the symbols of a large program takes tens of milliseconds, once; an emulated or
@@ -36,6 +39,8 @@ pub(super) struct Judge {
     pending: Vec<Pending>,
     /// What the last look found gone.
     left: Vec<Pending>,
+    /// What the evidence of those that wait has in common.
+    shared: Shared,
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
@@ -43,12 +48,18 @@ pub(super) struct Judge {
     impatient: bool,
 }
 
+/// One of them. There may be a hundred thousand at a time.
 pub(super) struct Pending {
     pub(super) suspect: Suspect,
-    pub(super) evidence: Evidence,
-    pub(super) memory: Memory,
+    pub(super) kept: Kept,
+    /// What the threads of its owner did when it was last looked at.
+    pub(super) threads: Fact<Arc<Threads>>,
+    /// What the kernel side remembers of it, if anything.
+    memory: Option<Box<Memory>>,
     stage: Stage,
 }
+
+const _: () = assert!(size_of::<Pending>() <= 272);
 
 /// A suspect, and all that is known of it.
 pub(super) type Case = (Suspect, Evidence);
@@ -57,6 +68,8 @@ pub(super) type Case = (Suspect, Evidence);
 enum Stage {
     /// For its second look; the first was taken then.
     Looked(MonoNs),
+    /// For nothing: its second look is being taken.
+    Again,
     /// For the names of its stacks, until then.
     Naming(MonoNs),
 }
@@ -64,9 +77,9 @@ enum Stage {
 /// What came of the suspects that were due.
 #[derive(Default)]
 pub(super) struct Judged {
-    /// All that is known of those that wait for their verdict no more. Verdicts are made one by
-    /// one, as they are told: the words of a hundred thousand take hundreds of megabytes.
-    pub(super) cases: Vec<Case>,
+    /// Those that wait for their verdict no more. Verdicts are made one by one, as they are
+    /// told: the evidence and the words of a hundred thousand take hundreds of megabytes.
+    pub(super) ready: Vec<Pending>,
     /// Not in CLOSE_WAIT any more.
     pub(super) gone: Vec<SocketId>,
 }
@@ -74,10 +87,10 @@ pub(super) struct Judged {
 impl Judge {
     /// A judge who knows what is watched; `served` is empty when nothing is.
     pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
-        let (pending, left) = (Vec::new(), Vec::new());
+        let (pending, left, shared) = (Vec::new(), Vec::new(), Shared::default());
         let watched = Watched::new(served, began);
         let (policy, outlook) = (Policy::default(), Outlook::default());
-        Self { pending, left, policy, watched, outlook, impatient: false }
+        Self { pending, left, shared, policy, watched, outlook, impatient: false }
     }
 
     /// What programs saw was lost: nothing that they did not tell is known since.
@@ -94,7 +107,7 @@ impl Judge {
     pub(super) fn next_look(&self) -> Option<MonoNs> {
         let looks = self.pending.iter().filter_map(|pending| match pending.stage {
             Stage::Looked(at) => Some(at + self.policy.two_looks),
-            Stage::Naming(_) => None,
+            Stage::Again | Stage::Naming(_) => None,
         });
         looks.min()
     }
@@ -135,7 +148,9 @@ impl Judge {
             if let Some(before) = ghosts.before(suspect.id) {
                 self.outlook.haunts(before, suspect.id);
             }
-            self.pending.push(Pending { suspect, evidence, memory, stage: Stage::Naming(until) });
+            let (kept, memory) = (self.shared.keep(evidence, suspect.tuple), boxed(memory));
+            let threads = Fact::unknown("those of the holders of a closed socket do nothing with it");
+            self.pending.push(Pending { suspect, kept, threads, memory, stage: Stage::Naming(until) });
         }
         gone
     }
@@ -164,29 +179,36 @@ impl Judge {
         if suspects.is_empty() {
             return gone;
         }
-        let gathered = enricher.gather(&suspects, now);
-        self.pending.reserve(suspects.len());
-        for (mut suspect, (_, gathered)) in suspects.into_iter().zip(gathered) {
+        self.pending.reserve_exact(suspects.len());
+        let (pending, shared) = (&mut self.pending, &mut self.shared);
+        enricher.gather_each(&suspects, now, |place, gathered| {
+            let Some(suspect) = suspects.get(place) else { return };
             let mut evidence = Evidence::unknown();
+            let mut sk = suspect.sk;
             match gathered {
-                Gathered::Gone(_) => {
-                    gone.push(suspect.id);
-                    continue;
-                }
+                Gathered::Gone(_) => return gone.push(suspect.id),
                 Gathered::Unseen(why) => evidence.look_failed = Some(why),
                 Gathered::Found(found) => {
-                    suspect.sk = suspect.sk.or(found.sk);
+                    sk = sk.or(found.sk);
                     found_to(&mut evidence, *found);
                 }
             }
-            let memory = source.and_then(|source| match suspect.sk {
+            let memory = source.and_then(|source| match sk {
                 Some(sk) => source.memory(sk, &suspect.tuple),
                 None => source.memory_by_ports(&suspect.tuple).filter(|memory| is_held(memory, &evidence)),
             });
+            let memory = memory.and_then(boxed);
             let stage = Stage::Looked(Clock::mono_now());
-            self.pending.push(Pending { suspect, evidence, memory: memory.unwrap_or_default(), stage });
-        }
-        threads::look(&mut self.pending, enricher, now);
+            let (kept, threads) = (shared.keep(evidence, suspect.tuple), Fact::unknown("not gathered"));
+            pending.push(Pending {
+                suspect: Suspect { sk, ..suspect.clone() },
+                kept,
+                threads,
+                memory,
+                stage,
+            });
+        });
+        threads::look(&mut self.pending, |_| true, enricher, now);
         gone
     }
 
@@ -208,26 +230,48 @@ impl Judge {
         source: Option<&RingSource>,
         now: MonoNs,
     ) -> Judged {
-        let mut judged = Judged { cases: Vec::new(), gone: self.look_again(enricher, source, now) };
+        let gone = self.look_again(enricher, source, now);
         for pending in self.pending.iter().filter(|pending| matches!(pending.stage, Stage::Naming(_))) {
-            pending.memory.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
+            pending.stacks().for_each(|(pid, stack)| stacks.name_methods(pid, stack));
         }
         self.look_elsewhere(enricher);
         let unfinished = enricher.looks_elsewhere();
-        let named: Vec<_> = self
+        let ready = self
             .pending
             .extract_if(.., |pending| match pending.stage {
-                Stage::Looked(_) => false,
+                Stage::Looked(_) | Stage::Again => false,
                 Stage::Naming(until) => {
-                    let waits = pending.memory.is_being_named(stacks)
-                        || (unfinished && pending.unheld_inode().is_some());
+                    let waits =
+                        pending.is_being_named(stacks) || (unfinished && pending.unheld_inode().is_some());
                     now >= until || !waits
                 }
             })
             .collect();
-        judged.cases = named.into_iter().map(|pending| self.case(pending, stacks)).collect();
-        self.outlook.weigh(&mut judged.cases, now);
-        judged
+        if self.pending.is_empty() {
+            self.pending = Vec::new();
+            self.shared.forget();
+        }
+        Judged { ready, gone }
+    }
+
+    /// Counts those that are judged together, all of them before any of them is judged; but
+    /// for those that `is_young`, which are not stuck yet and are taken out.
+    pub(super) fn count(
+        &mut self,
+        ready: &mut Vec<Pending>,
+        stacks: &Stacks,
+        now: MonoNs,
+        mut is_young: impl FnMut(&Suspect) -> bool,
+    ) -> Outlooks {
+        ready.retain(|pending| {
+            let (suspect, evidence) = self.case(pending, stacks);
+            let stays = !is_young(&suspect);
+            if stays {
+                self.outlook.count(&suspect, &evidence, now);
+            }
+            stays
+        });
+        Outlooks::default()
     }
 
     /// Goes on with what was cut short: to look for references to those that nobody holds.
@@ -240,7 +284,10 @@ impl Judge {
         enricher.look_elsewhere();
         for pending in unheld {
             if let Some(inode) = pending.unheld_inode() {
-                pending.evidence.elsewhere = enricher.elsewhere(inode);
+                let elsewhere = enricher.elsewhere(inode);
+                if elsewhere != pending.kept.common().elsewhere {
+                    self.shared.change(&mut pending.kept, |evidence| evidence.elsewhere = elsewhere);
+                }
             }
         }
     }
@@ -268,21 +315,21 @@ impl Judge {
                 }
             }
             let judged = self.due(enricher, stacks, source, now);
-            all.cases.extend(judged.cases);
+            all.ready.extend(judged.ready);
             all.gone.extend(judged.gone);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         all
     }
 
-    /// What was found out about those that wait for their verdict.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (SocketId, &Evidence)> {
-        self.pending.iter().map(|pending| (pending.suspect.id, &pending.evidence))
+    /// Those that wait for their verdict.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.iter()
     }
 
     /// What was found out about one that needs no verdict any more.
     pub(super) fn withdraw(&mut self, id: SocketId) -> Option<Evidence> {
-        Some(self.take_back(id)?.evidence)
+        Some(self.take_back(id)?.evidence())
     }
 
     /// One that waits for its verdict, or was found gone at the last look.
@@ -297,8 +344,9 @@ impl Judge {
     /// The verdict on a socket that has ended, when its stacks are named.
     pub(super) async fn last_word(&mut self, word: LastWord, stacks: &Stacks) -> Finding {
         let LastWord { suspect, evidence, memory } = word;
-        let stage = Stage::Naming(Clock::mono_now());
-        self.verdict_now(Pending { suspect, evidence, memory, stage }, stacks).await
+        let (stage, threads) = (Stage::Naming(Clock::mono_now()), evidence.threads.clone());
+        let (kept, memory) = (Shared::default().keep(evidence, suspect.tuple), boxed(memory));
+        self.verdict_now(Pending { suspect, kept, threads, memory, stage }, stacks).await
     }
 
     /// The verdict on a socket that was closed while it waited for one.
@@ -309,12 +357,11 @@ impl Judge {
 
     async fn verdict_now(&mut self, pending: Pending, stacks: &Stacks) -> Finding {
         let until = Clock::mono_now() + if self.impatient { LAST_STACK_WAIT } else { STACK_WAIT };
-        while pending.memory.is_being_named(stacks) && Clock::mono_now() < until {
+        while pending.is_being_named(stacks) && Clock::mono_now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.impatient = pending.memory.is_being_named(stacks);
-        let case = self.case(pending, stacks);
-        self.verdict(case)
+        self.impatient = pending.is_being_named(stacks);
+        self.found(self.case(&pending, stacks))
     }
 
     /// Takes the second look at those that are due; returns those that are gone. One that
@@ -326,52 +373,71 @@ impl Judge {
         now: MonoNs,
     ) -> Vec<SocketId> {
         let two_looks = self.policy.two_looks;
-        let mut due: Vec<_> = self
-            .pending
-            .extract_if(.., |pending| matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks))
-            .collect();
-        let (mut gone, mut accepted) = (Vec::new(), Vec::new());
+        let is_again = |pending: &Pending| matches!(pending.stage, Stage::Again);
         self.left.clear();
+        for pending in &mut self.pending {
+            if matches!(pending.stage, Stage::Looked(at) if now >= at + two_looks) {
+                pending.stage = Stage::Again;
+            }
+        }
+        let (mut gone, mut accepted) = (Vec::new(), Vec::new());
+        let due: Vec<_> = self.pending.iter().filter(|pending| is_again(pending)).collect();
         if due.is_empty() {
             return gone;
         }
-        let suspects: Vec<_> = due.iter().map(|pending| pending.suspect.clone()).collect();
-        let looks = enricher.look(&suspects, now);
-        threads::look(&mut due, enricher, now);
+        let mut looks = Vec::with_capacity(due.len());
+        enricher.look_each(&due, now, |_, look| looks.push(look));
+        threads::look(&mut self.pending, is_again, enricher, now);
         let until = Clock::mono_now() + STACK_WAIT;
-        for (mut pending, (_, look)) in due.into_iter().zip(looks) {
-            match look {
-                Ok(Some(look)) if pending.was_not_accepted() && look.socket.inode != 0 => {
-                    accepted.push(pending.suspect);
-                    continue;
-                }
-                Ok(Some(look)) => pending.evidence.looks.push(look),
-                Ok(None) => {
-                    gone.push(pending.suspect.id);
-                    self.left.push(pending);
-                    continue;
-                }
-                Err(why) => pending.evidence.look_failed = Some(why),
+        let mut looks = looks.into_iter();
+        let (shared, left) = (&mut self.shared, &mut self.left);
+        let over = self.pending.extract_if(.., |pending| {
+            if !is_again(pending) {
+                return false;
             }
             pending.stage = Stage::Naming(until);
-            self.pending.push(pending);
+            match looks.next() {
+                Some(Ok(Some(look))) if pending.was_not_accepted() && look.inode() != 0 => true,
+                Some(Ok(Some(look))) => {
+                    pending.kept.push(look);
+                    false
+                }
+                Some(Ok(None)) | None => {
+                    pending.stage = Stage::Again;
+                    true
+                }
+                Some(Err(why)) => {
+                    shared.change(&mut pending.kept, |evidence| evidence.look_failed = Some(why));
+                    false
+                }
+            }
+        });
+        for pending in over {
+            if is_again(&pending) {
+                gone.push(pending.suspect.id);
+                left.push(pending);
+            } else {
+                accepted.push(pending.suspect);
+            }
         }
         gone.extend(self.take(accepted, enricher, source, now));
         gone
     }
 
     /// All that is known of a suspect.
-    fn case(&self, pending: Pending, stacks: &Stacks) -> Case {
-        let Pending { mut suspect, mut evidence, memory, .. } = pending;
+    fn case(&self, pending: &Pending, stacks: &Stacks) -> Case {
+        let (mut suspect, mut evidence) = (pending.suspect.clone(), pending.evidence());
+        let nothing = Memory::default();
+        let memory = pending.memory.as_deref().unwrap_or(&nothing);
         if let (Since::NoLaterThan(_), Some(opening)) = (suspect.since, &memory.opening) {
             // It was open before its peer closed.
             suspect.not_before = suspect.not_before.max(Some(opening.at));
         }
-        evidence.eof_read = match memory.eof {
+        evidence.eof_read = match &memory.eof {
             Some(eof) => Fact::Known(Some(eof_read(eof, stacks))),
             None => self.watched.no_eof(&suspect, memory.opening.is_some()),
         };
-        evidence.opener = match memory.opening {
+        evidence.opener = match &memory.opening {
             Some(opening) => Fact::Known(opener(opening, stacks)),
             None => Fact::unknown(self.watched.no_opener(&suspect)),
         };
@@ -380,39 +446,76 @@ impl Judge {
         (suspect, evidence)
     }
 
-    /// The verdict on it, now.
-    pub(super) fn verdict(&self, (suspect, evidence): Case) -> Finding {
+    /// The verdict on one of those that were counted together, now. `known`: what became of
+    /// others of them.
+    pub(super) fn verdict(
+        &mut self,
+        pending: &Pending,
+        known: &mut Outlooks,
+        stacks: &Stacks,
+        now: MonoNs,
+    ) -> Finding {
+        let mut case = self.case(pending, stacks);
+        self.outlook.add_to(&mut case, known, now);
+        self.found(case)
+    }
+
+    fn found(&self, (suspect, evidence): Case) -> Finding {
         let at = Clock::mono_now();
         let verdict = verdict(&suspect, &evidence, at, &self.policy);
         Finding::new(at, suspect, evidence, verdict)
     }
 }
 
+impl Borrow<Suspect> for &Pending {
+    fn borrow(&self) -> &Suspect {
+        &self.suspect
+    }
+}
+
 impl Pending {
+    /// What was found out about it.
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence { threads: self.threads.clone(), ..self.kept.evidence(self.suspect.tuple) }
+    }
+
+    /// Who opened it, if that was seen.
+    pub(super) fn opener(&self) -> Option<u32> {
+        Some(self.memory.as_ref()?.opening.as_ref()?.task.pid)
+    }
+
     /// Whether it was still in its listener's queue when it was looked at.
     fn was_not_accepted(&self) -> bool {
-        self.evidence.looks.last().is_some_and(|look| look.socket.inode == 0)
+        self.kept.last().is_some_and(|look| look.inode() == 0)
     }
 
     /// The inode of a socket that nobody was found to hold.
     fn unheld_inode(&self) -> Option<u64> {
-        let inode = self.evidence.looks.last()?.socket.inode;
-        (inode != 0 && self.evidence.holders.known()?.is_empty()).then_some(inode)
+        let inode = self.kept.last()?.inode();
+        (inode != 0 && self.kept.common().holders.known()?.is_empty()).then_some(inode)
     }
-}
 
-impl Memory {
     /// Its stacks, where the kernel gave some, with their processes.
     fn stacks(&self) -> impl Iterator<Item = (u32, StackId)> {
-        let opening = self.opening.as_ref().map(|opening| (opening.task.pid, opening.stack));
-        let eof = self.eof.as_ref().map(|eof| (eof.task.pid, eof.stack));
-        [opening, eof].into_iter().flatten().filter_map(|(pid, stack)| Some((pid, stack.ok()?)))
+        let memory = self.memory.as_deref();
+        let opening = memory.and_then(|memory| memory.opening.as_ref());
+        let eof = memory.and_then(|memory| memory.eof.as_ref());
+        let stacks = [
+            opening.map(|opening| (opening.task.pid, opening.stack)),
+            eof.map(|eof| (eof.task.pid, eof.stack)),
+        ];
+        stacks.into_iter().flatten().filter_map(|(pid, stack)| Some((pid, stack.ok()?)))
     }
 
     /// Whether the name of one of its stacks is still to come.
     fn is_being_named(&self, stacks: &Stacks) -> bool {
         self.stacks().any(|(pid, stack)| stacks.is_pending(pid, stack))
     }
+}
+
+/// `None` when nothing is remembered, as of most that were there before the trace.
+fn boxed(memory: Memory) -> Option<Box<Memory>> {
+    (memory != Memory::default()).then(|| Box::new(memory))
 }
 
 /// Whether the opener is one of the holders.
@@ -424,7 +527,6 @@ fn is_held(memory: &Memory, evidence: &Evidence) -> bool {
 fn found_to(evidence: &mut Evidence, found: Found) {
     // Nobody found is believed after a second walk, which the enricher has made.
     evidence.holder_scans = if found.holders.known().is_some_and(Vec::is_empty) { 2 } else { 1 };
-    evidence.looks.reserve_exact(2);
     evidence.looks.push(found.look);
     evidence.holders = found.holders;
     evidence.listener = found.listener;
@@ -450,14 +552,14 @@ fn add_role(evidence: &mut Evidence) {
     }
 }
 
-fn opener(opening: Opening, stacks: &Stacks) -> Opener {
+fn opener(opening: &Opening, stacks: &Stacks) -> Opener {
     let (stack, stack_note) = named(opening.task.pid, opening.stack, stacks);
-    Opener { task: opening.task, via: opening.via, at: opening.at, fd: opening.fd, stack, stack_note }
+    Opener { task: opening.task.clone(), via: opening.via, at: opening.at, fd: opening.fd, stack, stack_note }
 }
 
-fn eof_read(eof: EofReading, stacks: &Stacks) -> EofRead {
+fn eof_read(eof: &EofReading, stacks: &Stacks) -> EofRead {
     let (stack, stack_note) = named(eof.task.pid, eof.stack, stacks);
-    EofRead { task: eof.task, at: eof.at, stack, stack_note }
+    EofRead { task: eof.task.clone(), at: eof.at, stack, stack_note }
 }
 
 /// The frames of a stack, and what is missing of them.
@@ -472,3 +574,7 @@ fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Arc<Vec<Frame>>>, 
     };
     (Fact::Unknown(unknown), None)
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

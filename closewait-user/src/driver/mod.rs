@@ -37,7 +37,7 @@ use crate::report::escape::escape;
 use crate::report::{Finding, FirstLook, Level, Notice, Report, Reporter, Summary, Totals};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
-use crate::tracker::{Outcome, SocketId, SuspectKind, Tracker};
+use crate::tracker::{Outcome, SocketId, Suspect, SuspectKind, Tracker};
 use alarm::Alarm;
 use family::Kin;
 use ghosts::Ghosts;
@@ -300,7 +300,7 @@ impl Driver {
         gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
         self.judge.refresh(&self.tracker);
         if let Some(kin) = &mut self.kin {
-            self.judge.waiting().for_each(|(id, evidence)| kin.keep(id, evidence));
+            self.judge.waiting().for_each(|pending| kin.keep(pending));
         }
         let mut judged = if last {
             self.judge.finish(&mut self.enricher, &self.stacks, self.source.as_ref()).await
@@ -317,8 +317,15 @@ impl Driver {
         for id in judged.gone {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
-        for case in judged.cases {
-            let finding = self.judge.verdict(case);
+        let mut ready = judged.ready;
+        let ledger = self.reporter.ledger();
+        // A look had found it, and nothing bounded its age then.
+        let is_young = |suspect: &Suspect| {
+            !ledger.knows(suspect.id) && self.tracker.is_younger(suspect.id, suspect.not_before, now)
+        };
+        let mut known = self.judge.count(&mut ready, &self.stacks, now, is_young);
+        for pending in ready {
+            let finding = self.judge.verdict(&pending, &mut known, &self.stacks, now);
             self.found(finding, &clock, now)?;
         }
         self.release(&clock, now, last).await?;
@@ -430,10 +437,6 @@ impl Driver {
             return Ok(());
         }
         let suspect = &finding.suspect;
-        if !self.reporter.ledger().knows(id) && self.tracker.is_younger(id, suspect.not_before, finding.at) {
-            // A look had found it, and nothing bounded its age then.
-            return Ok(());
-        }
         self.tape.looked(&finding, now, clock);
         if !self.filter.wants_socket(suspect.netns, &suspect.tuple)
             || !self.filter.wants_evidence(&finding.evidence)

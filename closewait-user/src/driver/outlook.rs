@@ -17,30 +17,33 @@ use crate::verdict::{Evidence, Pool, Role};
 pub(super) struct Outlook(Watch);
 
 impl Outlook {
-    /// Adds `pool` and `growth` to the evidence of suspects that are judged together.
-    pub(super) fn weigh(&mut self, cases: &mut [(Suspect, Evidence)], now: MonoNs) {
-        // All of them count before any of them is judged.
-        for (suspect, evidence) in &mut *cases {
-            if let Fact::Known(place) = place(suspect, evidence) {
-                self.0.seen(suspect.id, place, idle_before_fin(suspect, evidence), now);
-            }
+    /// Counts one that is stuck. Those that are judged together are all counted before any of
+    /// them is judged.
+    pub(super) fn count(&mut self, suspect: &Suspect, evidence: &Evidence, now: MonoNs) {
+        if let Fact::Known(place) = place(suspect, evidence) {
+            self.0.seen(suspect.id, place, idle_before_fin(suspect, evidence), now);
         }
-        // Those of one place have one outlook.
-        let mut known = HashMap::<Place, Known>::new();
-        for (suspect, evidence) in cases {
-            match place(suspect, evidence) {
-                Fact::Known(place) => {
-                    let Known { pool, growth, of_server } =
-                        known.entry(place).or_insert_with(|| Known::of(&mut self.0, place, now));
-                    (evidence.pool, evidence.growth) = (pool.clone(), growth.clone());
-                    if let Fact::Known(ports) = &mut evidence.ports {
-                        ports.growth = *of_server;
-                    }
+    }
+
+    /// Adds `pool` and `growth` to the evidence of one of them.
+    pub(super) fn add_to(
+        &mut self,
+        (suspect, evidence): &mut (Suspect, Evidence),
+        known: &mut Outlooks,
+        now: MonoNs,
+    ) {
+        match place(suspect, evidence) {
+            Fact::Known(place) => {
+                let Known { pool, growth, of_server } =
+                    known.0.entry(place).or_insert_with(|| Known::of(&mut self.0, place, now));
+                (evidence.pool, evidence.growth) = (pool.clone(), growth.clone());
+                if let Fact::Known(ports) = &mut evidence.ports {
+                    ports.growth = *of_server;
                 }
-                Fact::Unknown(reason) => {
-                    evidence.pool = Fact::Unknown(reason.clone());
-                    evidence.growth = Fact::Unknown(reason);
-                }
+            }
+            Fact::Unknown(reason) => {
+                evidence.pool = Fact::Unknown(reason.clone());
+                evidence.growth = Fact::Unknown(reason);
             }
         }
     }
@@ -55,6 +58,10 @@ impl Outlook {
         self.0.ended(id, now);
     }
 }
+
+/// What was found out for sockets that are judged together: those of one place have one outlook.
+#[derive(Default)]
+pub(super) struct Outlooks(HashMap<Place, Known>);
 
 /// What is known of the sockets of one place.
 struct Known {
@@ -210,7 +217,16 @@ mod tests {
         nobodys.1.holders = Fact::unknown("EACCES");
         cases.push(nobodys);
         let mut outlook = Outlook::default();
-        outlook.weigh(&mut cases, NOW);
+        let weigh = |outlook: &mut Outlook, cases: &mut [(Suspect, Evidence)], now| {
+            for (suspect, evidence) in &*cases {
+                outlook.count(suspect, evidence, now);
+            }
+            let mut known = Outlooks::default();
+            for case in cases {
+                outlook.add_to(case, &mut known, now);
+            }
+        };
+        weigh(&mut outlook, &mut cases, NOW);
         for (_, evidence) in &cases[..5] {
             let pool = evidence.pool.known().unwrap();
             assert_eq!((pool.stuck, pool.idle_before_fin.unwrap().sockets), (5, 5));
@@ -220,7 +236,7 @@ mod tests {
         outlook.haunts(SocketId::from_parts(0, 1), SocketId::from_parts(77, 1));
         outlook.ended(SocketId::from_parts(77, 1), NOW);
         cases.truncate(2);
-        outlook.weigh(&mut cases, NOW + Duration::from_mins(2));
+        weigh(&mut outlook, &mut cases, NOW + Duration::from_mins(2));
         assert_eq!(cases[0].1.pool.known().unwrap().stuck, 5, "one ended, and one is there again");
     }
 }

@@ -5,6 +5,7 @@
 //! dump per state and namespace, and at most two walks over the fd tables, for a
 //! whole batch. Never: a verdict, an opener, a stack.
 
+use std::borrow::Borrow;
 use std::io;
 use std::sync::Arc;
 
@@ -15,17 +16,17 @@ use super::ghosts::{self, CountsFrom};
 use super::holders::{FdTables, Scan};
 use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
-use super::sight::{self, Beside, Sight};
-use super::sockets::{Sockets, Source};
+use super::sight::{self, Beside, Sight, Sights};
+use super::sockets::{Listed, Sockets, Source};
 use super::surroundings::{Settings, Surrounding, Surroundings};
 use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
-use crate::item::{GhostLook, Netns, SkAddr, Snapshot};
+use crate::item::{DiagSocket, GhostLook, Netns, SkAddr, Snapshot};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::State;
 use crate::tracker::{SocketId, Suspect};
-use crate::verdict::{Elsewhere, Holder, Listener, Look, Threads};
+use crate::verdict::{Elsewhere, Holder, Listener, Look, PackedLook, Threads};
 
 /// What was found out about one suspect.
 #[derive(Clone, PartialEq, Debug)]
@@ -132,6 +133,20 @@ impl Enricher {
     /// The sockets in CLOSE_WAIT of every namespace that `filter` wants, by
     /// number. An error stands for a namespace that could not be looked at.
     pub fn snapshot(&mut self, filter: &NetnsFilter) -> Vec<Result<Snapshot, SnapshotError>> {
+        let mut all = Vec::new();
+        self.snapshot_each(filter, usize::MAX, |snapshot| all.push(snapshot));
+        all
+    }
+
+    /// The same, each handed to `each` when it has been taken, and those of more than `part`
+    /// sockets in parts, none of which proves that a socket has left: only the last one tells
+    /// whether there was no hole in any of them.
+    pub fn snapshot_each(
+        &mut self,
+        filter: &NetnsFilter,
+        part: usize,
+        mut each: impl FnMut(Result<Snapshot, SnapshotError>),
+    ) {
         if let NetnsFilter::Only(only) = filter {
             for netns in only.values() {
                 self.sockets.give(netns);
@@ -144,26 +159,30 @@ impl Enricher {
             }
             (NetnsFilter::All, Err(e)) => {
                 let own = NetnsRef::own().map_or_else(|_| Netns::default(), |own| own.netns());
-                return vec![Err(SnapshotError { netns: own, reason: e.to_string() })];
+                return each(Err(SnapshotError { netns: own, reason: e.to_string() }));
             }
         };
-        let one = |netns: Netns| {
-            let listed = self
-                .sockets
-                .list(netns, &[State::CloseWait])
-                .map_err(|reason| SnapshotError { netns, reason })?;
-            let hole = |reason: &String| format!("network namespace {}: {reason}", netns.0);
-            self.holes.extend(listed.incomplete.iter().map(hole));
-            Ok(Snapshot {
-                began: listed.began,
-                ended: listed.ended,
-                netns,
-                complete: listed.incomplete.is_none(),
-                proves_absence: listed.incomplete.is_none(),
-                sockets: listed.sockets,
-            })
-        };
-        wanted.into_iter().map(one).collect()
+        for netns in wanted {
+            let began = Clock::last_tick();
+            let (mut sockets, mut is_whole) = (Vec::new(), true);
+            let listed = self.sockets.list_each(netns, &[State::CloseWait], |socket| {
+                if sockets.len() >= part {
+                    is_whole = false;
+                    let (sockets, ended) = (std::mem::take(&mut sockets), Clock::mono_now());
+                    let (complete, proves_absence) = (false, false);
+                    each(Ok(Snapshot { began, ended, netns, complete, proves_absence, sockets }));
+                }
+                sockets.push(socket);
+            });
+            let snapshot = listed.map_err(|reason| SnapshotError { netns, reason }).map(|listed| {
+                let hole = |reason: &String| format!("network namespace {}: {reason}", netns.0);
+                self.holes.extend(listed.incomplete.iter().map(hole));
+                let complete = listed.incomplete.is_none();
+                let Listed { began, ended, .. } = listed;
+                Snapshot { began, ended, netns, complete, proves_absence: complete && is_whole, sockets }
+            });
+            each(snapshot);
+        }
     }
 
     /// Why the snapshots since the last call may lack sockets; empty when they do not.
@@ -185,40 +204,79 @@ impl Enricher {
         suspects: &[Suspect],
         now: MonoNs,
     ) -> Vec<(SocketId, Result<Option<Look>, String>)> {
-        let result = |sight| match sight {
-            Sight::Here(look) => Ok(Some(look)),
-            Sight::Left(_) => Ok(None),
-            Sight::Unseen(reason) => Err(reason),
-        };
-        let sights = self.sights(suspects, now, None);
-        suspects.iter().zip(sights).map(|(suspect, sight)| (suspect.id, result(sight))).collect()
+        let mut looks = Vec::with_capacity(suspects.len());
+        self.look_each(suspects, now, |place, look| {
+            let look = look.map(|look| look.map(|look| look.look(suspects[place].tuple)));
+            looks.push((suspects[place].id, look));
+        });
+        looks
+    }
+
+    /// The same, each handed to `each` with its place, packed.
+    pub fn look_each<S: Borrow<Suspect>>(
+        &mut self,
+        suspects: &[S],
+        now: MonoNs,
+        mut each: impl FnMut(usize, Result<Option<PackedLook>, String>),
+    ) {
+        let mut sights = self.sights(suspects, now, None);
+        for (place, suspect) in suspects.iter().enumerate() {
+            let look = match sights.take(place, suspect.borrow()) {
+                Sight::Here(look) => Ok(Some(look)),
+                Sight::Left(_) => Ok(None),
+                Sight::Unseen(reason) => Err(reason),
+            };
+            each(place, look);
+        }
     }
 
     /// A look at each suspect, and who holds it or does not accept it; in their order.
     pub fn gather(&mut self, suspects: &[Suspect], now: MonoNs) -> Vec<(SocketId, Gathered)> {
+        let mut all = Vec::with_capacity(suspects.len());
+        self.gather_each(suspects, now, |place, gathered| all.push((suspects[place].id, gathered)));
+        all
+    }
+
+    /// The same, each handed to `each` with its place: what is found of a hundred thousand
+    /// takes a hundred megabytes.
+    pub fn gather_each<S: Borrow<Suspect>>(
+        &mut self,
+        suspects: &[S],
+        now: MonoNs,
+        mut each: impl FnMut(usize, Gathered),
+    ) {
         let mut beside = Beside::default();
-        let sights = self.sights(suspects, now, Some(&mut beside));
-        let here = || {
-            suspects.iter().zip(&sights).filter_map(|(suspect, sight)| match sight {
-                Sight::Here(look) => Some((suspect.netns, &look.socket)),
-                _ => None,
-            })
+        let mut sights = self.sights(suspects, now, Some(&mut beside));
+        let here = |each: &mut dyn FnMut(Netns, &DiagSocket)| {
+            for (place, suspect) in suspects.iter().enumerate() {
+                if let Some(look) = sights.here(place) {
+                    let suspect = suspect.borrow();
+                    each(suspect.netns, &look.look(suspect.tuple).socket);
+                }
+            }
         };
         let mut queues = Queues::default();
-        for (netns, socket) in here() {
+        here(&mut |netns, socket| {
             queues.list(&mut self.sockets, netns, socket.tuple.local);
             queues.list(&mut self.sockets, netns, socket.tuple.remote);
-        }
-        let all: Vec<_> = here().collect();
-        let mut around =
-            Surroundings::look(&all, &beside, &mut self.sockets, &queues, &mut self.settings, now);
-        let inodes = all.iter().map(|(_, socket)| socket.inode);
-        let wanted = inodes.chain(queues.inodes()).chain(around.inodes()).filter(|&i| i != 0).collect();
+        });
+        let settings = &mut self.settings;
+        let mut around = Surroundings::look(&here, &beside, &mut self.sockets, &queues, settings, now);
+        drop(beside);
+        let mut wanted = HashSet::new();
+        here(&mut |_, socket| _ = wanted.insert(socket.inode));
+        wanted.extend(queues.inodes().chain(around.inodes()));
+        wanted.remove(&0);
         let scanned = self.tables.scan_twice(&wanted).map_err(|e| format!("cannot list /proc: {e}"));
+        drop(wanted);
         let has_limit = self.source() == Source::InetDiag;
         let held = |inode| scanned.as_ref().is_ok_and(|scan: &Scan| scan.is_held(inode));
-        let unheld =
-            here().map(|(_, socket)| socket.inode).filter(|&inode| inode != 0 && !held(inode)).collect();
+        let mut unheld = HashSet::new();
+        here(&mut |_, socket| {
+            if socket.inode != 0 && !held(socket.inode) {
+                unheld.insert(socket.inode);
+            }
+        });
         self.references.look_for(&unheld);
         let references = &self.references;
         let mut found = |netns, look: Look| {
@@ -241,17 +299,16 @@ impl Enricher {
             let around = around.of(netns, &look.socket, &queues, scanned.as_ref());
             Gathered::Found(Box::new(Found { look, holders, listener, around, elsewhere, sk }))
         };
-        let gathered = suspects
-            .iter()
-            .zip(sights)
-            .map(|(suspect, sight)| match sight {
-                Sight::Here(look) => (suspect.id, found(suspect.netns, look)),
-                Sight::Left(state) => (suspect.id, Gathered::Gone(state)),
-                Sight::Unseen(reason) => (suspect.id, Gathered::Unseen(reason)),
-            })
-            .collect();
+        for (place, suspect) in suspects.iter().enumerate() {
+            let suspect = suspect.borrow();
+            let gathered = match sights.take(place, suspect) {
+                Sight::Here(look) => found(suspect.netns, look.look(suspect.tuple)),
+                Sight::Left(state) => Gathered::Gone(state),
+                Sight::Unseen(reason) => Gathered::Unseen(reason),
+            };
+            each(place, gathered);
+        }
         self.scanned = scanned.map(Scan::without_holders).unwrap_or_default();
-        gathered
     }
 
     /// Whether references to sockets that nobody holds are still looked for.
@@ -305,7 +362,12 @@ impl Enricher {
         ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from)
     }
 
-    fn sights(&mut self, suspects: &[Suspect], now: MonoNs, beside: Option<&mut Beside>) -> Vec<Sight> {
+    fn sights<S: Borrow<Suspect>>(
+        &mut self,
+        suspects: &[S],
+        now: MonoNs,
+        beside: Option<&mut Beside>,
+    ) -> Sights {
         // A failure shows again, with its reason, where a namespace is looked for.
         let _ = self.sockets.refresh(now);
         sight::sights(&mut self.sockets, suspects, beside)

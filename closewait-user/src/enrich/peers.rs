@@ -13,6 +13,7 @@ use super::addresses::Addresses;
 use super::holders::Scan;
 use super::sight::{Beside, LOOKUPS_MAX};
 use super::sockets::Sockets;
+use super::surroundings::Here;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns};
@@ -37,23 +38,26 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn look(
-        here: &[(Netns, &DiagSocket)],
+        here: &Here<'_>,
         beside: &Beside,
         sockets: &mut Sockets,
         known: &mut Addresses,
         now: MonoNs,
     ) -> Self {
-        let elsewhere = |ip: IpAddr| !ip.to_canonical().is_loopback();
-        if here.iter().any(|(_, socket)| elsewhere(socket.tuple.remote.ip)) {
+        let mut elsewhere = false;
+        here(&mut |_, socket| elsewhere |= !socket.tuple.remote.ip.to_canonical().is_loopback());
+        if elsewhere {
             known.refresh(sockets, now);
         }
         let mut wanted = BTreeMap::<Netns, Vec<(Netns, Tuple)>>::new();
-        for (netns, socket) in here.iter().filter(|(_, socket)| !socket.mptcp) {
+        here(&mut |netns, socket| {
             let tuple = socket.tuple.canonical();
-            for at in known.namespaces(*netns, tuple.remote.ip) {
-                wanted.entry(at).or_default().push((*netns, tuple));
+            if !socket.mptcp {
+                for at in known.namespaces(netns, tuple.remote.ip) {
+                    wanted.entry(at).or_default().push((netns, tuple));
+                }
             }
-        }
+        });
         let mut peers = Self { addresses: known.clone(), found: HashMap::new(), unsearched: HashMap::new() };
         for (at, wanted) in wanted {
             match search(sockets, at, &wanted, beside.get(&at)) {

@@ -4,17 +4,19 @@
 //! only when the kernel's lookup and a dump agree: the lookup does not see
 //! sockets bound to an interface, a dump may miss one whose hash chain changed.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::peers::{self, Peer};
 use super::sockets::Sockets;
-use crate::clock::Clock;
+use crate::clock::{Clock, MonoNs};
 use crate::item::{DiagSocket, Netns};
 use crate::tcp::{State, Tuple};
 use crate::tracker::{Suspect, SuspectKind};
-use crate::verdict::Look;
+use crate::verdict::{Look, PackedLook};
 
 /// Up to so many suspects of one namespace are looked up one by one (2-3 us
 /// each); more are found in one dump, which walks all sockets of the host.
@@ -23,85 +25,124 @@ pub(super) const LOOKUPS_MAX: usize = 32;
 /// One suspect, looked at.
 pub(super) enum Sight {
     /// It is in CLOSE_WAIT.
-    Here(Look),
+    Here(PackedLook),
     /// It is not; its state, when its ends still have a socket.
     Left(Option<State>),
     /// It could not be looked at, and why.
     Unseen(String),
 }
 
+/// Many suspects, looked at.
+pub(super) struct Sights {
+    seen: Vec<Option<PackedLook>>,
+    /// Why those of a namespace that were not seen may be there all the same.
+    looked: BTreeMap<Netns, Result<Option<String>, String>>,
+}
+
 /// Peers that a dump has shown beside suspects, by their ends, where it was to show them.
 pub(super) type Beside = HashMap<Netns, HashMap<Tuple, Peer>>;
 
-/// Looks at every suspect once, namespace by namespace; the answers are in their order.
+/// Looks at every suspect once, namespace by namespace.
 /// Where a dump is made that may show peers too, they go to `beside`: a walk over all
 /// sockets of the host costs more than what it shows.
-pub(super) fn sights(
+pub(super) fn sights<S: Borrow<Suspect>>(
     sockets: &mut Sockets,
-    suspects: &[Suspect],
+    suspects: &[S],
     mut beside: Option<&mut Beside>,
-) -> Vec<Sight> {
-    let mut by_netns = BTreeMap::<Netns, Vec<usize>>::new();
-    for (i, suspect) in suspects.iter().enumerate().filter(|(_, s)| s.kind == SuspectKind::Stuck) {
-        by_netns.entry(suspect.netns).or_default().push(i);
+) -> Sights {
+    let mut by_netns = BTreeMap::<Netns, Vec<u32>>::new();
+    for (i, suspect) in (0..).zip(suspects).map(|(i, suspect)| (i, suspect.borrow())) {
+        if suspect.kind == SuspectKind::Stuck {
+            by_netns.entry(suspect.netns).or_default().push(i);
+        }
     }
     let mut seen = vec![None; suspects.len()];
-    // Why those not seen there may be there all the same.
-    let looked: BTreeMap<_, _> = by_netns
-        .into_iter()
-        .map(|(netns, which)| {
-            let mut group = Group { suspects, which, seen: &mut seen };
-            (netns, in_netns(sockets, netns, &mut group, beside.as_deref_mut()))
-        })
-        .collect();
-    let sight = |(suspect, look): (&Suspect, Option<Look>)| match (look, looked.get(&suspect.netns)) {
-        _ if suspect.kind != SuspectKind::Stuck => {
-            Sight::Unseen("a closed socket is in no table that the kernel shows".into())
+    let looked = by_netns.into_iter().map(|(netns, which)| {
+        let mut group = Group { suspects, which, seen: &mut seen };
+        (netns, in_netns(sockets, netns, &mut group, beside.as_deref_mut()))
+    });
+    let looked = looked.collect();
+    Sights { seen, looked }
+}
+
+impl Sights {
+    /// What was seen of the suspect at this place in CLOSE_WAIT.
+    pub(super) fn here(&self, place: usize) -> Option<&PackedLook> {
+        self.seen.get(place)?.as_ref().filter(|look| look.state() == State::CloseWait)
+    }
+
+    /// Takes out what was seen of the suspect at this place.
+    pub(super) fn take(&mut self, place: usize, suspect: &Suspect) -> Sight {
+        let look = self.seen.get_mut(place).and_then(Option::take);
+        match (look, self.looked.get(&suspect.netns)) {
+            _ if suspect.kind != SuspectKind::Stuck => {
+                Sight::Unseen("a closed socket is in no table that the kernel shows".into())
+            }
+            (_, Some(Err(reason))) => Sight::Unseen(reason.clone()),
+            (Some(look), _) if look.state() == State::CloseWait => Sight::Here(look),
+            (Some(look), _) => Sight::Left(Some(look.state())),
+            (None, Some(Ok(Some(reason)))) => Sight::Unseen(reason.clone()),
+            (None, _) => Sight::Left(None),
         }
-        (_, Some(Err(reason))) => Sight::Unseen(reason.clone()),
-        (Some(look), _) if look.socket.state == State::CloseWait => Sight::Here(look),
-        (Some(look), _) => Sight::Left(Some(look.socket.state)),
-        (None, Some(Ok(Some(reason)))) => Sight::Unseen(reason.clone()),
-        (None, _) => Sight::Left(None),
-    };
-    suspects.iter().zip(seen).map(sight).collect()
+    }
 }
 
 /// The suspects of one namespace.
-struct Group<'a> {
-    suspects: &'a [Suspect],
+struct Group<'a, S> {
+    suspects: &'a [S],
     /// Which of them.
-    which: Vec<usize>,
+    which: Vec<u32>,
     /// What was seen of all suspects.
-    seen: &'a mut [Option<Look>],
+    seen: &'a mut [Option<PackedLook>],
 }
 
-impl Group<'_> {
-    /// Looks at those not yet seen.
-    fn each<E>(&mut self, mut look: impl FnMut(&Suspect) -> Result<Option<Look>, E>) -> Result<(), E> {
-        for &i in &self.which {
-            if let (Some(suspect), Some(seen @ None)) = (self.suspects.get(i), self.seen.get_mut(i)) {
-                *seen = look(suspect)?;
-            }
+impl<S: Borrow<Suspect>> Group<'_, S> {
+    /// One of all suspects.
+    fn at(&self, i: u32) -> Option<&Suspect> {
+        self.suspects.get(i as usize).map(Borrow::borrow)
+    }
+
+    /// Notes a look at one, unless it was seen before.
+    fn see(&mut self, i: u32, at: MonoNs, socket: DiagSocket) {
+        let Some(tuple) = self.at(i).map(|suspect| suspect.tuple) else { return };
+        if let Some(seen @ None) = self.seen.get_mut(i as usize) {
+            *seen = Some(PackedLook::new(Look { at, socket }, tuple));
         }
-        Ok(())
+    }
+
+    fn is_seen(&self, i: u32) -> bool {
+        self.seen.get(i as usize).is_some_and(Option::is_some)
     }
 
     fn all_seen(&self) -> bool {
-        self.which.iter().all(|&i| self.seen.get(i).is_some_and(Option::is_some))
+        self.which.iter().all(|&i| self.is_seen(i))
     }
 
     /// Whether the peer of one of them must be in the same namespace.
     fn have_peers(&self) -> bool {
-        let mut all = self.which.iter().filter_map(|&i| self.suspects.get(i));
+        let mut all = self.which.iter().filter_map(|&i| self.at(i));
         all.any(|suspect| suspect.tuple.remote.ip.to_canonical().is_loopback())
+    }
+
+    /// Says when those were seen that a dump has shown, which ended then.
+    fn dump_ended(&mut self, ended: MonoNs) {
+        for &i in &self.which {
+            if let Some(Some(seen)) = self.seen.get_mut(i as usize)
+                && seen.at() == NOT_ENDED
+            {
+                *seen = seen.clone().taken(ended);
+            }
+        }
     }
 }
 
-fn in_netns(
+/// Of a look in a dump that has not come to its end.
+const NOT_ENDED: MonoNs = MonoNs(u64::MAX);
+
+fn in_netns<S: Borrow<Suspect>>(
     sockets: &mut Sockets,
     netns: Netns,
-    group: &mut Group<'_>,
+    group: &mut Group<'_, S>,
     beside: Option<&mut Beside>,
 ) -> Result<Option<String>, String> {
     let few = group.which.len() <= LOOKUPS_MAX;
@@ -116,64 +157,115 @@ fn in_netns(
 }
 
 /// Looks up one by one those not yet seen. MPTCP sockets have no lookup by tuple.
-fn look_up(sockets: &mut Sockets, netns: Netns, group: &mut Group<'_>) -> Result<(), String> {
-    group.each(|suspect| {
-        let found = if suspect.mptcp { None } else { sockets.one(netns, suspect.tuple)? };
-        Ok(found.map(|socket| Look { at: Clock::mono_now(), socket }))
-    })
-}
-
-/// Finds those not yet seen in a dump; returns why the dump may lack some.
-fn find_in_dump(
+fn look_up<S: Borrow<Suspect>>(
     sockets: &mut Sockets,
     netns: Netns,
-    group: &mut Group<'_>,
+    group: &mut Group<'_, S>,
+) -> Result<(), String> {
+    for place in 0..group.which.len() {
+        let Some(&i) = group.which.get(place) else { continue };
+        let Some(suspect) = group.at(i).filter(|suspect| !suspect.mptcp && !group.is_seen(i)) else {
+            continue;
+        };
+        if let Some(socket) = sockets.one(netns, suspect.tuple)? {
+            group.see(i, Clock::mono_now(), socket);
+        }
+    }
+    Ok(())
+}
+
+/// Finds those not yet seen in a dump, of which nothing else is kept; returns why the dump
+/// may lack some.
+fn find_in_dump<S: Borrow<Suspect>>(
+    sockets: &mut Sockets,
+    netns: Netns,
+    group: &mut Group<'_, S>,
     beside: Option<&mut Beside>,
 ) -> Result<Option<String>, String> {
     const STUCK: State = State::CloseWait;
     let beside = beside.filter(|_| group.have_peers());
     let states = [STUCK, peers::STATES[0], peers::STATES[1]];
-    let mut listed = sockets.list(netns, if beside.is_some() { &states } else { &states[..1] })?;
-    if let Some(beside) = beside {
-        let others = listed.sockets.iter().filter(|socket| socket.state != STUCK && !socket.mptcp);
-        let by_ends = others.map(|s| (s.tuple.canonical(), (s.state, s.inode))).collect();
-        // A peer that falls into a hole would be taken to be no more: then it is looked for anew.
-        if listed.incomplete.is_none() {
-            beside.insert(netns, by_ends);
+    let states = if beside.is_some() { &states[..] } else { &states[..1] };
+    let (mut wanted, mut peers) = (Wanted::default(), HashMap::new());
+    let listed = sockets.list_each(netns, states, |socket| {
+        if socket.state != STUCK {
+            if !socket.mptcp {
+                let ends = socket.tuple.canonical();
+                // The peer of a socket in another namespace has an address of this one.
+                let is_peer = wanted.has(group, (swapped(ends), false)) || !ends.local.ip.is_loopback();
+                if is_peer {
+                    peers.insert(ends, (socket.state, socket.inode));
+                }
+            }
+        } else if let Some(i) = wanted.find(group, ends(socket.tuple, socket.mptcp)) {
+            group.see(i, NOT_ENDED, socket);
         }
-        listed.sockets.retain(|socket| socket.state == STUCK);
-    }
-    let mut shown = Shown { sockets: &listed.sockets, next: 0, by_ends: None };
-    group.each(|suspect| {
-        let found = shown.find(suspect).cloned();
-        Ok::<_, String>(found.map(|socket| Look { at: listed.ended, socket }))
     })?;
+    group.dump_ended(listed.ended);
+    if let Some(beside) = beside
+        // A peer that falls into a hole would be taken to be no more: then it is looked for anew.
+        && listed.incomplete.is_none()
+    {
+        beside.insert(netns, peers);
+    }
     Ok(listed.incomplete)
 }
 
-/// Finds suspects in a dump. Those that an earlier dump has shown mostly come in its
-/// order, which is that of this one: then nothing needs to be hashed.
-struct Shown<'a> {
-    sockets: &'a [DiagSocket],
-    next: usize,
-    by_ends: Option<HashMap<(Tuple, bool), usize>>,
+/// Both ends of a plain or an MPTCP socket, as they are compared.
+type Ends = (Tuple, bool);
+
+fn ends(tuple: Tuple, mptcp: bool) -> Ends {
+    (tuple.canonical(), mptcp)
 }
 
-impl<'a> Shown<'a> {
-    fn find(&mut self, suspect: &Suspect) -> Option<&'a DiagSocket> {
-        let ends = |tuple: Tuple, mptcp| (tuple.canonical(), mptcp);
-        let wanted = ends(suspect.tuple, suspect.mptcp);
-        let all = self.sockets;
-        let is_wanted = |s: &DiagSocket| ends(s.tuple, s.mptcp) == wanted;
-        let place = if all.get(self.next).is_some_and(is_wanted) {
-            self.next
-        } else {
-            let by_ends = self.by_ends.get_or_insert_with(|| {
-                all.iter().enumerate().map(|(place, s)| (ends(s.tuple, s.mptcp), place)).collect()
-            });
-            *by_ends.get(&wanted)?
-        };
+fn swapped(tuple: Tuple) -> Tuple {
+    Tuple { local: tuple.remote, remote: tuple.local }
+}
+
+/// Which suspect of a group a dump shows. Those that an earlier dump has shown mostly come in
+/// its order, which is that of this one: then nothing needs to be hashed.
+#[derive(Default)]
+struct Wanted {
+    /// The place in the group of the one that is expected.
+    next: usize,
+    hasher: DefaultHashBuilder,
+    /// By their ends, places in the group: numbers, since there may be a million.
+    by_ends: Option<HashTable<u32>>,
+}
+
+impl Wanted {
+    /// The suspect with these ends.
+    fn find<S: Borrow<Suspect>>(&mut self, group: &Group<'_, S>, wanted: Ends) -> Option<u32> {
+        let expected = group.which.get(self.next).copied();
+        if let Some(i) = expected.filter(|&i| of(group, i) == Some(wanted)) {
+            self.next += 1;
+            return Some(i);
+        }
+        let place = self.place(group, wanted)?;
         self.next = place + 1;
-        all.get(place)
+        group.which.get(place).copied()
     }
+
+    fn has<S: Borrow<Suspect>>(&mut self, group: &Group<'_, S>, wanted: Ends) -> bool {
+        self.place(group, wanted).is_some()
+    }
+
+    fn place<S: Borrow<Suspect>>(&mut self, group: &Group<'_, S>, wanted: Ends) -> Option<usize> {
+        let hasher = &self.hasher;
+        let at = |place: u32| group.which.get(place as usize).and_then(|&i| of(group, i));
+        let hash = |place: &u32| hasher.hash_one(at(*place));
+        let by_ends = self.by_ends.get_or_insert_with(|| {
+            let mut by_ends = HashTable::with_capacity(group.which.len());
+            for (place, _) in (0..).zip(&group.which) {
+                by_ends.insert_unique(hash(&place), place, hash);
+            }
+            by_ends
+        });
+        let found = by_ends.find(hasher.hash_one(Some(wanted)), |&place| at(place) == Some(wanted))?;
+        Some(*found as usize)
+    }
+}
+
+fn of<S: Borrow<Suspect>>(group: &Group<'_, S>, i: u32) -> Option<Ends> {
+    group.at(i).map(|suspect| ends(suspect.tuple, suspect.mptcp))
 }

@@ -116,25 +116,35 @@ impl Sockets {
 
     /// All sockets of a namespace in one of `states`.
     pub(super) fn list(&mut self, netns: Netns, states: &[State]) -> Result<Listed, String> {
+        let mut sockets = Vec::new();
+        let listed = self.list_each(netns, states, |socket| sockets.push(socket))?;
+        Ok(Listed { sockets, ..listed })
+    }
+
+    /// The same, each handed to `each` as it comes; some of them twice, if a netlink socket
+    /// fails and another takes its place.
+    pub(super) fn list_each(
+        &mut self,
+        netns: Netns,
+        states: &[State],
+        mut each: impl FnMut(DiagSocket),
+    ) -> Result<Listed, String> {
+        let sockets = Vec::new();
         if self.without_diag.is_none() {
-            let dumped = self.ask(netns, |diag| diag.dump(states))?;
+            let dumped = self.ask(netns, |diag| diag.dump_each(states, &mut each))?;
             if let Some(dump) = dumped {
                 let incomplete = holes(&dump);
-                return Ok(Listed {
-                    began: dump.began,
-                    ended: dump.ended,
-                    sockets: dump.sockets,
-                    incomplete,
-                });
+                return Ok(Listed { began: dump.began, ended: dump.ended, sockets, incomplete });
             }
         }
         let at = self.locate(netns)?;
         let listing = proc_net_tcp::list(&at, states).map_err(|e| e.to_string())?;
         let malformed = listing.malformed;
+        listing.sockets.into_iter().for_each(each);
         Ok(Listed {
             began: listing.began,
             ended: listing.ended,
-            sockets: listing.sockets,
+            sockets,
             incomplete: (malformed > 0).then(|| format!("{malformed} lines of /proc/net/tcp are malformed")),
         })
     }
@@ -182,9 +192,9 @@ impl Sockets {
     fn ask<T>(
         &mut self,
         netns: Netns,
-        question: impl Fn(&mut SockDiag) -> Result<T, DiagError>,
+        mut question: impl FnMut(&mut SockDiag) -> Result<T, DiagError>,
     ) -> Result<Option<T>, String> {
-        if let Some(Ok(answer)) = self.diag.get_mut(&netns).map(&question) {
+        if let Some(Ok(answer)) = self.diag.get_mut(&netns).map(&mut question) {
             return Ok(Some(answer));
         }
         self.diag.remove(&netns);

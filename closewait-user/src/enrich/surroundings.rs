@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::addresses::Addresses;
 use super::holders::Scan;
@@ -85,6 +85,10 @@ impl Settings {
     }
 }
 
+/// Hands the sockets of a batch to whom it is given, each with its namespace: there may be
+/// too many of them to have them side by side.
+pub(super) type Here<'a> = dyn Fn(&mut dyn FnMut(Netns, &DiagSocket)) + 'a;
+
 /// See the module.
 pub(super) struct Surroundings {
     settings: HashMap<Netns, Fact<NetSettings>>,
@@ -94,9 +98,9 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    /// Looks around `here`, sockets in CLOSE_WAIT.
+    /// Looks around those that are `here`, sockets in CLOSE_WAIT.
     pub(super) fn look(
-        here: &[(Netns, &DiagSocket)],
+        here: &Here<'_>,
         beside: &Beside,
         sockets: &mut Sockets,
         queues: &Queues,
@@ -104,20 +108,21 @@ impl Surroundings {
         now: MonoNs,
     ) -> Self {
         let mut settings = HashMap::new();
-        for (netns, _) in here {
-            settings.entry(*netns).or_insert_with(|| known.of(sockets, *netns, now));
-        }
+        here(&mut |netns, _| {
+            settings.entry(netns).or_insert_with(|| known.of(sockets, netns, now));
+        });
         let peers = Peers::look(here, beside, sockets, &mut known.addresses, now);
         let mut around = Self { settings, peers, used: HashMap::new(), asked: Asked::default() };
-        let mut servers = HashMap::<Netns, Vec<_>>::new();
-        for (netns, socket) in here {
-            if let Fact::Known((Role::Client, _)) = around.role(*netns, socket, queues) {
-                servers.entry(*netns).or_default().push(socket.tuple.remote);
+        let mut servers = HashMap::<Netns, HashSet<_>>::new();
+        here(&mut |netns, socket| {
+            if let Fact::Known((Role::Client, _)) = around.role(netns, socket, queues) {
+                servers.entry(netns).or_default().insert(socket.tuple.remote);
             }
-        }
+        });
         for (netns, servers) in servers {
             if let Some(Fact::Known(settings)) = around.settings.get(&netns) {
-                let used = known.used.count(sockets, netns, servers, settings.ports, now);
+                let used =
+                    known.used.count(sockets, netns, servers.into_iter().collect(), settings.ports, now);
                 around.used.insert(netns, used);
             }
         }

@@ -12,7 +12,9 @@ mod evidence;
 mod explain;
 mod ghost;
 mod holding;
+mod kept;
 mod looks;
+mod packed;
 mod pod;
 mod pool;
 mod reading;
@@ -24,6 +26,8 @@ mod usage;
 
 pub use evidence::*;
 pub use explain::{Explanation, explain};
+pub use kept::{Kept, Shared};
+pub use packed::PackedLook;
 pub use pod::{Pod, PodName};
 pub use threads::{Doing, Group, Progress, Target, Thread, Threads};
 

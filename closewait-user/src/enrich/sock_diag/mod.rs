@@ -101,7 +101,7 @@ pub struct Dump {
     pub began: MonoNs,
     /// Just after its last answer.
     pub ended: MonoNs,
-    /// What it showed.
+    /// What it showed; empty when each was handed on.
     pub sockets: Vec<DiagSocket>,
     /// Of those that are bound to an interface: cookie, and index of the interface.
     pub bound: Vec<(u64, u32)>,
@@ -142,11 +142,11 @@ impl SockDiag {
         let socket = netns.run(connect)??;
         let mut diag = Self { socket, seq: 0, buf: Vec::with_capacity(RECV_BUFFER), mptcp: true };
         // No state matches, so the kernel walks nothing.
-        diag.walk(Request::Tcp(&[]), &mut Dump::begin()).map_err(|e| match e {
+        diag.walk(Request::Tcp(&[]), &mut Dump::begin(), &mut drop).map_err(|e| match e {
             DiagError::Refused(e) if is_absent(&e) => DiagError::Unavailable(e),
             e => e,
         })?;
-        match diag.walk(Request::Mptcp4(&[]), &mut Dump::begin()) {
+        match diag.walk(Request::Mptcp4(&[]), &mut Dump::begin(), &mut drop) {
             Ok(()) => {}
             Err(DiagError::Refused(_)) => diag.mptcp = false,
             Err(e) => return Err(e),
@@ -163,11 +163,22 @@ impl SockDiag {
     /// IPv6. Cost: a walk over the sockets of the whole host, whose hash all
     /// namespaces share.
     pub fn dump(&mut self, states: &[State]) -> Result<Dump, DiagError> {
+        let mut sockets = Vec::new();
+        let dump = self.dump_each(states, |socket| sockets.push(socket))?;
+        Ok(Dump { sockets, ..dump })
+    }
+
+    /// The same, each handed to `each` as it comes and kept nowhere: there may be a million.
+    pub fn dump_each(
+        &mut self,
+        states: &[State],
+        mut each: impl FnMut(DiagSocket),
+    ) -> Result<Dump, DiagError> {
         let mut dump = Dump::begin();
-        self.walk(Request::Tcp(states), &mut dump)?;
+        self.walk(Request::Tcp(states), &mut dump, &mut each)?;
         if self.mptcp {
-            self.walk(Request::Mptcp4(states), &mut dump)?;
-            self.walk(Request::Mptcp6(states), &mut dump)?;
+            self.walk(Request::Mptcp4(states), &mut dump, &mut each)?;
+            self.walk(Request::Mptcp6(states), &mut dump, &mut each)?;
         }
         dump.ended = Clock::mono_now();
         Ok(dump)
@@ -175,20 +186,14 @@ impl SockDiag {
 
     /// The TCP sockets in one of `states`, without `tcp_info`, and no MPTCP sockets.
     pub fn dump_brief(&mut self, states: &[State]) -> Result<Dump, DiagError> {
-        let mut dump = Dump::begin();
-        self.walk(Request::Brief(states), &mut dump)?;
-        dump.ended = Clock::mono_now();
-        Ok(dump)
+        self.listed(Request::Brief(states))
     }
 
     /// The TCP sockets that are connected to one of `remotes`, in any state, without
     /// `tcp_info`: the kernel leaves out all others by itself. Cost: as of [`Self::dump`],
     /// less the filling in.
     pub fn dump_to(&mut self, remotes: &[Endpoint]) -> Result<Dump, DiagError> {
-        let mut dump = Dump::begin();
-        self.walk(Request::To(remotes), &mut dump)?;
-        dump.ended = Clock::mono_now();
-        Ok(dump)
+        self.listed(Request::To(remotes))
     }
 
     /// The TCP socket with these ends, in any state; `None` when the kernel's
@@ -314,11 +319,25 @@ impl SockDiag {
         Ok(whole)
     }
 
-    /// Asks for a dump and adds the answers to `dump`.
-    fn walk(&mut self, request: Request<'_>, dump: &mut Dump) -> Result<(), DiagError> {
+    /// What a request is answered with.
+    fn listed(&mut self, request: Request<'_>) -> Result<Dump, DiagError> {
+        let mut dump = Dump::begin();
+        let mut sockets = Vec::new();
+        self.walk(request, &mut dump, &mut |socket| sockets.push(socket))?;
+        dump.ended = Clock::mono_now();
+        Ok(Dump { sockets, ..dump })
+    }
+
+    /// Asks for a dump and hands on what it shows; what else it tells goes to `dump`.
+    fn walk(
+        &mut self,
+        request: Request<'_>,
+        dump: &mut Dump,
+        each: &mut dyn FnMut(DiagSocket),
+    ) -> Result<(), DiagError> {
         let mptcp = matches!(request, Request::Mptcp4(_) | Request::Mptcp6(_));
         self.answers(request, |answer| match answer {
-            Ok(message) => take(message, mptcp, dump),
+            Ok(message) => take(message, mptcp, dump, each),
             Err(hole) => {
                 dump.hole(hole);
                 Ok(Walk::On)
@@ -385,7 +404,12 @@ fn end_of(message: &Message<'_>) -> Result<Option<Walk>, DiagError> {
     }
 }
 
-fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, DiagError> {
+fn take(
+    message: Message<'_>,
+    mptcp: bool,
+    dump: &mut Dump,
+    each: &mut dyn FnMut(DiagSocket),
+) -> Result<Walk, DiagError> {
     if message.flags & wire::DUMP_INTERRUPTED != 0 {
         dump.hole(Hole::Interrupted);
     }
@@ -396,7 +420,7 @@ fn take(message: Message<'_>, mptcp: bool, dump: &mut Dump) -> Result<Walk, Diag
         Ok(socket) => {
             let bound = wire::interface(message.payload).unwrap_or(0);
             dump.bound.extend(socket.cookie.filter(|_| bound != 0).map(|cookie| (cookie, bound)));
-            dump.sockets.push(socket);
+            each(socket);
         }
         Err(Malformed) => dump.hole(Hole::Malformed),
     }

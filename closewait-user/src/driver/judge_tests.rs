@@ -1,0 +1,111 @@
+use super::*;
+use crate::item::{DiagSocket, Item, Netns, Snapshot, Task, Timer};
+use crate::tcp::{Endpoint, State, Tuple};
+use crate::verdict::{Holder, Look, PackedLook, Process};
+
+const THRESHOLD: Duration = Duration::from_secs(10);
+const NOW: MonoNs = MonoNs(500_000_000_000);
+
+fn socket(port: u16) -> DiagSocket {
+    let end = |port| Endpoint { ip: [10, 0, 0, 1].into(), port };
+    DiagSocket {
+        tuple: Tuple { local: end(80), remote: end(port) },
+        mptcp: false,
+        state: State::CloseWait,
+        inode: port.into(),
+        cookie: None,
+        uid: 0,
+        recv_q: 1,
+        send_q: 0,
+        timer: Timer::Off,
+        retrans: 0,
+        tcp: None,
+    }
+}
+
+fn holder(fd: u32) -> Holder {
+    let unknown = || Fact::unknown("test");
+    let process = Process {
+        pid: 7,
+        comm: "app".into(),
+        exe: unknown(),
+        cmdline: unknown(),
+        uid: Fact::unknown("test"),
+        container: None,
+        pod: None,
+        cgroups: Vec::new(),
+        nofile: Fact::unknown("test"),
+        began: Fact::unknown("test"),
+        execed: Fact::unknown("test"),
+    };
+    Holder { process: process.into(), fd, cloexec: Fact::unknown("test") }
+}
+
+/// Two sockets that a snapshot has found, and of which nothing bounds the age.
+fn found() -> (Tracker, Vec<Suspect>) {
+    let mut tracker = Tracker::new(THRESHOLD);
+    let sockets = vec![socket(1), socket(2)];
+    let (began, netns, complete) = (NOW, Netns(1), true);
+    let snapshot = Snapshot { began, ended: NOW, netns, complete, proves_absence: true, sockets };
+    tracker.apply(&Item::Snapshot(snapshot), &mut Vec::new());
+    let mut suspects = Vec::new();
+    tracker.expire(NOW, &mut suspects);
+    assert_eq!(suspects.len(), 2);
+    (tracker, suspects)
+}
+
+fn ready(judge: &mut Judge, suspect: Suspect, opened: Option<MonoNs>) -> Pending {
+    let look = Look { at: NOW, socket: socket(suspect.tuple.remote.port) };
+    let evidence =
+        Evidence { looks: vec![look], holders: Fact::Known(vec![holder(5)]), ..Evidence::unknown() };
+    let opening = opened.map(|at| Opening {
+        at,
+        task: Task { pid: 7, tid: 7, comm: "app".into() },
+        via: OpenedVia::Accept,
+        fd: None,
+        stack: Err(0),
+    });
+    let kept = judge.shared.keep(evidence, suspect.tuple);
+    let memory = boxed(Memory { opening, ..Memory::default() });
+    Pending { suspect, kept, threads: Fact::unknown("test"), memory, stage: Stage::Naming(NOW) }
+}
+
+#[test]
+fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
+    let (mut tracker, suspects) = found();
+    let stacks = Stacks::spawn().unwrap();
+    let mut judge = Judge::new(&[], NOW);
+    let [young, old] = &suspects[..] else { panic!("{suspects:?}") };
+    let mut is_young = |suspect: &Suspect, now| tracker.is_younger(suspect.id, suspect.not_before, now);
+    let mut first = vec![ready(&mut judge, old.clone(), None)];
+    judge.count(&mut first, &stacks, NOW, |suspect| is_young(suspect, NOW));
+    assert_eq!(first.len(), 1);
+    // It was accepted a second before it was found, as the kernel side remembers.
+    let opened = MonoNs(NOW.0 - 1_000_000_000);
+    let later = NOW + Duration::from_secs(2);
+    let mut all = vec![ready(&mut judge, young.clone(), Some(opened)), ready(&mut judge, old.clone(), None)];
+    judge.count(&mut all, &stacks, later, |suspect| is_young(suspect, later));
+    assert_eq!(all.iter().map(|pending| pending.suspect.id).collect::<Vec<_>>(), [old.id]);
+    judge.ended(young.id, later);
+    let end = later + Duration::from_mins(2);
+    let finding = judge.verdict(&all[0], &mut Outlooks::default(), &stacks, end);
+    let growth = finding.evidence.growth.known().unwrap();
+    assert_eq!((growth.births, growth.closes), (0, 0));
+    assert!(tracker.suspect(young.id).is_none(), "it is put back until it is old enough");
+}
+
+#[test]
+fn what_waits_is_told_as_it_was_gathered() {
+    let (_, suspects) = found();
+    let mut judge = Judge::new(&[], NOW);
+    let mut pending = ready(&mut judge, suspects[0].clone(), None);
+    assert!(pending.unheld_inode().is_none() && !pending.was_not_accepted());
+    let tuple = pending.suspect.tuple;
+    let second = Look { at: NOW + Duration::from_secs(1), socket: DiagSocket { inode: 9, ..socket(1) } };
+    pending.kept.push(PackedLook::new(second.clone(), tuple));
+    let evidence = pending.evidence();
+    assert_eq!(evidence.holders, Fact::Known(vec![holder(5)]));
+    assert_eq!(evidence.looks, [Look { at: NOW, socket: socket(1) }, second]);
+    judge.shared.change(&mut pending.kept, |evidence| evidence.holders = Fact::Known(Vec::new()));
+    assert_eq!(pending.unheld_inode(), Some(9));
+}
