@@ -103,7 +103,7 @@ pub(super) fn transition(at: MonoNs, sk: u64, port: u16, from: State, to: State)
         tuple: tuple(port),
         netns: NS,
         mptcp: false,
-        has_socket: to == State::Close,
+        has_socket: to == Close,
         inode,
         by: None,
     })
