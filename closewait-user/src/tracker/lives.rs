@@ -30,7 +30,7 @@ impl Tracker {
         }
     }
 
-    fn enter(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
+    pub(super) fn enter(&mut self, t: &Transition, out: &mut Vec<Outcome>) {
         if let Some(slot) = self.find(t.sk) {
             if self.entered_again(slot, t) {
                 return self.stats.duplicates += 1;
@@ -43,6 +43,11 @@ impl Tracker {
                 self.end_unseen(slot, second.at, out);
                 self.enter(&second, out);
                 return self.enter(t, out);
+            }
+            // Another connection was at this address between both stays, and its record is late.
+            if let Some(second) = self.second_stay(slot, t.at) {
+                self.end_unseen(slot, t.at, out);
+                return self.enter(&second, out);
             }
             match self.slab[slot].life {
                 Life::Waiting { .. } if t.at <= since => return self.count_stale(t.at, since),
@@ -108,10 +113,13 @@ impl Tracker {
             if self.left_again(slot, t) {
                 return self.stats.duplicates += 1;
             }
-            if self.slab[slot].tuple.same_remote(&tuple)
-                && let Some(second) = self.second_stay(slot, t.at)
-            {
-                self.end_seen(slot, t, out);
+            if let Some(second) = self.second_stay(slot, t.at) {
+                if self.slab[slot].tuple.same_remote(&tuple) {
+                    self.end_seen(slot, t, out);
+                } else {
+                    // Another connection was at this address between both stays.
+                    self.end_unseen(slot, t.at, out);
+                }
                 return self.enter(&second, out);
             }
             let entry = &self.slab[slot];

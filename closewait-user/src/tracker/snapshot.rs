@@ -61,7 +61,12 @@ impl Tracker {
             }
         }
         for (slot, at) in over {
+            // The newer one was between both stays of the older.
+            let second = self.second_stay(slot, at);
             self.end_unseen(slot, at, out);
+            if let Some(second) = second {
+                self.enter(&second, out);
+            }
         }
         self.add_unknown(snapshot, &known);
         if complete {

@@ -206,3 +206,30 @@ fn an_entry_told_at_the_accept_counts_unless_it_was_told_before() {
     assert_eq!(b.expire(70.1), [1]);
     assert_eq!(b.only_suspect().since, Since::Seen(secs(60.0)));
 }
+
+/// Found by the random histories.
+#[test]
+fn another_connection_between_two_stays_takes_neither_with_it() {
+    let began_twice = || {
+        let mut b = Bench::new();
+        for at in [1.0, 1.6] {
+            b.feed(Item::Transition(edge(at, 1, 1, Established, CloseWait)));
+        }
+        b
+    };
+    // At this address, and only one record of it has come yet.
+    for late in [edge(1.2, 1, 2, Established, CloseWait), edge(1.4, 1, 2, CloseWait, LastAck)] {
+        let mut b = began_twice();
+        b.feed(Item::Transition(late));
+        assert_eq!(b.expire(11.5), NOBODY);
+        assert_eq!(b.expire(11.7), [1]);
+        assert_eq!(b.only_suspect().since, Since::Seen(secs(1.6)));
+    }
+    // Between these ports, at another address.
+    let mut b = began_twice();
+    b.feed(Item::Transition(edge(1.3, 2, 1, Established, CloseWait)));
+    b.snapshot(1.1, 2.0, &[1]);
+    b.feed(Item::Transition(edge(1.5, 2, 1, CloseWait, LastAck)));
+    assert_eq!(b.expire(11.7), [1]);
+    assert_eq!(b.only_suspect().since, Since::Seen(secs(1.6)));
+}
