@@ -1,0 +1,56 @@
+//! What ended the connection of a descriptor that is left.
+
+use super::*;
+
+#[test]
+fn ghosts() {
+    let by = |from, sock_error: Fact<u32>, holders: Fact<Vec<Holder>>| {
+        let closed = NOW - Duration::from_secs(20);
+        let suspect = Suspect { kind: SuspectKind::Ghost { closed, from }, ..suspect() };
+        let evidence = Evidence { holders, sock_error, ..Evidence::unknown() };
+        let verdict = told(&suspect, &evidence);
+        says(
+            &verdict.evidence,
+            if from == State::Close { "may have come from another state" } else { "20.0 s ago" },
+        );
+        (verdict.code, verdict.confidence, verdict.leak)
+    };
+    let held = || Fact::Known(vec![holder(7, 5)]);
+    let table = [
+        (State::CloseWait, Fact::Known(32), Code::GhostReset, High),
+        (State::CloseWait, Fact::Known(104), Code::GhostReset, High),
+        (State::CloseWait, Fact::Known(110), Code::GhostTimeout, High),
+        (State::CloseWait, Fact::Known(103), Code::GhostDestroyed, High),
+        (State::CloseWait, Fact::Known(0), Code::GhostReset, Low),
+        (State::CloseWait, Fact::unknown("no hook"), Code::GhostReset, Low),
+        (State::CloseWait, Fact::Known(u32::MAX), Code::GhostReset, High),
+        (State::LastAck, Fact::unknown("no hook"), Code::GhostShutdown, High),
+        (State::LastAck, Fact::Known(110), Code::GhostShutdown, High),
+        (State::Close, Fact::Known(110), Code::GhostTimeout, High),
+        (State::Close, Fact::Known(104), Code::GhostReset, High),
+        (State::Close, Fact::Known(0), Code::GhostShutdown, Low),
+        (State::Close, Fact::unknown("not asked"), Code::GhostReset, Low),
+    ];
+    for (from, error, code, confidence) in table {
+        assert_eq!(by(from, error.clone(), held()), (code, confidence, Some(true)), "{from} {error:?}");
+    }
+    let reset = || Fact::Known(32);
+    assert_eq!(by(State::CloseWait, reset(), Fact::Known(vec![])), (Code::GhostReset, Low, None));
+    assert_eq!(by(State::CloseWait, reset(), Fact::unknown("EACCES")), (Code::GhostReset, Low, None));
+}
+
+/// Java's selectors and their like give a descriptor back at their next turn, which may be
+/// a second later.
+#[test]
+fn a_ghost_that_was_found_just_now_may_be_about_to_be_closed() {
+    for (ms, leak) in [(0, None), (1999, None), (2000, Some(true))] {
+        let closed = NOW - Duration::from_millis(ms);
+        let suspect = Suspect { kind: SuspectKind::Ghost { closed, from: State::Close }, ..suspect() };
+        let evidence = Evidence {
+            holders: Fact::Known(vec![holder(7, 5)]),
+            sock_error: Fact::Known(0),
+            ..Evidence::unknown()
+        };
+        assert_eq!(verdict(&suspect, &evidence, NOW, &Policy::default()).leak, leak, "{ms} ms");
+    }
+}
