@@ -21,6 +21,7 @@ mod figures;
 mod fleet;
 mod generate;
 mod image;
+mod netns;
 mod privilege;
 mod progress;
 mod run;

@@ -2,39 +2,23 @@
 //! every process that is left in it, and what `ss` sees there.
 
 use super::judge::Ends;
-use crate::command;
+use crate::{command, netns::Netns};
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
-pub(super) struct Room {
-    name: String,
-}
+pub(super) struct Room(Netns);
 
 impl Room {
     pub(super) fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let room = Self { name: format!("closewait-corpus-{}-{number}", std::process::id()) };
-        command::output(Command::new("ip").args(["netns", "add", &room.name]))?;
-        command::output(Command::new("ip").args(["-n", &room.name, "link", "set", "lo", "up"]))?;
-        Ok(room)
+        Ok(Self(Netns::new("corpus")?))
     }
 
-    /// The file that stands for it.
-    pub(super) fn path(&self) -> String {
-        format!("/run/netns/{}", self.name)
-    }
-
-    /// `program`, to be run inside; the caller's /sys stays visible.
-    pub(super) fn inside(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
-        command
+    /// The namespace.
+    pub(super) fn netns(&self) -> &Netns {
+        &self.0
     }
 
     /// The sockets in CLOSE_WAIT, and the processes of each: its holders, or while
@@ -53,7 +37,7 @@ impl Room {
     }
 
     fn ss(&self, what: &[&str]) -> Result<BTreeMap<Ends, BTreeSet<u32>>> {
-        let rows = command::output(self.inside("ss").args(["-H", "-t", "-n", "-p"]).args(what))?;
+        let rows = command::output(self.0.inside("ss")?.args(["-H", "-t", "-n", "-p"]).args(what))?;
         rows.lines()
             .map(|row| parse(row).with_context(|| format!("cannot read what ss says: {row}")))
             .collect()
@@ -63,11 +47,9 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // Only what was started for this case can be inside.
-        let left = command::output(Command::new("ip").args(["netns", "pids", &self.name]));
-        for pid in left.unwrap_or_default().lines() {
-            let _ = Command::new("kill").args(["-9", "--", pid]).output();
+        for pid in self.0.pids().unwrap_or_default() {
+            let _ = Command::new("kill").args(["-9", "--", &pid]).output();
         }
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
 }
 

@@ -93,7 +93,7 @@ fn trace(room: &Room, case: &Case, tool: &Path, format: &str) -> Result<Program>
 fn start(room: &Room, case: &Case, tool: &Path, format: &str) -> Result<Program> {
     let threshold = format!("{}ms", THRESHOLD.as_millis());
     let mut command = Command::new(tool);
-    command.args(["--netns", &room.path(), "-o", format, "--threshold", &threshold]);
+    command.args(["--netns", &room.netns().path(), "-o", format, "--threshold", &threshold]);
     Program::start(command.args(&case.label.options))
 }
 
@@ -101,7 +101,7 @@ fn start(room: &Room, case: &Case, tool: &Path, format: &str) -> Result<Program>
 fn drive(room: &Room, case: &Case, installed: &Installed) -> Result<(Program, Truth)> {
     let dir = workspace::root().join("tests/corpus/drivers");
     let (name, args) = case.label.run.split_first().context("`run` names no driver")?;
-    let mut command = room.inside(installed.python());
+    let mut command = room.netns().inside(installed.python())?;
     command.arg(dir.join(name)).args(args).envs(installed.surroundings());
     let mut driver = Program::start(&mut command)?;
     let mut truth = Truth::default();

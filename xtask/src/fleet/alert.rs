@@ -2,7 +2,7 @@
 //! and another when the tool is gone.
 
 use super::prometheus::{Programs, Prometheus, pause, rules};
-use crate::{command, privilege, stopwatch::Stopwatch, workspace};
+use crate::{command, netns::Netns, privilege, stopwatch::Stopwatch, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
@@ -37,7 +37,7 @@ pub(super) struct Lines {
 /// # Errors
 /// When an alert does not fire, or one fires that should not.
 pub(super) fn fires(programs: &Programs, tool: &Path, scenarios: &Path) -> Result<Lines> {
-    let net = Net::new()?;
+    let net = Netns::new("fleet")?;
     let dir = workspace::target_dir().join(format!("fleet/alert-{}", std::process::id()));
     fs::create_dir_all(&dir)?;
     let mut traced = Traced::start(tool, &net, &dir)?;
@@ -94,38 +94,6 @@ pub(crate) fn shortened(rules: &str) -> String {
     rules.lines().map(line).collect()
 }
 
-/// A network namespace of our own, gone when dropped.
-struct Net {
-    name: String,
-}
-
-impl Net {
-    fn new() -> Result<Self> {
-        let net = Self { name: format!("cwt-fleet-{}", std::process::id()) };
-        command::output(privilege::command("ip")?.args(["netns", "add", &net.name]))?;
-        command::output(privilege::command("ip")?.args(["-n", &net.name, "link", "set", "lo", "up"]))?;
-        Ok(net)
-    }
-
-    fn path(&self) -> String {
-        format!("/run/netns/{}", self.name)
-    }
-
-    fn inside(&self, program: &Path) -> Result<Command> {
-        let mut command = privilege::command("nsenter")?;
-        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
-        Ok(command)
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        if let Ok(mut ip) = privilege::command("ip") {
-            let _ = ip.args(["netns", "del", &self.name]).status();
-        }
-    }
-}
-
 /// The tool, and where it serves metrics.
 struct Traced {
     child: Child,
@@ -134,7 +102,7 @@ struct Traced {
 }
 
 impl Traced {
-    fn start(tool: &Path, net: &Net, dir: &Path) -> Result<Self> {
+    fn start(tool: &Path, net: &Netns, dir: &Path) -> Result<Self> {
         let output = dir.join("lines");
         let mut command = privilege::command(tool)?;
         command.args(["--netns", &net.path(), "--threshold", "1s", "-o", "json", "--require-trace"]);
