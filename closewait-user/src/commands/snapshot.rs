@@ -1,6 +1,8 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
+use std::time::Duration;
+
 use super::reporting::{
     cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
 };
@@ -9,9 +11,10 @@ use crate::diagnostics;
 use crate::driver::{Driver, Ends, Parts};
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::filter::Filter;
 use crate::privileges::Work;
 use crate::progress;
-use crate::report::Reporter;
+use crate::report::{Reporter, Sink};
 use crate::stack::Stacks;
 
 /// Looks once, which takes two looks half a second apart.
@@ -22,26 +25,36 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let sinks = sinks(args, None)?;
     runtime()?.block_on(async {
         let mut stop = listen()?;
-        let stacks = Stacks::spawn().map_err(cannot_spawn)?;
-        let enricher = enricher()?;
-        let degraded = say_lost(Work::Look);
-        settle(Work::Look);
-        let driver = Driver::new(Parts {
-            loaded: None,
-            source: None,
-            enricher,
-            stacks,
-            reporter: Reporter::new(sinks),
-            filter,
-            threshold: args.threshold(),
-            ends: Ends::AfterFirstLook,
-            degraded,
-            recorder: None,
-            only: None,
-            metrics: None,
-        });
+        let driver = prepare(Work::Look, sinks, filter, args.threshold())?;
         let _looking = progress::begin("looking at sockets and who holds them", None);
         let (summary, written) = driver.run(&mut stop).await;
         ended(args, &summary, written)
     })
+}
+
+/// Everything that one look needs, for the `work` of this thread.
+pub(super) fn prepare(
+    work: Work,
+    sinks: Vec<Box<dyn Sink>>,
+    filter: Filter,
+    threshold: Duration,
+) -> Result<Driver, Failure> {
+    let stacks = Stacks::spawn().map_err(cannot_spawn)?;
+    let enricher = enricher()?;
+    let degraded = say_lost(work);
+    settle(work);
+    Ok(Driver::new(Parts {
+        loaded: None,
+        source: None,
+        enricher,
+        stacks,
+        reporter: Reporter::new(sinks),
+        filter,
+        threshold,
+        ends: Ends::AfterFirstLook,
+        degraded,
+        recorder: None,
+        only: None,
+        metrics: None,
+    }))
 }

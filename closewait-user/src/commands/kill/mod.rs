@@ -13,12 +13,13 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use super::reporting::{cannot_spawn, enricher, filter_here, listen, runtime, say, say_lost, settle};
+use super::reporting::{filter_here, listen, runtime, say};
 use super::run::collect::{Collected, Collector};
+use super::snapshot;
 use crate::cli::KillArgs;
 use crate::clock::Clock;
 use crate::diagnostics;
-use crate::driver::{Driver, Ends, Parts, Stop};
+use crate::driver::Stop;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
@@ -26,8 +27,7 @@ use crate::privileges::Work;
 use crate::report::escape::escape;
 use crate::report::kill::{Killed, Outcome};
 use crate::report::text::kill::Told;
-use crate::report::{Finding, Reporter};
-use crate::stack::Stacks;
+use crate::report::{Finding, Sink};
 use crate::verdict::Code;
 pub use choice::Remote;
 use choice::{Choice, Wanted};
@@ -130,24 +130,8 @@ async fn act(
 /// What is stuck now, judged.
 async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collected, Failure> {
     let collected = Rc::new(RefCell::new(Collected::default()));
-    let stacks = Stacks::spawn().map_err(cannot_spawn)?;
-    let enricher = enricher()?;
-    let degraded = say_lost(Work::Kill);
-    settle(Work::Kill);
-    let driver = Driver::new(Parts {
-        loaded: None,
-        source: None,
-        enricher,
-        stacks,
-        reporter: Reporter::new(vec![Box::new(Collector(Rc::clone(&collected)))]),
-        filter,
-        threshold: args.threshold,
-        ends: Ends::AfterFirstLook,
-        degraded,
-        recorder: None,
-        only: None,
-        metrics: None,
-    });
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Collector(Rc::clone(&collected)))];
+    let driver = snapshot::prepare(Work::Kill, sinks, filter, args.threshold)?;
     let (mut by_nobody, _) = Stop::by_hand();
     let (_, written) = tokio::select! {
         ran = driver.run(&mut by_nobody) => ran,
