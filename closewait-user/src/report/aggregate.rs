@@ -97,13 +97,15 @@ impl<'a> Cause<'a> {
     }
 
     /// Smaller is worse. The id makes the order the same on every run.
-    pub(super) fn rank(&self) -> (u8, Reverse<(u64, u64)>, CauseId) {
+    pub(super) fn rank(&self) -> (u8, Reverse<(u64, u64)>, MonoNs, CauseId) {
         let leak = match self.leak() {
             Some(true) => 0,
             None => 1,
             Some(false) => 2,
         };
-        (leak, Reverse((self.now.total(), self.gone.total())), self.id)
+        // Of as many sockets the older ones.
+        let oldest = self.oldest.map_or(MonoNs(u64::MAX), |(latest, _)| latest);
+        (leak, Reverse((self.now.total(), self.gone.total())), oldest, self.id)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
             )),
         },
     )
-    .because(format_args!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
+    .because(format_args!("a read by {reader} returned 0 (EOF) {} ago", Time(case.now.since(read.at))));
     let mut finding = finding.if_still(case);
     if let Fact::Known(Some(LocalPeer { state: State::FinWait2, has_file: true, holder })) =
         &case.evidence.local_peer

@@ -100,6 +100,8 @@ pub struct Detail {
     pub id: CauseId,
     /// For so many columns.
     pub columns: u16,
+    /// Who opened its sockets, where that is known.
+    pub role: Option<Role>,
     /// Its owner, and why, where and what to do.
     pub lines: Vec<String>,
     /// Its sockets, the oldest first.
@@ -267,7 +269,8 @@ impl Detail {
     pub fn new(id: CauseId, columns: u16, at: Moment<'_>, causes: &[Cause<'_>]) -> Self {
         let Some(cause) = causes.iter().find(|cause| cause.id == id) else {
             let lines = vec![format!("Cause {id} is not there any more: its sockets have ended or moved.")];
-            return Self { id, columns, lines, sockets: Vec::new(), unlisted: 0, stacks: Vec::new() };
+            let (role, sockets, stacks) = (None, Vec::new(), Vec::new());
+            return Self { id, columns, role, lines, sockets, unlisted: 0, stacks };
         };
         let style = Style { color: false, width: usize::from(columns) };
         let mut lines = vec![block::owner_line(&[cause], &style)];
@@ -289,6 +292,7 @@ impl Detail {
         Self {
             id,
             columns,
+            role: cause.exemplar.evidence.role.known().copied(),
             lines,
             sockets: members.iter().map(socket).collect(),
             unlisted: unlisted as u64,

@@ -48,6 +48,8 @@ pub(super) fn write(
     for cause in whole {
         one(out, cause, at)?;
     }
+    // As many as the style shows in print.
+    writeln!(out, "<p class=\"print causes\">Print shows the first twenty.</p>")?;
     if !others.is_empty() {
         lines(out, others)?;
     }
@@ -67,7 +69,7 @@ fn one(out: &mut dyn Write, cause: &Cause<'_>, at: Moment<'_>) -> io::Result<()>
     let lines = block::cause_lines(cause, 0, at.now, &WHOLE);
     let (head, facts) = lines.split_first().map_or(("", &[][..]), |(head, facts)| (head.trim(), facts));
     writeln!(out, "<section class=\"cause {}\" id=\"cause-{}\">", class(cause.leak()), cause.id)?;
-    writeln!(out, "<h3>{}</h3>\n<p>{}</p>", text(&owner), text(head))?;
+    writeln!(out, "<h3>{}</h3>\n<p>{}</p>", parts(&owner), parts(head))?;
     writeln!(out, "<table class=\"facts\"><tbody>")?;
     for (label, words) in block::facts(facts) {
         let next = if label == "next:" { " class=\"next\"" } else { "" };
@@ -78,6 +80,13 @@ fn one(out: &mut dyn Write, cause: &Cause<'_>, at: Moment<'_>) -> io::Result<()>
         writeln!(out, "<h4>{}</h4>\n<pre>{}</pre>", text(&title), text(&frames.join("\n")))?;
     }
     writeln!(out, "</details></section>")
+}
+
+/// What two blanks divide, so that a line does not break within a part.
+fn parts(line: &str) -> String {
+    let parts: Vec<_> =
+        line.split("  ").map(|part| format!("<span class=\"part\">{}</span>", text(part))).collect();
+    parts.join("  ")
 }
 
 fn lines(out: &mut dyn Write, others: &[Cause<'_>]) -> io::Result<()> {
@@ -105,7 +114,7 @@ fn lines(out: &mut dyn Write, others: &[Cause<'_>]) -> io::Result<()> {
             id = cause.id,
         )?;
     }
-    writeln!(out, "</tbody></table></div>")?;
+    writeln!(out, "</tbody></table></div>\n<p class=\"print\">Print shows the first hundred.</p>")?;
     if !rest.is_empty() {
         let mut sockets = ByLeak::default();
         for cause in rest {

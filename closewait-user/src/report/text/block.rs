@@ -25,6 +25,9 @@ use super::totals::endings;
 /// Column where what a label introduces begins.
 pub(crate) const BODY: usize = 14;
 
+/// A path or a container in fewer columns, its blanks included, tells nothing.
+const NAME_LEAST: usize = 10;
+
 /// The three words for `leak`, and their colour.
 pub(crate) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
     match leak {
@@ -98,15 +101,16 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
         pids.push_str(&format!(" and {} more", count((processes.len() - shown.len()) as u64)));
     }
     let name = shorten(&format!("{}[{pids}]", quoted(&holder.comm)), style.columns());
-    let mut rest = String::new();
+    let mut known_as = String::new();
     if let Some(exe) = holder.exe.known().filter(|exe| !named_after(&holder.comm, exe)) {
-        rest.push_str(&format!("  {}", shorten(&escape(exe), 40)));
+        known_as.push_str(&format!("  {}", shorten(&escape(exe), 40)));
     }
     if let Some(container) = &holder.container {
         // `pod NAMESPACE/NAME/CONTAINER` is longer than what others are called.
         let most = if holder.pod.is_some() { 56 } else { 40 };
-        rest.push_str(&format!("  {}", shorten(&escape(container), most)));
+        known_as.push_str(&format!("  {}", shorten(&escape(container), most)));
     }
+    let mut rest = String::new();
     let fullest = processes
         .iter()
         .filter_map(|(pid, p)| Some((pid, p.nofile?)))
@@ -123,7 +127,13 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
         rest.push_str(&outlook::rate(only.growth, only.nofile));
     }
     let left = style.columns().saturating_sub(name.width());
-    format!("{}{}", style.paint(Paint::Owner, &name), shorten(&rest, left))
+    let rest = shorten(&rest, left);
+    // A name may lose its middle, a number may not.
+    let known_as = match left - rest.width() {
+        0..NAME_LEAST => String::new(),
+        left => shorten(&known_as, left),
+    };
+    format!("{}{known_as}{rest}", style.paint(Paint::Owner, &name))
 }
 
 /// `812 of 1,024 fds (79%)`

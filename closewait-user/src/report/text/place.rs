@@ -4,22 +4,29 @@
 use crate::fact::Fact;
 use crate::report::ledger::{Cause, Same};
 use crate::report::model::Finding;
-use crate::tcp::Endpoint;
+use crate::tcp::{Endpoint, Tuple};
 use crate::verdict::{Evidence, Role};
 
 use super::style::count;
 
-/// The addresses of one socket, and its descriptor: `10.0.0.1:8080 <- 10.0.0.2:51334, fd 17`.
+/// The addresses of one socket, and which way it was opened.
+pub(crate) fn addresses(tuple: Tuple, role: Option<Role>) -> String {
+    match role {
+        Some(Role::Client) => format!("{} -> {}", tuple.local, tuple.remote),
+        _ => tuple.to_string(),
+    }
+}
+
+/// The same, and its descriptor: `10.0.0.1:8080 <- 10.0.0.2:51334, fd 17`.
 pub(crate) fn of_socket(finding: &Finding) -> String {
-    let tuple = finding.suspect.tuple;
     let evidence = &finding.evidence;
-    let mut text = match evidence.role {
-        Fact::Known(Role::Client) => format!("connected {} -> {}", tuple.local, tuple.remote),
-        Fact::Known(Role::Server) if evidence.listener.known().is_none() => {
-            format!("accepted {} <- {}", tuple.local, tuple.remote)
-        }
-        _ => format!("{} <- {}", tuple.local, tuple.remote),
+    let role = evidence.role.known().copied();
+    let how = match role {
+        Some(Role::Client) => "connected ",
+        Some(Role::Server) if evidence.listener.known().is_none() => "accepted ",
+        _ => "",
     };
+    let mut text = format!("{how}{}", addresses(finding.suspect.tuple, role));
     text.push_str(&told_by(evidence));
     match (&evidence.listener, finding.owner()) {
         (Fact::Known(_), _) => text.push_str(&queue(finding)),

@@ -12,6 +12,7 @@ use crate::stack::fold::{bare_method, is_plumbing_module, of_program, own_frames
 use crate::verdict::{Frame, How};
 
 use super::block;
+use super::place::addresses;
 use super::style::{age, shorten, span};
 
 /// Widest a single symbol may be.
@@ -80,7 +81,7 @@ pub(crate) fn all(finding: &Finding) -> Vec<(String, Vec<String>)> {
         lines.extend(note.as_deref().map(|note| format!("({})", escape(note))));
         lines
     };
-    let of = finding.suspect.tuple;
+    let of = addresses(finding.suspect.tuple, evidence.role.known().copied());
     let mut stacks = Vec::new();
     match &evidence.opener {
         Fact::Known(opener) => {

@@ -212,7 +212,7 @@ fn eof_ignored() {
     };
     let base = Evidence { eof_read: Fact::Known(Some(read)), looks: still(|s| s.recv_q = 0), ..held() };
     assert_eq!(short(&base), (Code::EofIgnored, High, Some(true)));
-    says(&judge(&base).evidence, "a read by http-nio-7[7/12] returned 0 12.2 s ago");
+    says(&judge(&base).evidence, "a read by http-nio-7[7/12] returned 0 (EOF) 12.2 s ago");
     says(&judge(&base).evidence, "nothing sent or acknowledged in 412 ms");
     assert_eq!(judge(&base).also, []);
 

@@ -6,6 +6,7 @@ use super::{Ink, Looks, Pen, table};
 use crate::commands::top::keys::HELP;
 use crate::commands::top::model::Socket;
 use crate::commands::top::state::Top;
+use crate::report::text::place::addresses;
 use crate::report::text::style::{age, count, plural};
 
 /// The sockets of the selected cause.
@@ -14,7 +15,7 @@ pub(super) fn sockets(top: &Top, pen: &mut Pen<'_>) {
     title(top, pen);
     let unlisted = match detail.unlisted {
         0 => String::new(),
-        n => format!(" ({} younger ones are not listed)", count(n)),
+        n => format!(" ({} younger not listed)", count(n)),
     };
     let several = detail.sockets.windows(2).any(|two| two[0].netns != two[1].netns);
     let cells = |socket: &Socket| {
@@ -38,7 +39,7 @@ pub(super) fn sockets(top: &Top, pen: &mut Pen<'_>) {
         }
         text
     };
-    pen.bar(&format!("{} {unlisted}", row(' ', heads.map(str::to_owned))));
+    pen.bar(&format!("{} {unlisted}", row(' ', heads.map(str::to_owned)).trim_end()));
     let (rows, lines) = (detail.sockets.len(), usize::from(pen.area.height));
     let cursor = top.socket.min(rows.saturating_sub(1));
     let first = table::first_line(cursor, lines, rows);
@@ -55,7 +56,7 @@ pub(super) fn stacks(top: &Top, pen: &mut Pen<'_>) {
     let mut lines: Vec<(Ink, &str)> = Vec::new();
     let socket = detail.sockets.get(top.socket).map(|socket| {
         let owner = socket.owner.map_or(String::new(), |(pid, fd)| format!(", pid {pid} fd {fd}"));
-        format!("{}{owner}, for {}", socket.tuple, age(socket.age))
+        format!("{}{owner}, for {}", addresses(socket.tuple, detail.role), age(socket.age))
     });
     lines.extend(socket.as_deref().map(|socket| (Ink::Bold, socket)));
     if detail.sockets.len() > 1 {

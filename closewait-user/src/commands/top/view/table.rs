@@ -25,7 +25,9 @@ pub(super) fn draw(top: &Top, pen: &mut Pen<'_>) {
     }
     if rows > lines && pen.has_room() {
         let below = rows - (first + lines).min(rows);
-        pen.line(&[(Ink::Dim, &format!("  {} above, {} below", count(first as u64), count(below as u64)))]);
+        let told = [(first, "above"), (below, "below")].into_iter().filter(|(n, _)| *n > 0);
+        let told: Vec<_> = told.map(|(n, which)| format!("{} {which}", count(n as u64))).collect();
+        pen.line(&[(Ink::Dim, &format!("  {}", told.join(", ")))]);
     }
     detail(top, pen);
 }
@@ -117,7 +119,12 @@ fn with_port(pen: &Pen<'_>, owner: &str, port: &str, columns: usize) -> String {
     const LEAST: usize = 4;
     let name = owner.find('[').unwrap_or(owner.len());
     let (name, tail) = owner.split_at(name);
-    let room = columns.saturating_sub(tail.width() + 1 + port.width());
+    let room = |port: &str| columns.saturating_sub(tail.width() + 1 + port.width());
+    // Of an address for which there is no room its port: half of an address misleads.
+    let short =
+        port.strip_prefix("-> ").and_then(|remote| Some(format!("->:{}", remote.rsplit_once(':')?.1)));
+    let port = short.as_deref().filter(|_| name.width().min(LEAST) > room(port)).unwrap_or(port);
+    let room = room(port);
     if port.is_empty() || name.width() <= room || room < LEAST {
         return format!("{owner} {port}");
     }
