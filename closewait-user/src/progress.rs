@@ -64,11 +64,23 @@ fn is_shown(stderr: Stream, stdout: Stream, json: bool, term: Option<&str>) -> b
     stderr == Stream::Terminal && able && undisturbed
 }
 
-/// From now on progress is shown where it can be. `json`: with `-o json`.
+/// From now on progress is shown where it can be. `json`: what is printed is for programs.
 pub fn allow(json: bool) {
     let term = std::env::var("TERM").ok();
     let shown = is_shown(Stream::of(io::stderr()), Stream::of(io::stdout()), json, term.as_deref());
     ALLOWED.store(shown, Ordering::Relaxed);
+}
+
+/// From now on none is shown: the terminal is somebody else's.
+pub fn forbid() {
+    ALLOWED.store(false, Ordering::Relaxed);
+}
+
+/// How long something has taken that is to be shown. Tests, which cannot make everything take
+/// long, set it in milliseconds.
+fn late() -> Duration {
+    let test = std::env::var("CLOSEWAIT_TEST_PROGRESS_AFTER_MS");
+    test.ok().and_then(|ms| ms.parse().ok()).map_or(LATE, Duration::from_millis)
 }
 
 /// Something under way; over when dropped.
@@ -90,12 +102,19 @@ pub fn begin(what: &str, total: Option<u64>) -> Progress {
     bar.set_message(what.to_owned());
     let (end, ended) = channel();
     let drawn = bar.clone();
+    let late = late();
+    if late.is_zero() {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        bar.tick();
+    }
     let draw = move || {
         privileges::settle_thread(Work::Draw);
-        if ended.recv_timeout(LATE) != Err(RecvTimeoutError::Timeout) {
-            return;
+        if !late.is_zero() {
+            if ended.recv_timeout(late) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            drawn.set_draw_target(ProgressDrawTarget::stderr());
         }
-        drawn.set_draw_target(ProgressDrawTarget::stderr());
         loop {
             drawn.tick();
             if ended.recv_timeout(DRAW_EVERY) != Err(RecvTimeoutError::Timeout) {

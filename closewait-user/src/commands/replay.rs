@@ -112,7 +112,7 @@ fn open(path: &Path) -> Result<Recording<Counting>, Failure> {
 }
 
 /// Shows how much of the files has been read, from before the first of them is opened.
-fn reading<P: AsRef<Path>>(paths: &[P]) -> Progress {
+pub(super) fn reading<P: AsRef<Path>>(paths: &[P]) -> Progress {
     let size = |path: &P| Some(std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len());
     // Nobody knows how much a pipe has.
     progress::begin("reading the recording", paths.iter().map(size).sum())

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::reporting::{filter_here, listen, runtime, say};
 use super::run::collect::{Collected, Collector};
 use super::snapshot;
-use crate::cli::KillArgs;
+use crate::cli::{KillArgs, OutputFormat};
 use crate::clock::Clock;
 use crate::diagnostics;
 use crate::driver::Stop;
@@ -24,6 +24,7 @@ use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::privileges::Work;
+use crate::progress;
 use crate::report::escape::escape;
 use crate::report::kill::{Killed, Outcome};
 use crate::report::text::kill::Told;
@@ -38,6 +39,7 @@ use owners::Owners;
 /// Destroys what the options choose, or says what it would destroy.
 pub fn run(args: &KillArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
+    progress::allow(args.output == OutputFormat::Json);
     let filter = filter_here(&args.filter)?;
     destroy::is_possible()?;
     runtime()?.block_on(kill(args, filter))
@@ -45,7 +47,7 @@ pub fn run(args: &KillArgs) -> Result<Exit, Failure> {
 
 async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
-    let collected = look(args, filter.clone(), &mut stop).await?;
+    let collected = Box::pin(look(args, filter.clone(), &mut stop)).await?;
     for notice in &collected.notices {
         say(&escape(&notice.text));
         notice.hint.iter().for_each(|hint| say(&format!("  hint: {}", escape(hint))));
@@ -117,7 +119,12 @@ async fn act(
     }
     let told: &[&Finding] = if args.yes { &done } else { chosen };
     owners.keep(told);
-    let owners = if args.yes { owners.after().await } else { owners.before() };
+    let owners = if args.yes {
+        let _waiting = progress::begin("waiting for what the owners make of it", None);
+        owners.after().await
+    } else {
+        owners.before()
+    };
     if told.is_empty() {
         return Ok(interrupted);
     }
@@ -132,6 +139,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
     let collected = Rc::new(RefCell::new(Collected::default()));
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Collector(Rc::clone(&collected)))];
     let driver = snapshot::prepare(Work::Kill, sinks, filter, args.threshold)?;
+    let _looking = progress::begin("looking at sockets and who holds them", None);
     let (mut by_nobody, _) = Stop::by_hand();
     let (_, written) = tokio::select! {
         ran = driver.run(&mut by_nobody) => ran,

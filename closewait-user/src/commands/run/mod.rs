@@ -30,6 +30,7 @@ use crate::exit::Exit;
 use crate::kernel::family::Family;
 use crate::kernel::load::Served;
 use crate::privileges::Work;
+use crate::progress;
 use crate::report::{Reporter, Summary, lost_what};
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
@@ -110,6 +111,8 @@ async fn gate(
     let (how, (summary, written)) = tokio::join!(
         async {
             let how = child.wait().await;
+            // Until now the terminal was the command's.
+            progress::allow(false);
             ended.notify_one();
             how
         },

@@ -3,11 +3,12 @@
 
 use std::io::{self, Write};
 
-use super::super::replay::{Files, begun, open_all, play};
+use super::super::replay::{Files, begun, open_all, play, reading};
 use super::super::reporting::{ended, files, filter, settle};
 use super::sink::{Shared, TopSink};
 use super::state::Wish;
 use super::terminal::Screen;
+use super::way::Way;
 use super::{Signals, clear, draw, follow, next, open, text_at_end, way};
 use crate::cli::TopArgs;
 use crate::clock::MonoNs;
@@ -15,6 +16,7 @@ use crate::error::Failure;
 use crate::exit::Exit;
 use crate::fact::Fact;
 use crate::privileges::Work;
+use crate::progress;
 use crate::recording::replay::{Replay, Wanted};
 use crate::report::{History, Reporter, Sink};
 use crossterm::event::EventStream;
@@ -22,15 +24,21 @@ use crossterm::event::EventStream;
 /// A recording's time is stepped through in so many steps.
 const STEPS: i32 = 20;
 
+/// What the numbers come from.
+const SOURCE: &str = "recording";
+const READING: &str = "reading it,";
+
 /// Shows it until the user leaves.
 pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
     let report = &args.trace.report;
     let mut signals = Signals::listen()?;
-    let shared = Shared::new("recording");
+    let shared = Shared::new(SOURCE);
     shared.top.borrow_mut().states = Fact::unknown("a recording does not have them");
     let at_end = files(report)?;
     settle(Work::Replay { opens: true });
+    progress::allow(false);
     let (mut replay, mut incomplete) = played(args, &shared, MonoNs(u64::MAX), Vec::new())?;
+    progress::forbid();
     let whole = Whole { began: replay.began(), ended: replay.now() };
     whole.place(&shared, &replay);
     let history = shared.top.borrow().history.clone();
@@ -58,8 +66,12 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
                 let to = (step + steps).clamp(1, STEPS);
                 if to != step {
                     step = to;
+                    // Seen only where it takes its time.
+                    shared.top.borrow_mut().source = READING.into();
+                    draw(&shared).map_err(|error| failed(&error))?;
                     (replay, incomplete) = played(args, &shared, whole.moment(step), Vec::new())?;
                     whole.place(&shared, &replay);
+                    shared.top.borrow_mut().source = SOURCE.into();
                     // The picture of the whole time stays.
                     shared.top.borrow_mut().history = history.clone();
                 }
@@ -70,6 +82,9 @@ pub(super) async fn show(args: &TopArgs) -> Result<Exit, Failure> {
     drop(shared.screen.borrow_mut().take());
     if step != STEPS || !at_end.is_empty() {
         // What is printed and written is about all of it.
+        if Way::stdout().is_ok_and(Way::takes) {
+            progress::allow(false);
+        }
         (replay, incomplete) = played(args, &shared, MonoNs(u64::MAX), at_end)?;
     }
     for text in &incomplete {
@@ -102,6 +117,7 @@ fn played(
     mut sinks: Vec<Box<dyn Sink>>,
 ) -> Result<(Replay, Vec<String>), Failure> {
     let report = &args.trace.report;
+    let _reading = reading(&args.files);
     let files: Files<'_> = open_all(&args.files)?;
     let (header, clock) = begun(&files)?;
     let wanted = Wanted {

@@ -119,6 +119,11 @@ impl Way {
         })
     }
 
+    /// Whether the terminal took what it was given last.
+    pub(super) fn takes(&self) -> bool {
+        !self.stuck.load(Ordering::SeqCst)
+    }
+
     /// `None`: whoever writes does not end.
     fn wait_for_turn(&self) -> Option<MutexGuard<'_, ()>> {
         let until = Clock::mono_now() + 3 * LOOK_EVERY;
