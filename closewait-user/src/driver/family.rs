@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::Pending;
+use super::pending::Pending;
 use crate::decode::{self, Memory};
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Ended, SkAddr, Timer, Transition};

@@ -2,8 +2,6 @@
 //! "constant" and "growing" to mean something, its stacks are waited for a bounded
 //! time, and then the verdict is made from what there is.
 
-use std::borrow::Borrow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -11,21 +9,19 @@ use hashbrown::HashSet;
 use super::family::LastWord;
 use super::ghosts::Ghosts;
 use super::outlook::{Outlook, Outlooks};
+use super::pending::{Case, Pending, Stage, boxed, found_to, is_held};
 use super::threads;
 use super::watched::Watched;
 use crate::clock::{Clock, MonoNs};
-use crate::decode::{EofReading, Memory, Opening};
-use crate::enrich::{Enricher, Found, Gathered};
+use crate::enrich::{Enricher, Gathered};
 use crate::fact::Fact;
-use crate::item::{Gap, StackId, StackRef};
+use crate::item::Gap;
 use crate::kernel::load::Served;
 use crate::report::Finding;
 use crate::source::ring::RingSource;
-use crate::stack::{self, Stacks};
-use crate::tracker::{Since, SocketId, Suspect, Tracker};
-use crate::verdict::{
-    EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Policy, Role, Shared, Threads, verdict,
-};
+use crate::stack::Stacks;
+use crate::tracker::{SocketId, Suspect, Tracker};
+use crate::verdict::{Evidence, Policy, Shared, verdict};
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
 /// the symbols of a large program takes tens of milliseconds, once; an emulated or
@@ -48,32 +44,6 @@ pub(super) struct Judge {
     impatient: bool,
 }
 
-/// One of them. There may be a hundred thousand at a time.
-pub(super) struct Pending {
-    pub(super) suspect: Suspect,
-    pub(super) kept: Kept,
-    /// What the threads of its owner did when it was last looked at.
-    pub(super) threads: Fact<Arc<Threads>>,
-    /// What the kernel side remembers of it, if anything.
-    memory: Option<Box<Memory>>,
-    stage: Stage,
-}
-
-const _: () = assert!(size_of::<Pending>() <= 272);
-
-/// A suspect, and all that is known of it.
-pub(super) type Case = (Suspect, Evidence);
-
-/// What a suspect waits for.
-enum Stage {
-    /// For its second look; the first was taken then.
-    Looked(MonoNs),
-    /// For nothing: its second look is being taken.
-    Again,
-    /// For the names of its stacks, until then.
-    Naming(MonoNs),
-}
-
 /// What came of the suspects that were due.
 #[derive(Default)]
 pub(super) struct Judged {
@@ -86,10 +56,10 @@ pub(super) struct Judged {
 
 impl Judge {
     /// A judge who knows what is watched; `served` is empty when nothing is.
-    pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
+    pub(super) fn new(served: &[Served], threshold: Duration, began: MonoNs) -> Self {
         let (pending, left, shared) = (Vec::new(), Vec::new(), Shared::default());
         let watched = Watched::new(served, began);
-        let (policy, outlook) = (Policy::default(), Outlook::default());
+        let (policy, outlook) = (Policy::default(), Outlook::new(threshold));
         Self { pending, left, shared, policy, watched, outlook, impatient: false }
     }
 
@@ -110,6 +80,16 @@ impl Judge {
             Stage::Again | Stage::Naming(_) => None,
         });
         looks.min()
+    }
+
+    /// How many wait.
+    pub(super) const fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many of them have not been reported, which `known` says.
+    pub(super) fn unreported(&self, known: impl Fn(SocketId) -> bool) -> usize {
+        self.pending.iter().filter(|pending| !known(pending.suspect.id)).count()
     }
 
     /// Looks who still has a descriptor on sockets that closed with a file on them;
@@ -149,7 +129,7 @@ impl Judge {
                 self.outlook.haunts(before, suspect.id);
             }
             let (kept, memory) = (self.shared.keep(evidence, suspect.tuple), boxed(memory));
-            let threads = Fact::unknown("those of the holders of a closed socket do nothing with it");
+            let threads = Fact::unknown("not gathered");
             self.pending.push(Pending { suspect, kept, threads, memory, stage: Stage::Naming(until) });
         }
         gone
@@ -264,7 +244,7 @@ impl Judge {
         mut is_young: impl FnMut(&Suspect) -> bool,
     ) -> Outlooks {
         ready.retain(|pending| {
-            let (suspect, evidence) = self.case(pending, stacks);
+            let (suspect, evidence) = pending.case(&self.watched, stacks);
             let stays = !is_young(&suspect);
             if stays {
                 self.outlook.count(&suspect, &evidence, now);
@@ -361,7 +341,7 @@ impl Judge {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.impatient = pending.is_being_named(stacks);
-        self.found(self.case(&pending, stacks))
+        self.found(pending.case(&self.watched, stacks))
     }
 
     /// Takes the second look at those that are due; returns those that are gone. One that
@@ -424,28 +404,6 @@ impl Judge {
         gone
     }
 
-    /// All that is known of a suspect.
-    fn case(&self, pending: &Pending, stacks: &Stacks) -> Case {
-        let (mut suspect, mut evidence) = (pending.suspect.clone(), pending.evidence());
-        let nothing = Memory::default();
-        let memory = pending.memory.as_deref().unwrap_or(&nothing);
-        if let (Since::NoLaterThan(_), Some(opening)) = (suspect.since, &memory.opening) {
-            // It was open before its peer closed.
-            suspect.not_before = suspect.not_before.max(Some(opening.at));
-        }
-        evidence.eof_read = match &memory.eof {
-            Some(eof) => Fact::Known(Some(eof_read(eof, stacks))),
-            None => self.watched.no_eof(&suspect, memory.opening.is_some()),
-        };
-        evidence.opener = match &memory.opening {
-            Some(opening) => Fact::Known(opener(opening, stacks)),
-            None => Fact::unknown(self.watched.no_opener(&suspect)),
-        };
-        evidence.sock_error = self.watched.error(&suspect, memory.error);
-        add_role(&mut evidence);
-        (suspect, evidence)
-    }
-
     /// The verdict on one of those that were counted together, now. `known`: what became of
     /// others of them.
     pub(super) fn verdict(
@@ -455,7 +413,7 @@ impl Judge {
         stacks: &Stacks,
         now: MonoNs,
     ) -> Finding {
-        let mut case = self.case(pending, stacks);
+        let mut case = pending.case(&self.watched, stacks);
         self.outlook.add_to(&mut case, known, now);
         self.found(case)
     }
@@ -465,114 +423,6 @@ impl Judge {
         let verdict = verdict(&suspect, &evidence, at, &self.policy);
         Finding::new(at, suspect, evidence, verdict)
     }
-}
-
-impl Borrow<Suspect> for &Pending {
-    fn borrow(&self) -> &Suspect {
-        &self.suspect
-    }
-}
-
-impl Pending {
-    /// What was found out about it.
-    pub(super) fn evidence(&self) -> Evidence {
-        Evidence { threads: self.threads.clone(), ..self.kept.evidence(self.suspect.tuple) }
-    }
-
-    /// Who opened it, if that was seen.
-    pub(super) fn opener(&self) -> Option<u32> {
-        Some(self.memory.as_ref()?.opening.as_ref()?.task.pid)
-    }
-
-    /// Whether it was still in its listener's queue when it was looked at.
-    fn was_not_accepted(&self) -> bool {
-        self.kept.last().is_some_and(|look| look.inode() == 0)
-    }
-
-    /// The inode of a socket that nobody was found to hold.
-    fn unheld_inode(&self) -> Option<u64> {
-        let inode = self.kept.last()?.inode();
-        (inode != 0 && self.kept.common().holders.known()?.is_empty()).then_some(inode)
-    }
-
-    /// Its stacks, where the kernel gave some, with their processes.
-    fn stacks(&self) -> impl Iterator<Item = (u32, StackId)> {
-        let memory = self.memory.as_deref();
-        let opening = memory.and_then(|memory| memory.opening.as_ref());
-        let eof = memory.and_then(|memory| memory.eof.as_ref());
-        let stacks = [
-            opening.map(|opening| (opening.task.pid, opening.stack)),
-            eof.map(|eof| (eof.task.pid, eof.stack)),
-        ];
-        stacks.into_iter().flatten().filter_map(|(pid, stack)| Some((pid, stack.ok()?)))
-    }
-
-    /// Whether the name of one of its stacks is still to come.
-    fn is_being_named(&self, stacks: &Stacks) -> bool {
-        self.stacks().any(|(pid, stack)| stacks.is_pending(pid, stack))
-    }
-}
-
-/// `None` when nothing is remembered, as of most that were there before the trace.
-fn boxed(memory: Memory) -> Option<Box<Memory>> {
-    (memory != Memory::default()).then(|| Box::new(memory))
-}
-
-/// Whether the opener is one of the holders.
-fn is_held(memory: &Memory, evidence: &Evidence) -> bool {
-    let pid = memory.opening.as_ref().map(|opening| opening.task.pid);
-    evidence.holders.known().is_some_and(|holders| holders.iter().any(|holder| Some(holder.pid) == pid))
-}
-
-fn found_to(evidence: &mut Evidence, found: Found) {
-    // Nobody found is believed after a second walk, which the enricher has made.
-    evidence.holder_scans = if found.holders.known().is_some_and(Vec::is_empty) { 2 } else { 1 };
-    evidence.looks.push(found.look);
-    evidence.holders = found.holders;
-    evidence.listener = found.listener;
-    found.around.add_to(evidence);
-    evidence.elsewhere = found.elsewhere;
-}
-
-/// The side as the trace has seen it. Without that it stays what the surroundings tell.
-fn add_role(evidence: &mut Evidence) {
-    match (&evidence.opener, &evidence.role) {
-        (Fact::Known(opener), _) => {
-            evidence.role = Fact::Known(match opener.via {
-                OpenedVia::Accept => Role::Server,
-                OpenedVia::Connect => Role::Client,
-            });
-            evidence.role_by = None;
-        }
-        // It could not be looked at.
-        (Fact::Unknown(why), Fact::Unknown(_)) if evidence.looks.is_empty() => {
-            evidence.role = Fact::Unknown(why.clone());
-        }
-        _ => {}
-    }
-}
-
-fn opener(opening: &Opening, stacks: &Stacks) -> Opener {
-    let (stack, stack_note) = named(opening.task.pid, opening.stack, stacks);
-    Opener { task: opening.task.clone(), via: opening.via, at: opening.at, fd: opening.fd, stack, stack_note }
-}
-
-fn eof_read(eof: &EofReading, stacks: &Stacks) -> EofRead {
-    let (stack, stack_note) = named(eof.task.pid, eof.stack, stacks);
-    EofRead { task: eof.task.clone(), at: eof.at, stack, stack_note }
-}
-
-/// The frames of a stack, and what is missing of them.
-fn named(pid: u32, stack: StackRef, stacks: &Stacks) -> (Fact<Arc<Vec<Frame>>>, Option<String>) {
-    let unknown = match stack {
-        Ok(id) => match stacks.get(pid, id) {
-            Fact::Known(stack) => return (Fact::Known(stack.frames.clone()), stack.note.clone()),
-            Fact::Unknown(why) => why,
-        },
-        Err(0) => "stacks are off".into(),
-        Err(errno) => stack::kernel_reason(errno).into(),
-    };
-    (Fact::Unknown(unknown), None)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use super::*;
+use crate::decode::{Memory, Opening};
 use crate::item::{DiagSocket, Item, Netns, Snapshot, Task, Timer};
 use crate::tcp::{Endpoint, State, Tuple};
-use crate::verdict::{Holder, Look, PackedLook, Process};
+use crate::verdict::{Holder, Look, OpenedVia, PackedLook, Process};
 
 const THRESHOLD: Duration = Duration::from_secs(10);
 const NOW: MonoNs = MonoNs(500_000_000_000);
@@ -74,7 +75,7 @@ fn ready(judge: &mut Judge, suspect: Suspect, opened: Option<MonoNs>) -> Pending
 fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
     let (mut tracker, suspects) = found();
     let stacks = Stacks::spawn().unwrap();
-    let mut judge = Judge::new(&[], NOW);
+    let mut judge = Judge::new(&[], THRESHOLD, NOW);
     let [young, old] = &suspects[..] else { panic!("{suspects:?}") };
     let mut is_young = |suspect: &Suspect, now| tracker.is_younger(suspect.id, suspect.not_before, now);
     let mut first = vec![ready(&mut judge, old.clone(), None)];
@@ -87,7 +88,7 @@ fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
     judge.count(&mut all, &stacks, later, |suspect| is_young(suspect, later));
     assert_eq!(all.iter().map(|pending| pending.suspect.id).collect::<Vec<_>>(), [old.id]);
     judge.ended(young.id, later);
-    let end = later + Duration::from_mins(2);
+    let end = NOW + Duration::from_secs(61);
     let finding = judge.verdict(&all[0], &mut Outlooks::default(), &stacks, end);
     let growth = finding.evidence.growth.known().unwrap();
     assert_eq!((growth.births, growth.closes), (0, 0));
@@ -97,7 +98,7 @@ fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
 #[test]
 fn what_waits_is_told_as_it_was_gathered() {
     let (_, suspects) = found();
-    let mut judge = Judge::new(&[], NOW);
+    let mut judge = Judge::new(&[], THRESHOLD, NOW);
     let mut pending = ready(&mut judge, suspects[0].clone(), None);
     assert!(pending.unheld_inode().is_none() && !pending.was_not_accepted());
     let tuple = pending.suspect.tuple;

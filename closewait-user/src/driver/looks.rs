@@ -3,13 +3,87 @@
 
 use std::io;
 
-use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY};
+use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY, counted, room};
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::CountsFrom;
 use crate::item::Item;
-use crate::tracker::{Suspect, SuspectKind};
+use crate::tracker::{SocketId, Suspect, SuspectKind};
+
+/// The tracker is given so many sockets at a time: it goes through all it knows for each part.
+const SNAPSHOT_PART: usize = 1 << 18;
 
 impl Driver {
+    /// Those that are old enough to be judged for the first time, as many as there is room for.
+    pub(super) fn new_suspects(
+        &mut self,
+        now: MonoNs,
+        last: bool,
+        clock: &Clock,
+    ) -> io::Result<Vec<Suspect>> {
+        let (left, waiting) = (self.room_left(), self.tracker.stats().waiting);
+        let room = if last {
+            left.min(room::ROUND)
+        } else {
+            self.rounds.new_ones(now, waiting, self.judge.len(), left)
+        };
+        let mut suspects = Vec::new();
+        self.tracker.expire_some(now, room, &mut suspects);
+        let (left, waiting) = (left.saturating_sub(suspects.len()), self.tracker.stats().waiting);
+        if last && waiting > 0 && left > 0 {
+            let text = format!("the trace ended before {waiting} of the stuck sockets had been looked at");
+            self.lose(text, clock, now)?;
+        }
+        if last && waiting > 0 {
+            let most = counted::where_most_are(self.tracker.waiting(), self.reporter.ledger());
+            if !most.is_empty() {
+                self.lose(format!("of {waiting} sockets that were only counted: {most}"), clock, now)?;
+            }
+        }
+        if waiting > 0 && left == 0 {
+            let text = format!(
+                "more than {} sockets are stuck, for which there is no room in memory: the others are \
+                 counted, and told one by one only when some of those have ended",
+                self.rounds.most()
+            );
+            self.lose(text, clock, now)?;
+        }
+        Ok(suspects)
+    }
+
+    /// How many more sockets may be reported one by one.
+    pub(super) fn room_left(&self) -> usize {
+        let ledger = self.reporter.ledger();
+        let left = self.rounds.most().saturating_sub(ledger.sockets().len());
+        match left.checked_sub(self.judge.len()) {
+            Some(left) => left,
+            // Some of those that wait have been reported before.
+            None => left.saturating_sub(self.judge.unreported(|id| ledger.knows(id))),
+        }
+    }
+
+    /// Looks at some of those that are to be judged anew; returns those that are gone.
+    pub(super) fn judge_again(&mut self, now: MonoNs, clock: &Clock) -> io::Result<Vec<SocketId>> {
+        let (again, took) = self.rounds.next_again(now, self.judge.len(), RECONCILE_EVERY * 2);
+        if again.is_empty() {
+            return Ok(Vec::new());
+        }
+        let again = again.into_iter().filter_map(|id| self.tracker.suspect(id));
+        let again = again.filter(|suspect| suspect.kind == SuspectKind::Stuck).collect();
+        let began = Clock::mono_now();
+        let gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
+        self.rounds.looked(false, began, Clock::mono_now());
+        if let Some(took) = took {
+            let text = format!(
+                "there are so many stuck sockets that each of them is looked at again every {} s or more, not \
+                 every {} s: that its verdict has changed is told later",
+                took.as_secs(),
+                RECONCILE_EVERY.as_secs()
+            );
+            self.lose(text, clock, now)?;
+        }
+        Ok(gone)
+    }
+
     /// Compares the tracker with the kernel's tables, and has everything reported judged
     /// anew: what it said may have changed since.
     pub(super) fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
@@ -20,12 +94,12 @@ impl Driver {
             // takes longer than until the next time.
             self.next_reconcile = MonoNs(u64::MAX);
         }
-        let (again, mut ghosts): (Vec<_>, Vec<_>) =
-            self.tracker.suspects().partition(|suspect| suspect.kind == SuspectKind::Stuck);
+        let all = || self.tracker.suspects();
+        self.rounds.again(all().filter(|it| it.kind == SuspectKind::Stuck).map(|it| it.id), now);
         // Those wait for one more look before they are judged at all.
-        ghosts.retain(|suspect| !self.found.contains(&suspect.id));
-        let mut gone = self.judge.take(again, &mut self.enricher, self.source.as_ref(), now);
-        gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
+        let ghosts = all().filter(|it| it.kind != SuspectKind::Stuck && !self.found.contains(&it.id));
+        let ghosts = ghosts.collect();
+        let gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
         for id in gone {
             self.tracker.retire(id, now, &mut self.outcomes);
         }
@@ -35,24 +109,25 @@ impl Driver {
             return Ok(());
         }
         let mut saw_all = true;
-        for snapshot in self.enricher.snapshot(&self.filter.netns) {
-            match snapshot {
-                Ok(mut snapshot) => {
-                    let netns = snapshot.netns;
-                    // A dump beside a storm of connections can miss a live socket without
-                    // saying so (1 of 1,500 did). What has left is found out by looking
-                    // at it twice, above.
-                    snapshot.proves_absence = false;
-                    snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
-                    let snapshot = Item::Snapshot(snapshot);
-                    self.tape.item(&snapshot, now);
-                    self.tracker.apply(&snapshot, &mut self.outcomes);
-                }
-                Err(error) => {
-                    saw_all = false;
-                    self.lose_a_look(&error.to_string(), clock, now)?;
-                }
+        let mut unseen = Vec::new();
+        let (filter, tape, tracker) = (&self.filter, &mut self.tape, &mut self.tracker);
+        self.enricher.snapshot_each(&filter.netns, SNAPSHOT_PART, |snapshot| match snapshot {
+            Ok(mut snapshot) => {
+                let netns = snapshot.netns;
+                // A dump beside a storm of connections can miss a live socket without
+                // saying so (1 of 1,500 did). What has left is found out by looking
+                // at it twice.
+                snapshot.proves_absence = false;
+                snapshot.sockets.retain(|socket| filter.wants_socket(netns, &socket.tuple));
+                let snapshot = Item::Snapshot(snapshot);
+                tape.item(&snapshot, now);
+                tracker.apply(&snapshot, &mut self.outcomes);
             }
+            Err(error) => unseen.push(error.to_string()),
+        });
+        for error in unseen {
+            saw_all = false;
+            self.lose_a_look(&error, clock, now)?;
         }
         for hole in self.enricher.take_holes() {
             saw_all = false;

@@ -5,6 +5,7 @@
 mod alarm;
 mod attended;
 mod cost;
+mod counted;
 mod endings;
 mod family;
 mod ghosts;
@@ -12,8 +13,11 @@ mod judge;
 mod looks;
 mod losses;
 mod outlook;
+mod pending;
 mod release;
 mod rest;
+mod room;
+mod rounds;
 mod shut;
 mod stop;
 mod tape;
@@ -43,6 +47,7 @@ use family::Kin;
 use ghosts::Ghosts;
 use judge::Judge;
 use rest::Rest;
+use rounds::Rounds;
 use shut::Shut;
 use tape::Tape;
 
@@ -120,6 +125,7 @@ pub struct Driver {
     filter: Filter,
     tracker: Tracker,
     judge: Judge,
+    rounds: Rounds,
     ghosts: Ghosts,
     shut: Shut,
     tape: Tape,
@@ -158,7 +164,12 @@ impl Driver {
             tracker.watched_from(began);
         }
         Self {
-            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served), began),
+            judge: Judge::new(
+                parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served),
+                parts.threshold,
+                began,
+            ),
+            rounds: Rounds::new(room::Memory::read().sockets(), began),
             ghosts: Ghosts::default(),
             shut: Shut::default(),
             tape: Tape::new(parts.recorder),
@@ -265,8 +276,9 @@ impl Driver {
 
     fn next_wake(&self, now: MonoNs) -> MonoNs {
         let drain = now + if self.kin.is_some() { family::DRAIN_EVERY } else { DRAIN_EVERY };
-        let others =
-            [self.tracker.next_deadline(), self.judge.next_look(), self.reporter.deadline(), self.ends];
+        // Those for whom there was no room wait for it, not for a time.
+        let deadline = self.tracker.next_deadline().filter(|_| self.tracker.stats().waiting == 0);
+        let others = [deadline, self.judge.next_look(), self.reporter.deadline(), self.ends];
         others.into_iter().flatten().fold(drain, MonoNs::min)
     }
 
@@ -285,8 +297,8 @@ impl Driver {
             self.take_a_rest(1, began, &clock)?;
         }
         let looked = *self.looked.get_or_insert_with(Clock::mono_now);
-        let mut suspects = Vec::new();
-        self.tracker.expire(now, &mut suspects);
+        let mut gone = if last { Vec::new() } else { self.judge_again(now, &clock)? };
+        let mut suspects = self.new_suspects(now, last, &clock)?;
         suspects.retain(|suspect| self.filter.wants_socket(suspect.netns, &suspect.tuple));
         for suspect in &suspects {
             if let (Some(source), Some(sk)) = (&mut self.source, suspect.sk) {
@@ -296,8 +308,12 @@ impl Driver {
         let (ghosts, suspects): (Vec<_>, Vec<_>) =
             suspects.into_iter().partition(|suspect| suspect.kind != SuspectKind::Stuck);
         let ghosts = self.found_again(ghosts, now, last, &clock)?;
-        let mut gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
-        gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
+        gone.extend(self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref()));
+        if !suspects.is_empty() {
+            let began = Clock::mono_now();
+            gone.extend(self.judge.take(suspects, &mut self.enricher, self.source.as_ref(), now));
+            self.rounds.looked(true, began, Clock::mono_now());
+        }
         self.judge.refresh(&self.tracker);
         if let Some(kin) = &mut self.kin {
             self.judge.waiting().for_each(|pending| kin.keep(pending));
@@ -332,7 +348,11 @@ impl Driver {
         // New suspects may come without a pause: then the screen does not wait for them.
         let late = now.since(self.began) >= FIRST_SCREEN && !self.looks_once;
         let screen = looked + FIRST_SCREEN;
-        let more_to_come = self.looks_once && self.tracker.next_deadline().is_some_and(|at| at <= screen);
+        let more_to_come = self.looks_once
+            && match self.tracker.stats().waiting {
+                0 => self.tracker.next_deadline().is_some_and(|at| at <= screen),
+                _ => self.room_left() > 0,
+            };
         if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;
             if self.looks_once {

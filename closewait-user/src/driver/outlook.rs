@@ -8,20 +8,36 @@ use hashbrown::HashMap;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::{Growth, Place, Watch};
-use crate::report::{Age, owner};
+use crate::report::{Age, entered, owner};
 use crate::tracker::{SocketId, Suspect, since_fin};
 use crate::verdict::{Evidence, Pool, Role};
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Outlook(Watch);
+pub(super) struct Outlook {
+    watch: Watch,
+    threshold: Duration,
+    /// When the first of all were counted.
+    from: Option<MonoNs>,
+}
 
 impl Outlook {
+    /// A socket is stuck when it has been in CLOSE_WAIT for so long.
+    pub(super) fn new(threshold: Duration) -> Self {
+        Self { threshold, ..Self::default() }
+    }
+
     /// Counts one that is stuck. Those that are judged together are all counted before any of
     /// them is judged.
     pub(super) fn count(&mut self, suspect: &Suspect, evidence: &Evidence, now: MonoNs) {
-        if let Fact::Known(place) = place(suspect, evidence) {
-            self.0.seen(suspect.id, place, idle_before_fin(suspect, evidence), now);
+        let from = *self.from.get_or_insert(now);
+        let Fact::Known(place) = place(suspect, evidence) else { return };
+        let idle = idle_before_fin(suspect, evidence);
+        let (_, earliest) = entered(suspect);
+        if earliest.unwrap_or_default() + self.threshold <= from {
+            self.watch.was_there(suspect.id, place, idle, now);
+        } else {
+            self.watch.seen(suspect.id, place, idle, now);
         }
     }
 
@@ -35,7 +51,7 @@ impl Outlook {
         match place(suspect, evidence) {
             Fact::Known(place) => {
                 let Known { pool, growth, of_server } =
-                    known.0.entry(place).or_insert_with(|| Known::of(&mut self.0, place, now));
+                    known.0.entry(place).or_insert_with(|| Known::of(&mut self.watch, place, now));
                 (evidence.pool, evidence.growth) = (pool.clone(), growth.clone());
                 if let Fact::Known(ports) = &mut evidence.ports {
                     ports.growth = *of_server;
@@ -50,12 +66,12 @@ impl Outlook {
 
     /// A socket that was stuck goes on as a ghost.
     pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId) {
-        self.0.renamed(before, ghost);
+        self.watch.renamed(before, ghost);
     }
 
     /// It ended.
     pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
-        self.0.ended(id, now);
+        self.watch.ended(id, now);
     }
 }
 
@@ -207,6 +223,23 @@ mod tests {
         assert_eq!(idle(None), None);
         let (suspect, evidence) = case(1, seen, 1, (1, 1));
         assert_eq!(idle_before_fin(&suspect, &Evidence { looks: vec![], ..evidence }), None);
+    }
+
+    #[test]
+    fn those_that_were_there_at_first_are_not_born_when_they_are_looked_at() {
+        let old = Since::Seen(NOW - Duration::from_secs(20));
+        let mut outlook = Outlook::new(Duration::from_secs(10));
+        let mut births = |id, since, at: MonoNs| {
+            let mut case = case(id, since, 1, (80_000, 80_000));
+            outlook.count(&case.0, &case.1, at);
+            outlook.add_to(&mut case, &mut Outlooks::default(), NOW + Duration::from_secs(61));
+            case.1.growth.known().map(|growth| growth.births)
+        };
+        assert_eq!(births(1, old, NOW), Some(0));
+        let later = NOW + Duration::from_secs(30);
+        assert_eq!(births(2, old, later), Some(0), "its turn came later");
+        assert_eq!(births(3, Since::NoLaterThan(NOW), later), Some(0), "nothing bounds its age");
+        assert_eq!(births(4, Since::Seen(NOW), later), Some(1), "it got stuck meanwhile");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A bound on the CPU time of what is done again and again and costs more the more there
-//! is: looking at all sockets of all namespaces, and at all descriptors. In: how long one
-//! look took. Out: when the next may begin. Pure.
+//! is: looking at all sockets of all namespaces, at all descriptors, and at those that are
+//! stuck. In: how long one look took. Out: when the next may begin. Pure.
 //!
 //! The order in which things give way on a host that has too much of everything: looks
 //! become rarer first, and that is said; what was lost is then found later, never missed.
@@ -13,14 +13,27 @@ use crate::clock::MonoNs;
 const REST: u32 = 9;
 
 /// The rest after a look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rest {
+    /// So many times as long as the look.
+    times: u32,
     until: MonoNs,
     was_long: bool,
     is_told: bool,
 }
 
+impl Default for Rest {
+    fn default() -> Self {
+        Self { times: REST, until: MonoNs(0), was_long: false, is_told: false }
+    }
+}
+
 impl Rest {
+    /// As long as the look: at most half of a CPU, for what was never looked at before.
+    pub(super) fn short() -> Self {
+        Self { times: 1, ..Self::default() }
+    }
+
     /// Whether a look that is due may begin.
     pub(super) fn is_over(&self, now: MonoNs) -> bool {
         now >= self.until
@@ -30,8 +43,8 @@ impl Rest {
     /// the next comes after so much, twice as late as `every` at least.
     pub(super) fn after(&mut self, began: MonoNs, ended: MonoNs, every: Duration) -> Option<Duration> {
         let took = ended.since(began);
-        self.until = ended + took * REST;
-        let turn = took * (REST + 1);
+        self.until = ended + took * self.times;
+        let turn = took * (self.times + 1);
         let is_long = turn >= every * 2;
         let is_news = is_long && self.was_long && !self.is_told;
         self.was_long = is_long;
@@ -58,6 +71,9 @@ mod tests {
         assert!(!rest.is_over(ms(1499)) && rest.is_over(ms(1500)));
         rest.after(ms(20_000), ms(26_000), EVERY);
         assert!(!rest.is_over(ms(79_999)) && rest.is_over(ms(80_000)));
+        let mut short = Rest::short();
+        short.after(ms(1000), ms(1500), EVERY);
+        assert!(!short.is_over(ms(1999)) && short.is_over(ms(2000)));
     }
 
     #[test]

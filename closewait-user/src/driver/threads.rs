@@ -3,7 +3,7 @@
 
 use hashbrown::HashMap;
 
-use super::judge::Pending;
+use super::pending::Pending;
 use crate::clock::MonoNs;
 use crate::enrich::Enricher;
 use crate::fact::Fact;

@@ -110,6 +110,23 @@ impl Watch {
     /// A socket that is stuck was looked at. `idle`: how long it had been idle when
     /// its peer closed it, when that is known.
     pub fn seen(&mut self, id: SocketId, place: Place, idle: Option<Duration>, now: MonoNs) {
+        self.counted(id, place, idle, now, |tally| tally.rings.birth(now));
+    }
+
+    /// The same of one that was stuck before anything was counted, if it is looked at for the
+    /// first time: of so many that they are looked at one after the other, none is born by that.
+    pub fn was_there(&mut self, id: SocketId, place: Place, idle: Option<Duration>, now: MonoNs) {
+        self.counted(id, place, idle, now, |tally| tally.rings.join());
+    }
+
+    fn counted(
+        &mut self,
+        id: SocketId,
+        place: Place,
+        idle: Option<Duration>,
+        now: MonoNs,
+        first: impl FnMut(&mut Tally),
+    ) {
         let known = self.members.get(&id).map(|member| (member.place, member.idle_known));
         match known {
             Some((before, _)) if before == place => {}
@@ -117,7 +134,7 @@ impl Watch {
                 self.each(before, now, |tally| tally.rings.leave());
                 self.each(place, now, |tally| tally.rings.join());
             }
-            None => self.each(place, now, |tally| tally.rings.birth(now)),
+            None => self.each(place, now, first),
         }
         let counted = known.is_some_and(|(before, counted)| counted && before == place);
         if let Some(idle) = idle.filter(|_| !counted) {

@@ -121,6 +121,12 @@ pub(super) static STUCK_AGE: Family = Family {
     labels: &["le"],
     help: "How long the stuck sockets of now have been in CLOSE_WAIT, at least.",
 };
+pub(super) static UNREPORTED: Family = Family::gauge(
+    "unreported_sockets",
+    &[],
+    "Sockets that are old enough to be reported and are only counted so far: they wait for their turn, or there is \
+     no room for them in memory.",
+);
 pub(super) static TRACKED_SOCKETS: Family =
     Family::gauge("tracked_sockets", &[], "Sockets in CLOSE_WAIT now, however young.");
 pub(super) static ENTRIES: Family = Family::counter(
@@ -230,12 +236,13 @@ pub(super) static BUILD: Family = Family {
 };
 
 /// All families, in the order of the exposition.
-pub static ALL: [&Family; 29] = [
+pub static ALL: [&Family; 30] = [
     &STUCK_SOCKETS,
     &GHOST_SOCKETS,
     &REPORTED_SOCKETS,
     &LEAKED_SOCKETS,
     &TRACKED_SOCKETS,
+    &UNREPORTED,
     &ENTRIES,
     &BIRTHS,
     &GHOST_BIRTHS,

@@ -110,6 +110,7 @@ pub fn sample(seen: &Seen<'_>) -> Sample {
     groups.sockets(&mut sample);
 
     sample.count(&of::TRACKED_SOCKETS, totals.tracker.tracked);
+    sample.count(&of::UNREPORTED, totals.tracker.waiting);
     sample.count(&of::ENTRIES, totals.entered());
     sample.count(&of::BIRTHS, seen.births.stuck);
     let ghosts = seen.births.ghosts.iter();

@@ -77,7 +77,7 @@ impl<'a> Cause<'a> {
             let process = self.processes.entry(pid).or_default();
             process.sockets += 1;
             if member.at >= process.at {
-                process.growth = member.growth.or(process.growth);
+                process.growth = member.growth.as_deref().copied().or(process.growth);
             }
             let newer = |n: Nofile| (member.at, n.used) > (process.at, process.nofile.map_or(0, |n| n.used));
             if member.nofile.is_some_and(|n| process.nofile.is_none() || newer(n)) {

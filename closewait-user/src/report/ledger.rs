@@ -7,9 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::growth::Growth;
 use crate::tracker::SocketId;
 use crate::verdict::Code;
 
@@ -46,9 +48,12 @@ struct Entry {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    members: HashMap<SocketId, Member>,
+    /// Boxed: a table of a million is twice as large, and a third one while it grows.
+    members: HashMap<SocketId, Box<Member>>,
     entries: HashMap<CauseId, Entry>,
     owners: Owners,
+    /// What was last said of how fast they become more: mostly of the next one, too.
+    growth: Option<Arc<Growth>>,
     forgotten: BTreeMap<Code, ByLeak>,
     forgotten_causes: u64,
     endings: ByEnding,
@@ -69,7 +74,7 @@ impl Ledger {
 
     /// What is remembered of a socket that has been reported and has not ended since.
     pub fn member(&self, id: SocketId) -> Option<&Member> {
-        self.members.get(&id)
+        self.members.get(&id).map(|member| &**member)
     }
 
     /// Whether `finding` is news.
@@ -98,10 +103,10 @@ impl Ledger {
             owner: owner.known().map(|h| self.owners.of(h)),
             nofile: owner.known().and_then(|h| h.nofile.known().copied()),
             ports: PortsLeft::of(&finding),
-            growth: finding.evidence.growth.known().copied(),
+            growth: self.growth(&finding),
             at: finding.at,
         };
-        if let Some(before) = self.members.insert(finding.suspect.id, member) {
+        if let Some(before) = self.members.insert(finding.suspect.id, Box::new(member)) {
             self.leave(before.cause);
         }
         if self.entries.len() >= MAX_CAUSES && !self.entries.contains_key(&cause) {
@@ -129,11 +134,11 @@ impl Ledger {
     /// A finding that is no news has newer numbers and evidence: replaces the example of
     /// its cause, if it is the same socket.
     pub fn refresh(&mut self, finding: Box<Finding>) {
-        let id = finding.suspect.id;
+        let (id, growth) = (finding.suspect.id, self.growth(&finding));
         if let Some(member) = self.members.get_mut(&id) {
             member.nofile = finding.owner().known().and_then(|h| h.nofile.known().copied());
             member.ports = PortsLeft::of(&finding);
-            member.growth = finding.evidence.growth.known().copied();
+            member.growth = growth;
             member.at = finding.at;
         }
         if let Some(entry) = self.entries.get_mut(&finding.cause)
@@ -141,6 +146,13 @@ impl Ledger {
         {
             entry.exemplar = finding;
         }
+    }
+
+    fn growth(&mut self, finding: &Finding) -> Option<Arc<Growth>> {
+        let growth = finding.evidence.growth.known()?;
+        let last = self.growth.take().filter(|last| **last == *growth);
+        self.growth = Some(last.unwrap_or_else(|| Arc::new(*growth)));
+        self.growth.clone()
     }
 
     /// A socket ended. The cause it was counted under, when it had been reported.
@@ -180,7 +192,7 @@ impl Ledger {
 
     /// Every socket that was reported and has not ended, in no order.
     pub fn sockets(&self) -> impl ExactSizeIterator<Item = &Member> {
-        self.members.values()
+        self.members.values().map(|member| &**member)
     }
 
     /// An example of a cause: verdict, role and kind are those of all its sockets.

@@ -59,7 +59,7 @@ pub struct Member {
     /// Ports towards its server, when last looked at.
     pub ports: Option<PortsLeft>,
     /// Whether the process' stuck sockets become more, when last looked at.
-    pub(super) growth: Option<Growth>,
+    pub(super) growth: Option<Arc<Growth>>,
     /// When it was last looked at.
     pub at: MonoNs,
 }

@@ -46,6 +46,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::clock::MonoNs;
 use crate::item::{Item, Netns, SkAddr};
+use crate::tcp::Tuple;
 
 pub use bounds::{INFERRED_WITHIN, since_fin};
 use deadlines::Wheel;
@@ -141,14 +142,24 @@ impl Tracker {
     /// millisecond. Time does not go back: a `now` below one given before counts
     /// as that one.
     pub fn expire(&mut self, now: MonoNs, out: &mut Vec<Suspect>) {
+        self.expire_some(now, usize::MAX, out);
+    }
+
+    /// The same of `most` sockets, those first whose deadline came first; the others wait
+    /// ([`TrackerStats::waiting`]) for the next time.
+    pub fn expire_some(&mut self, now: MonoNs, most: usize, out: &mut Vec<Suspect>) {
         self.count_missed(now);
         self.wheel.advance(&mut self.slab, now);
-        while let Some(slot) = self.slab.first(DUE) {
+        let most = out.len().saturating_add(most);
+        while out.len() < most
+            && let Some(slot) = self.slab.first(DUE)
+        {
             self.slab.move_to(slot, HANDED);
             self.stats.suspects += 1;
             self.stats.handed_out += 1;
             out.push(self.suspect_at(slot));
         }
+        self.stats.waiting = self.slab.due();
     }
 
     /// Enrichment looked at `at` and found that this life is over: its end was lost.
@@ -195,6 +206,11 @@ impl Tracker {
     /// Everything handed out that is not over, in the order of handing out.
     pub fn suspects(&self) -> impl Iterator<Item = Suspect> {
         self.slab.members(HANDED).map(|slot| self.suspect_at(slot))
+    }
+
+    /// Namespace and ends of those that are old enough to be handed out and were not.
+    pub fn waiting(&self) -> impl Iterator<Item = (Netns, Tuple)> {
+        self.slab.members(DUE).map(|slot| (self.slab[slot].netns, self.slab[slot].tuple.into()))
     }
 
     /// What has been counted.

@@ -32,11 +32,13 @@ pub(super) struct Slab {
     heads: Box<[u32; LISTS]>,
     /// One bit per list: it has members.
     occupied: [u64; LISTS.div_ceil(64)],
+    /// How many are in [`DUE`].
+    due: u64,
 }
 
 impl Slab {
     pub(super) fn new() -> Self {
-        Self { entries: Vec::new(), heads: Box::new([NIL; LISTS]), occupied: [0; _] }
+        Self { entries: Vec::new(), heads: Box::new([NIL; LISTS]), occupied: [0; _], due: 0 }
     }
 
     /// Puts a new life into a slot; its generation and links are given here.
@@ -91,6 +93,11 @@ impl Slab {
         })
     }
 
+    /// How many have reached their deadline and were not handed out.
+    pub(super) const fn due(&self) -> u64 {
+        self.due
+    }
+
     /// One bit for each of the lists `64 * word ..`: it has members.
     pub(super) fn occupied(&self, word: usize) -> u64 {
         self.occupied[word]
@@ -114,6 +121,7 @@ impl Slab {
     }
 
     fn link(&mut self, slot: u32, list: List) {
+        self.due += u64::from(list == DUE);
         let head = self.heads[usize::from(list)];
         let (prev, next) = if head == NIL {
             self.heads[usize::from(list)] = slot;
@@ -130,6 +138,7 @@ impl Slab {
 
     fn unlink(&mut self, slot: u32) {
         let Entry { prev, next, list, .. } = self[slot];
+        self.due -= u64::from(list == DUE);
         if next == slot {
             self.heads[usize::from(list)] = NIL;
             self.occupied[usize::from(list) / 64] &= !(1 << (list % 64));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Counters of a tracker. All but the first three only grow.
+/// Counters of a tracker. All but the first four only grow.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct TrackerStats {
@@ -12,6 +12,8 @@ pub struct TrackerStats {
     pub ghosts: u64,
     /// Suspects now: handed out and not over.
     pub suspects: u64,
+    /// Old enough to be suspects, and not handed out when that was last done: there was no room.
+    pub waiting: u64,
 
     /// Lives begun by an edge into CLOSE_WAIT.
     pub entered: u64,

@@ -36,24 +36,29 @@ pub(crate) struct Args {
     /// What there is to be too much of [default: all]
     #[arg(long, value_delimiter = ',', value_enum)]
     what: Vec<Crowd>,
-    /// Sockets in CLOSE_WAIT
-    #[arg(long, default_value_t = 200_000)]
-    stuck: u32,
+    /// Sockets in CLOSE_WAIT; several numbers: one row for each
+    #[arg(long, value_delimiter = ',', default_values_t = [200_000, 1_000_000])]
+    stuck: Vec<u32>,
     /// Processes
     #[arg(long, default_value_t = 10_000)]
     processes: u32,
-    /// Descriptors of each
-    #[arg(long, default_value_t = 200)]
-    fds: u32,
+    /// Descriptors of each: 10,000 processes with 2000 have as many as 100,000 with 200, for
+    /// which few machines have process ids
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 2000])]
+    fds: Vec<u32>,
     /// Network namespaces, each with a process and a socket in CLOSE_WAIT
-    #[arg(long, default_value_t = 1000)]
-    namespaces: u32,
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000])]
+    namespaces: Vec<u32>,
     /// Sockets in CLOSE_WAIT at a time, of a program that makes and closes them as fast as it can
     #[arg(long, default_value_t = 2000)]
     churn: u32,
-    /// Seconds that the tool traces
+    /// Seconds that the tool traces, and one more for every 10,000 stuck sockets
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Mebibytes that the tool may have for its data (RLIMIT_DATA): with little of it, it is
+    /// to count what it has no room for
+    #[arg(long)]
+    data: Option<u64>,
     /// Do not build: take this tool
     #[arg(long)]
     tool: Option<PathBuf>,
@@ -82,6 +87,9 @@ struct Seen {
     /// When its causes had all that was there, s
     all: Option<f64>,
     sockets: u64,
+    /// That it only counted
+    counted: u64,
+    seconds: u64,
     cpu: f64,
     rss_mib: f64,
     threads: usize,
@@ -108,44 +116,61 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build::scenarios(&scenarios)?;
     let wanted = ALL.into_iter().filter(|crowd| args.what.is_empty() || args.what.contains(crowd));
     println!(
-        "| beside | first line, s | all reported, s | reported | CPU in {} s, s | RSS, MiB | threads | fds | \
-         lines | lost | said |\n|---|---|---|---|---|---|---|---|---|---|---|",
-        args.seconds
+        "| beside | first line, s | all reported, s | reported | only counted | CPU, s | in s | RSS, MiB | \
+         threads | fds | lines | lost | said |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for crowd in wanted {
-        let net = Net::new()?;
-        let (name, seen) = beside(crowd, args, &tool, &scenarios, &net)?;
-        println!("{}", seen.row(&name));
+        let sizes = match crowd {
+            Crowd::Stuck => args.stuck.clone(),
+            Crowd::Descriptors => args.fds.clone(),
+            Crowd::Namespaces => args.namespaces.clone(),
+            Crowd::Churn => vec![args.churn],
+        };
+        for size in sizes {
+            let net = Net::new()?;
+            let (name, seen) = beside(crowd, size, args, &tool, &scenarios, &net)?;
+            println!("{}", seen.row(&name));
+        }
     }
     Ok(())
 }
 
-fn beside(crowd: Crowd, args: &Args, tool: &Path, scenarios: &Path, net: &Net) -> Result<(String, Seen)> {
+fn beside(
+    crowd: Crowd,
+    size: u32,
+    args: &Args,
+    tool: &Path,
+    scenarios: &Path,
+    net: &Net,
+) -> Result<(String, Seen)> {
     let netns = net.path();
     let program = |name: &str| scenarios.join(name);
-    let traced = |netns: &str, expected| trace(tool, netns, args.seconds, expected);
+    let traced = |netns: &str, expected: u64| {
+        let more = if expected == u64::MAX { 0 } else { expected / 10_000 };
+        trace(tool, netns, args.seconds + more, args.data, expected)
+    };
     Ok(match crowd {
         Crowd::Stuck => {
-            let heap = Heap { stuck: args.stuck, ..Heap::default() };
+            let heap = Heap { stuck: size, ..Heap::default() };
             let _pile = Pile::new(net, &program("pile"), heap)?;
-            (format!("{} stuck sockets", args.stuck), traced(&netns, u64::from(args.stuck))?)
+            (format!("{size} stuck sockets"), traced(&netns, u64::from(size))?)
         }
         Crowd::Descriptors => {
-            let (processes, fds) = (args.processes, args.fds);
+            let (processes, fds) = (args.processes, size);
             let _crowd = start(net, &program("crowd"), &[("--processes", processes), ("--fds", fds)])?;
             let heap = Heap { stuck: 100, ..Heap::default() };
             let _pile = Pile::new(net, &program("pile"), heap)?;
             (format!("{processes} processes with {fds} descriptors each"), traced(&netns, 100)?)
         }
         Crowd::Namespaces => {
-            let _crowd = start(net, &program("crowd"), &[("--namespaces", args.namespaces)])?;
-            (format!("{} network namespaces", args.namespaces), traced("all", u64::from(args.namespaces))?)
+            let _crowd = start(net, &program("crowd"), &[("--namespaces", size)])?;
+            (format!("{size} network namespaces"), traced("all", u64::from(size))?)
         }
         Crowd::Churn => {
-            let mut churn = start(net, &program("crowd"), &[("--churn", args.churn)])?;
+            let mut churn = start(net, &program("crowd"), &[("--churn", size)])?;
             let seen = traced(&netns, u64::MAX)?;
             let made = churn.end()?;
-            (format!("{} at a time, {made}", args.churn), seen)
+            (format!("{size} at a time, {made}"), seen)
         }
     })
 }
@@ -193,16 +218,21 @@ impl Drop for Running {
 }
 
 /// Traces for so long; `expected` is how many sockets its causes are to have in the end.
-fn trace(tool: &Path, netns: &str, seconds: u64, expected: u64) -> Result<Seen> {
+fn trace(tool: &Path, netns: &str, seconds: u64, data: Option<u64>, expected: u64) -> Result<Seen> {
     let clock = Stopwatch::start();
-    let mut child = Command::new(tool)
+    let mut command = Command::new(tool);
+    if let Some(mib) = data {
+        command = Command::new("prlimit");
+        command.arg(format!("--data={}", mib << 20)).arg("--").arg(tool);
+    }
+    let mut child = command
         .args(["--netns", netns, "-o", "json", "--group", "--threshold", "50ms", "--limit", "1000000"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let lines = read(child.stdout.take().context("it has no stdout")?, clock);
-    let mut seen = Seen::default();
+    let mut seen = Seen { seconds, ..Seen::default() };
     let mut causes = HashMap::new();
     let limit = Duration::from_secs(seconds);
     let mut told_to_end = false;
@@ -258,6 +288,7 @@ impl Seen {
             }
             Some("summary") => {
                 self.sockets = line["totals"]["reported"].as_u64().unwrap_or(0);
+                self.counted = line["totals"]["only_counted"].as_u64().unwrap_or(0);
                 self.lost = line["lost"]["total"].as_u64().unwrap_or(0);
                 let degraded = line["degraded"].as_array().into_iter().flatten();
                 self.said = degraded.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -276,10 +307,11 @@ impl Seen {
 
     fn row(&self, name: &str) -> String {
         let s = |at: Option<f64>| at.map_or_else(|| "-".to_owned(), |at| format!("{at:.1}"));
-        let Self { first, all, sockets, cpu, rss_mib, threads, fds, lines, lost, said } = self;
+        let Self { first, all, sockets, counted, seconds, cpu, rss_mib, threads, fds, lines, lost, said } =
+            self;
         let said = if said.is_empty() { "nothing".to_owned() } else { said.join("; ") };
         format!(
-            "| {name} | {} | {} | {sockets} | {cpu:.1} | {rss_mib:.0} | {threads} | {fds} | {lines} | {lost} | \
+            "| {name} | {} | {} | {sockets} | {counted} | {cpu:.1} | {seconds} | {rss_mib:.0} | {threads} | {fds} | {lines} | {lost} | \
              {said} |",
             s(*first),
             s(*all)

@@ -200,9 +200,12 @@ pub(crate) struct TotalsLine {
     pub in_close_wait: u64,
     /// Sockets reported as stuck or ghost.
     pub reported: u64,
-    /// Of these, still stuck.
+    /// Sockets that are old enough to be reported and were only counted: there was no room
+    /// for them in memory, or no time before the end.
+    pub only_counted: u64,
+    /// Of those reported, still stuck.
     pub stuck: u64,
-    /// Of these, ended.
+    /// Of those reported, ended.
     pub released: ReleasedCount,
 }
 
@@ -292,6 +295,7 @@ impl SummaryLine {
                 left: totals.left(),
                 in_close_wait: totals.tracker.tracked,
                 reported: summary.leak.total(),
+                only_counted: totals.tracker.waiting,
                 stuck: summary.stuck,
                 released: summary.released.into(),
             },

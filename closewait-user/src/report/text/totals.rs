@@ -131,6 +131,9 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
     if s.causes_forgotten > 0 {
         text.push_str(&format!("; {} ended and not listed above", plural(s.causes_forgotten, "cause")));
     }
+    if totals.tracker.waiting > 0 {
+        text.push_str(&format!("; {} more are only counted", count(totals.tracker.waiting)));
+    }
     rows.push(("reported", text));
     if s.released.total() > 0 {
         rows.push(("ended", format!("{} of them: {}", count(s.released.total()), endings(s.released))));

@@ -233,3 +233,23 @@ fn another_connection_between_two_stays_takes_neither_with_it() {
     assert_eq!(b.expire(11.7), [1]);
     assert_eq!(b.only_suspect().since, Since::Seen(secs(1.6)));
 }
+
+#[test]
+fn those_for_whom_there_is_no_room_wait_and_the_oldest_come_first() {
+    let mut tracker = Tracker::new(THRESHOLD);
+    let mut out = Vec::new();
+    for (at, n) in [(1.0, 1), (2.0, 2), (3.0, 3), (4.0, 4), (5.0, 5)] {
+        tracker.apply(&Item::Transition(edge(at, n.into(), n, Established, CloseWait)), &mut out);
+    }
+    let of = |suspects: &[Suspect]| suspects.iter().map(|it| it.tuple.remote.port).collect::<Vec<_>>();
+    let mut some = Vec::new();
+    tracker.expire_some(secs(20.0), 2, &mut some);
+    assert_eq!((of(&some), tracker.stats().waiting, tracker.stats().suspects), (vec![1, 2], 3, 2));
+    tracker.apply(&Item::Transition(edge(20.5, 3, 3, CloseWait, LastAck)), &mut out);
+    some.clear();
+    tracker.expire_some(secs(21.0), 0, &mut some);
+    assert_eq!((of(&some), tracker.stats().waiting), (vec![], 2));
+    assert_eq!(tracker.waiting().collect::<Vec<_>>(), [(NS, tuple(4)), (NS, tuple(5))]);
+    tracker.expire(secs(22.0), &mut some);
+    assert_eq!((of(&some), tracker.stats().waiting), (vec![4, 5], 0));
+}
