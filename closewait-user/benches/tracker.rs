@@ -1,4 +1,4 @@
-//! The tracker at a million sockets: bytes of memory for each, and the cost of a
+//! The tracker at a million sockets and at ten: bytes of memory for each, and the cost of a
 //! transition, of arming in any order of time, and of expiry.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -12,6 +12,7 @@ use closewait_trace::tcp::{Endpoint, State, Tuple};
 use closewait_trace::tracker::Tracker;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use rustix::time::{ClockId, clock_gettime};
 
 const MILLION: u32 = 1_000_000;
 const THRESHOLD: Duration = Duration::from_secs(10);
@@ -53,15 +54,53 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
+    if std::env::args().all(|argument| argument != "--list") {
+        for count in [MILLION, 10 * MILLION] {
+            at_size(count);
+        }
+    }
+    divan::main();
+}
+
+/// What `cargo xtask bench` quotes of so many sockets: the memory of each, and transitions a
+/// second, while they come, and then while any of them leaves and comes again.
+fn at_size(count: u32) {
     let before = ALLOCATED.load(Relaxed);
     PEAK.store(before, Relaxed);
-    let tracker = filled(u64::from);
-    let held = ALLOCATED.load(Relaxed) - before;
-    let peak = PEAK.load(Relaxed) - before;
-    let million = MILLION as usize;
-    println!("bytes per tracked socket at 1,000,000: {}, at the peak {}", held / million, peak / million);
-    drop(tracker);
-    divan::main();
+    let began = now();
+    let mut tracker = filled_with(count, u64::from);
+    let came = now().saturating_sub(began);
+    let each = count as usize;
+    let held = (ALLOCATED.load(Relaxed) - before) / each;
+    let peak = (PEAK.load(Relaxed) - before) / each;
+    let mut out = Vec::new();
+    let mut at = MonoNs(30_000_000_000);
+    let began = now();
+    for n in (0..MILLION).map(|n| scattered_over(n, count)) {
+        at = at + Duration::from_nanos(50);
+        out.clear();
+        tracker.apply(&leave(n, at), &mut out);
+        tracker.apply(&enter(n, at), &mut out);
+    }
+    let again = now().saturating_sub(began);
+    assert_eq!(tracker.stats().tracked, u64::from(count));
+    let shown = grouped(count);
+    println!("bytes per tracked socket at {shown}: {held}, at the peak {peak}");
+    println!(
+        "tracker at {shown}: {:.0} transitions/s as they come, {:.0} as any leave and come again",
+        f64::from(count) / came.as_secs_f64(),
+        2.0 * f64::from(MILLION) / again.as_secs_f64()
+    );
+}
+
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Of millions.
+fn grouped(count: u32) -> String {
+    format!("{},000,000", count / MILLION)
 }
 
 fn tuple(n: u32) -> Tuple {
@@ -97,18 +136,26 @@ fn leave(n: u32, at: MonoNs) -> Item {
 
 /// A tracker of a million sockets; `at_us` says when each entered.
 fn filled(at_us: impl Fn(u32) -> u64) -> Tracker {
+    filled_with(MILLION, at_us)
+}
+
+fn filled_with(count: u32, at_us: impl Fn(u32) -> u64) -> Tracker {
     let mut tracker = Tracker::new(THRESHOLD);
     let mut out = Vec::new();
-    for n in 0..MILLION {
+    for n in 0..count {
         tracker.apply(&enter(n, MonoNs(1_000_000_000 + at_us(n) * 1000)), &mut out);
     }
-    assert_eq!(tracker.stats().tracked, u64::from(MILLION));
+    assert_eq!(tracker.stats().tracked, u64::from(count));
     tracker
 }
 
 /// A number that looks random, the same each time.
 fn scattered(n: u32) -> u32 {
-    n.wrapping_mul(2_654_435_761) % MILLION
+    scattered_over(n, MILLION)
+}
+
+fn scattered_over(n: u32, count: u32) -> u32 {
+    n.wrapping_mul(2_654_435_761) % count
 }
 
 /// A pair of transitions of short-lived sockets, whose addresses the kernel

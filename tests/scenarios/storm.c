@@ -1,10 +1,11 @@
 /* Connections as fast as this machine can make them, for benchmarks.
  *
- *   storm --seconds N [--pairs N] [--closes client|server|both] [--port N] [--stay N] [--pin N]
+ *   storm --seconds N [--pairs N] [--closes client|server|both] [--talk N] [--port N] [--stay N] [--pin N]
  *
  * Each pair is a client thread and a server thread. `--closes` says who closes
  * first; the other reads EOF and then closes, except with `both`, where neither
- * reads. The client's destination goes round 127.0.0.1 to 127.0.0.200, so that
+ * reads. Before that, `--talk` times the client sends 64 bytes and waits for them to come
+ * back: connections that live. The client's destination goes round 127.0.0.1 to 127.0.0.200, so that
  * ports in TIME_WAIT do not run out. `--stay` makes that many connections first
  * whose server end stays in CLOSE_WAIT during the storm. `--pin` puts client and server
  * threads in turn on that many CPUs, beginning with the first.
@@ -15,7 +16,7 @@
 #include <time.h>
 
 static struct {
-	int seconds, pairs, port, stay, pin;
+	int seconds, pairs, port, stay, pin, talk;
 	const char *closes;
 } opt = {.pairs = 1, .closes = "client"};
 
@@ -38,6 +39,32 @@ static void read_eof(int fd)
 		;
 }
 
+/* All of a message, which loopback may hand over in parts. */
+static void take(int fd, char message[64])
+{
+	size_t got = 0;
+	while (got < 64) {
+		ssize_t n = recv(fd, message + got, 64 - got, 0);
+		if (n <= 0)
+			die("recv");
+		got += n;
+	}
+}
+
+/* The client speaks first. */
+static void talk(int fd, bool client)
+{
+	char message[64] = "hello";
+	for (int i = 0; i < opt.talk; i++) {
+		if (!client)
+			take(fd, message);
+		if (send(fd, message, sizeof(message), MSG_NOSIGNAL) != sizeof(message))
+			die("send");
+		if (client)
+			take(fd, message);
+	}
+}
+
 static void pin(unsigned long thread)
 {
 	if (opt.pin)
@@ -51,6 +78,7 @@ static void *serve(void *which)
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			return NULL;
+		talk(fd, false);
 		if (client_first && !both)
 			read_eof(fd);
 		close(fd);
@@ -75,6 +103,7 @@ static void *call(void *which)
 	pin((unsigned long)which * 2);
 	for (; !over; n++) {
 		int fd = dial(n);
+		talk(fd, true);
 		if (!client_first && !both)
 			read_eof(fd);
 		close(fd);
@@ -109,6 +138,8 @@ int main(int argc, char **argv)
 			opt.port = atoi(value);
 		else if (!strcmp(name, "--stay"))
 			opt.stay = atoi(value);
+		else if (!strcmp(name, "--talk"))
+			opt.talk = atoi(value);
 		else if (!strcmp(name, "--pin"))
 			opt.pin = atoi(value);
 		else if (!strcmp(name, "--closes"))

@@ -45,14 +45,15 @@ pub(crate) struct Args {
     /// What to measure [default: all but scale, sizes and tracker; with --full all]
     #[arg(long, value_delimiter = ',', value_enum)]
     what: Vec<What>,
-    /// Everything, in every kind of storm, for figures that are published: about 50 minutes
+    /// Everything, in every kind of storm, for figures that are published: about 20 minutes
     #[arg(long)]
     full: bool,
-    /// Quadruples of slices for each tracer; 6 or more make 21 pairs and more
+    /// Quadruples of slices for each tracer in the first kind of storm, a third of that in the others;
+    /// 6 or more make 21 slices and more
     #[arg(long, default_value_t = 2, default_value_if("full", "true", "6"))]
     rounds: u32,
     /// Seconds of a slice
-    #[arg(long, default_value_t = 1, default_value_if("full", "true", "2"))]
+    #[arg(long, default_value_t = 1)]
     seconds: u32,
     /// Who closes first: client, server, both; all tracers are run in the first kind of storm
     #[arg(
@@ -73,6 +74,9 @@ pub(crate) struct Args {
         default_value_if("full", "true", "0,10000,100000")
     )]
     stuck: Vec<u32>,
+    /// Messages that go to and fro in a connection of the storm before its close
+    #[arg(long, value_delimiter = ',', default_value = "0", default_value_if("full", "true", "0,100"))]
+    talk: Vec<u32>,
     /// Sockets with which the first report is timed
     #[arg(
         long,
@@ -81,7 +85,7 @@ pub(crate) struct Args {
         default_value_if("full", "true", "100,1000,10000,100000")
     )]
     reports: Vec<u32>,
-    /// Every pair of the three above, not only those with the first of each other
+    /// Every combination of the four above, not only those with the first of each other
     #[arg(long)]
     product: bool,
     /// How far the scale curves go
@@ -121,7 +125,7 @@ enum What {
     Sizes,
     /// How a look grows with namespaces, processes and sockets
     Scale,
-    /// The tracker alone
+    /// The tracker alone, and the decoder alone
     Tracker,
 }
 
@@ -163,7 +167,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     results.bpf = wanted(What::Bpf).then(|| bpf::Bpf::measure(tool, &storm)).transpose()?;
     if wanted(What::Storm) {
-        let kinds = storm::kinds(&args.closes, &args.pairs, &args.stuck, args.product);
+        let kinds = storm::kinds(args);
         let rows = storm.measure(&tracers, &kinds);
         let _ = fs::remove_file(tracer::recording());
         results.storm = rows?;
@@ -174,11 +178,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     results.starts = wanted(What::Starts).then(starts).transpose()?;
     results.sizes = wanted(What::Sizes).then(|| sizes::Sizes::measure(tool, &storm)).transpose()?;
     if wanted(What::Scale) {
-        results.scale = scale::measure(tool, &pile, args.scale, args.rounds + 1)?;
+        results.scale = scale::measure(tool, &pile, args.scale, 3)?;
     }
     results.tracker = wanted(What::Tracker).then(tracker::Tracker::measure).transpose()?;
 
-    let text = results.markdown()?;
+    results.judge()?;
+    let text = results.markdown();
     println!("{text}");
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;

@@ -34,6 +34,8 @@ pub(super) struct Kind {
     pub(super) closes: String,
     pub(super) pairs: u32,
     pub(super) stuck: u32,
+    /// Messages that go to and fro in each connection
+    pub(super) talk: u32,
 }
 
 /// What one tracer did to the storm.
@@ -81,39 +83,51 @@ pub(super) const PORT: u16 = 970;
 
 impl Default for Kind {
     fn default() -> Self {
-        Self { closes: "client".to_owned(), pairs: 1, stuck: 0 }
+        Self { closes: "client".to_owned(), pairs: 1, stuck: 0, talk: 0 }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { closes, pairs, stuck } = self;
+        let Self { closes, pairs, stuck, talk } = self;
         write!(f, "{closes} closes first, {pairs} pair{}", if *pairs == 1 { "" } else { "s" })?;
+        if *talk > 0 {
+            write!(f, ", {talk} messages to and fro before")?;
+        }
         if *stuck > 0 { write!(f, ", {stuck} stuck") } else { Ok(()) }
     }
 }
 
 /// The storms of a run: the first one that is asked for in every way, each other one by
 /// all that is asked for.
-pub(super) fn kinds(closes: &[String], pairs: &[u32], stuck: &[u32], product: bool) -> Vec<Kind> {
+pub(super) fn kinds(args: &Args) -> Vec<Kind> {
+    let Args { closes, pairs, stuck, talk, product, .. } = args;
     let mut kinds = Vec::new();
-    let mut add = |closes: &String, pairs: &u32, stuck: &u32| {
-        let kind = Kind { closes: closes.clone(), pairs: *pairs, stuck: *stuck };
+    let mut add = |closes: &String, pairs: &u32, stuck: &u32, talk: &u32| {
+        let kind = Kind { closes: closes.clone(), pairs: *pairs, stuck: *stuck, talk: *talk };
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
     };
-    let (Some(first_pairs), Some(first_stuck)) = (pairs.first(), stuck.first()) else { return kinds };
+    let (Some(first_pairs), Some(first_stuck), Some(first_talk)) =
+        (pairs.first(), stuck.first(), talk.first())
+    else {
+        return kinds;
+    };
     for closes in closes {
         for pairs in pairs {
-            add(closes, pairs, first_stuck);
+            add(closes, pairs, first_stuck, first_talk);
         }
     }
-    // With sockets stuck, who closes first and how many pairs matter no more than without.
-    for closes in if product { closes } else { &closes[..closes.len().min(1)] } {
-        for pairs in if product { pairs } else { std::slice::from_ref(first_pairs) } {
+    // With sockets stuck, or connections that live, who closes first and how many pairs matter no
+    // more than without.
+    for closes in if *product { closes } else { &closes[..closes.len().min(1)] } {
+        for pairs in if *product { pairs } else { std::slice::from_ref(first_pairs) } {
             for stuck in stuck {
-                add(closes, pairs, stuck);
+                add(closes, pairs, stuck, first_talk);
+            }
+            for talk in talk {
+                add(closes, pairs, first_stuck, talk);
             }
         }
     }
@@ -135,7 +149,10 @@ impl Storm<'_> {
                     continue;
                 }
             };
-            rows.push(self.row("bare (control)", kind, None, None)?);
+            // The budgets are of the first kind; of the others it is enough to see whether they differ.
+            let rounds = if number == 0 { self.args.rounds } else { self.args.rounds.div_ceil(3) };
+            let row = |name: &str, tracer| self.row(name, kind, rounds, tracer, None);
+            rows.push(row("bare (control)", None)?);
             let wanted = |tracer: &&Tracer| {
                 number == 0
                     || !self.args.only.is_empty()
@@ -144,7 +161,7 @@ impl Storm<'_> {
             for tracer in tracers.iter().filter(wanted) {
                 rows.push(match tracer.missing() {
                     Some(why) => Row::missing(tracer.name, kind, why),
-                    None => match self.row(tracer.name, kind, Some(tracer), None) {
+                    None => match row(tracer.name, Some(tracer)) {
                         Ok(row) => row,
                         Err(error) if tracer.is_peer() => {
                             Row::missing(tracer.name, kind, &format!("{error:#}"))
@@ -159,7 +176,7 @@ impl Storm<'_> {
             (named("closewait-trace"), named("record"), kinds.first())
         {
             let name = "record, against closewait-trace";
-            rows.push(self.row(name, kind, Some(recording), Some(tracing))?);
+            rows.push(self.row(name, kind, self.args.rounds, Some(recording), Some(tracing))?);
         }
         Ok(rows)
     }
@@ -170,11 +187,18 @@ impl Storm<'_> {
     }
 
     /// `beside`: what it is compared with, instead of nothing.
-    fn row(&self, name: &str, kind: &Kind, tracer: Option<&Tracer>, beside: Option<&Tracer>) -> Result<Row> {
+    fn row(
+        &self,
+        name: &str,
+        kind: &Kind,
+        rounds: u32,
+        tracer: Option<&Tracer>,
+        beside: Option<&Tracer>,
+    ) -> Result<Row> {
         let (mut rates, mut ratios, mut lost) = (Vec::new(), Vec::new(), None);
         let (mut cpu, mut wakeups, mut memory) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..self.args.rounds {
-            eprintln!("bench: {kind}: {name}, round {} of {}", round + 1, self.args.rounds);
+        for round in 0..rounds {
+            eprintln!("bench: {kind}: {name}, round {} of {rounds}", round + 1);
             let order = [beside, tracer, tracer, beside].map(|tracer| self.slice(kind, tracer));
             let [before, first, second, after] = order;
             let (before, after) = (before?.per_second, after?.per_second);
@@ -216,7 +240,9 @@ impl Storm<'_> {
         let mut command = self.net.inside(&self.program("storm"));
         command.args(["--closes", &kind.closes]).args(["--port", &PORT.to_string()]);
         command.args(["--pin", &self.pin.to_string()]);
-        for (option, value) in [("--seconds", seconds), ("--pairs", kind.pairs), ("--stay", stay)] {
+        for (option, value) in
+            [("--seconds", seconds), ("--pairs", kind.pairs), ("--stay", stay), ("--talk", kind.talk)]
+        {
             command.args([option, &value.to_string()]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the storm")?;
@@ -246,8 +272,7 @@ pub(super) fn measured(rows: &[Row]) -> Result<Vec<Measured>> {
     let Some(ours) = named("closewait-trace") else { return Ok(Vec::new()) };
     let control = named("bare (control)").and_then(|row| row.ratio);
     let beside = |mut found: Measured, of: fn(&Row) -> Option<Spread>| {
-        for peer in ["empty", "tcpstates", "tcplife", "bpftrace"] {
-            // The empty program has no process, and no CPU of its own.
+        for peer in ["tcpstates", "tcplife", "bpftrace"] {
             if let Some(row) = named(peer).filter(|row| row.missing.is_some() || of(row).is_some()) {
                 found = found.beside(peer, of(row));
             }
@@ -257,7 +282,9 @@ pub(super) fn measured(rows: &[Row]) -> Result<Vec<Measured>> {
     let mut found = Vec::new();
     if let Some(ratio) = ours.ratio {
         let line = Measured { control: control.map(Spread::width), ..Measured::new(Line::StormRatio, ratio) };
-        found.push(beside(line.beside("control", control), |row| row.ratio));
+        let empty = named("empty").and_then(|row| row.ratio);
+        let line = line.beside("control", control).floor("an empty program", empty);
+        found.push(beside(line, |row| row.ratio));
     }
     if let Some(cpu) = ours.cpu {
         found.push(beside(Measured::new(Line::StormCpu, cpu), |row| row.cpu));
@@ -331,14 +358,24 @@ mod tests {
 
     #[test]
     fn stuck_sockets_are_beside_the_first_kind_only_unless_all_is_asked_for() {
-        let closes = ["client", "server"].map(str::to_owned);
-        let shown = |product| {
-            let kinds = kinds(&closes, &[1, 2], &[0, 10], product);
-            kinds.iter().map(|it| format!("{}{}-{}", it.closes, it.pairs, it.stuck)).collect::<Vec<_>>()
+        use clap::Parser as _;
+        let shown = |product: &[&str]| {
+            let asked =
+                ["bench", "--closes", "client,server", "--pairs", "1,2", "--stuck", "0,10", "--talk", "0,9"];
+            let args = Asked::parse_from(asked.iter().chain(product)).args;
+            let kinds = kinds(&args);
+            let short = |it: &Kind| format!("{}{}-{}-{}", it.closes, it.pairs, it.stuck, it.talk);
+            kinds.iter().map(short).collect::<Vec<_>>()
         };
-        assert_eq!(shown(false), ["client1-0", "client2-0", "server1-0", "server2-0", "client1-10"]);
-        assert_eq!(shown(true).len(), 8);
-        assert!(kinds(&[], &[], &[], false).is_empty());
+        let six = ["client1-0-0", "client2-0-0", "server1-0-0", "server2-0-0", "client1-10-0", "client1-0-9"];
+        assert_eq!(shown(&[]), six);
+        assert_eq!(shown(&["--product"]).len(), 12);
+    }
+
+    #[derive(clap::Parser)]
+    struct Asked {
+        #[command(flatten)]
+        args: Args,
     }
 
     fn row(name: &str, ratio: f64, lost: u64) -> Row {
