@@ -148,13 +148,15 @@ fn slice(tracer: &tracer::Tracer, net: &Net, storm: &Storm) -> Result<Slice> {
 impl Mode {
     fn of(name: &'static str, line: Option<Line>, slices: &[Slice]) -> Result<Self> {
         let each = |of: &dyn Fn(&Slice) -> f64| slices.iter().map(of).collect::<Vec<f64>>();
-        let us_of = |ran: &[Ran], it: &Slice| programs::net_us_per_connection(ran, it.floor_ns, it.connections);
+        let us_of =
+            |ran: &[Ran], it: &Slice| programs::net_us_per_connection(ran, it.floor_ns, it.connections);
         // The iterator runs for looks, which come with the time, not with connections.
         let us = |it: &Slice| {
             let ran: Vec<Ran> = it.ran.iter().filter(|ran| ran.name != ITERATOR).cloned().collect();
             us_of(&ran, it)
         };
-        let share = |it: &Slice| (us_of(&it.ran, it) * 1000.0 * it.connections + it.tool_ns) / it.load_ns * 100.0;
+        let share =
+            |it: &Slice| (us_of(&it.ran, it) * 1000.0 * it.connections + it.tool_ns) / it.load_ns * 100.0;
         let names: BTreeSet<&String> = slices.iter().flat_map(|it| &it.ran).map(|ran| &ran.name).collect();
         let programs = names.into_iter().map(|name| Program::of(name, slices));
         Ok(Self {
