@@ -1,12 +1,19 @@
 //! Time. [`MonoNs`] is the only time the pipeline knows: CLOCK_MONOTONIC
 //! nanoseconds, as `bpf_ktime_get_ns` stamps them. Wall time is added by a sink
 //! through [`Clock`], the only place that reads a clock.
+//!
+//! That clock stands still while the machine is suspended, as the kernel's TCP timers do: an
+//! age is time that the machine was awake. Wall time goes on, and [`Sleeps`] knows by how much.
+
+mod sleeps;
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+
+pub use sleeps::{Sleep, Sleeps};
 
 /// Nanoseconds of CLOCK_MONOTONIC: since boot, not counting suspend.
 #[derive(
@@ -49,18 +56,27 @@ const LAST_WALL: Duration = Duration::from_secs(253_402_300_799);
 pub struct Clock {
     mono: MonoNs,
     wall: SystemTime,
+    sleeps: Sleeps,
 }
 
 impl Clock {
     /// A clock that says monotonic `mono` was wall time `wall`.
     pub const fn fixed(mono: MonoNs, wall: SystemTime) -> Self {
-        Self { mono, wall }
+        Self { mono, wall, sleeps: Sleeps::NONE }
     }
 
-    /// Reads both clocks now, so that a stepped wall clock is followed.
+    /// The same, after these sleeps.
+    #[must_use]
+    pub const fn after(self, sleeps: Sleeps) -> Self {
+        Self { sleeps, ..self }
+    }
+
+    /// Reads both clocks now, so that a stepped wall clock is followed. Whoever reads often
+    /// knows well when the machine slept.
     #[expect(clippy::disallowed_methods, reason = "the one room that reads clocks")]
     pub fn read() -> Self {
-        Self { mono: Self::mono_now(), wall: SystemTime::now() }
+        let sleeps = sleeps::so_far();
+        Self { mono: Self::mono_now(), wall: SystemTime::now(), sleeps }
     }
 
     /// CLOCK_MONOTONIC, now.
@@ -93,11 +109,16 @@ impl Clock {
         (self.mono, self.wall)
     }
 
+    /// When the machine slept.
+    pub const fn sleeps(&self) -> &Sleeps {
+        &self.sleeps
+    }
+
     /// The monotonic time of a wall time, by this pair of readings.
     pub fn mono(&self, wall: SystemTime) -> MonoNs {
         match wall.duration_since(self.wall) {
             Ok(ahead) => self.mono + ahead,
-            Err(behind) => self.mono - behind.duration(),
+            Err(behind) => self.sleeps.back(self.mono, behind.duration()),
         }
     }
 
@@ -105,7 +126,8 @@ impl Clock {
     /// that can be written. A machine without a battery begins in 1970, and what happened
     /// before its clock was set would be earlier.
     pub fn wall(&self, at: MonoNs) -> SystemTime {
-        let (back, ahead) = (self.mono.since(at), at.since(self.mono));
+        let back = self.mono.since(at).saturating_add(self.sleeps.after(at));
+        let ahead = at.since(self.mono);
         let last = SystemTime::UNIX_EPOCH + LAST_WALL;
         let wall = self.wall.checked_sub(back).unwrap_or(SystemTime::UNIX_EPOCH);
         wall.checked_add(ahead).unwrap_or(last).clamp(SystemTime::UNIX_EPOCH, last)

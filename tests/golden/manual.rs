@@ -33,6 +33,9 @@ const OVERHEAD: &[&str] = &[
 const CAVEATS: &[&str] = &[
     "Of a socket that was opened before the trace began neither the opener nor its stack is known, nor whether EOF \
      was read; its age is an interval unless the kernel's own times of it tell.",
+    "An age is time that the machine was awake: while it is suspended the kernel's TCP timers stand still, too. The \
+     time of day at which something happened counts the sleep; of what happened within the last 100 ms before, it may \
+     be given as after it.",
     "A stack is copied up to 16 KiB: one with larger buffers ends early, and says so.",
     "Names in stripped programs cannot be shown: module, offset and build id are, so that they can be named elsewhere.",
     "Why a ghost that is older than the trace closed is not known: its error may have been fetched by its program.",

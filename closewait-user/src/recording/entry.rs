@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Clock, MonoNs};
+use crate::clock::{Clock, MonoNs, Sleep, Sleeps};
 use crate::fact::Fact;
 use crate::item::Gap;
 use crate::report::{Closer, Cost, Ending, Finding, FirstLook, Notice, Release};
@@ -23,23 +23,27 @@ pub struct Line {
 }
 
 /// Monotonic and wall time of one moment; the latter since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pair {
     mono: MonoNs,
     wall: Duration,
+    /// When the machine slept before, the last time first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slept: Vec<Sleep>,
 }
 
 impl Pair {
     /// Of a clock.
     pub fn of(clock: &Clock) -> Self {
         let (mono, wall) = clock.pair();
-        Self { mono, wall: wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() }
+        let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { mono, wall, slept: clock.sleeps().iter().copied().collect() }
     }
 
     /// The clock again.
-    pub fn clock(self) -> Clock {
+    pub fn clock(&self) -> Clock {
         let wall = SystemTime::UNIX_EPOCH.checked_add(self.wall).unwrap_or(SystemTime::UNIX_EPOCH);
-        Clock::fixed(self.mono, wall)
+        Clock::fixed(self.mono, wall).after(Sleeps::of(&self.slept))
     }
 }
 
