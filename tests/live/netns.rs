@@ -29,6 +29,13 @@ impl Netns {
         made
     }
 
+    /// Every packet to this end of a wire, or through the loopback, is handled on CPU 0.
+    pub(crate) fn steer_to_cpu_0(&self, device: &str) {
+        // Only a /sys mounted inside shows this namespace's devices; `ip netns exec` mounts one.
+        let steer = format!("echo 1 > /sys/class/net/{device}/queues/rx-0/rps_cpus");
+        ip(&["netns", "exec", &self.name, "sh", "-c", &steer]);
+    }
+
     /// Gives its loopback one more address.
     pub(crate) fn add_address(&self, address: &str) {
         ip(&["-n", &self.name, "addr", "add", address, "dev", "lo"]);
@@ -91,13 +98,44 @@ pub(crate) fn output(command: &mut Command) -> String {
     String::from_utf8(out.stdout).expect("text")
 }
 
-/// A test process that was killed could not remove its namespaces.
+/// A process that was killed could not remove its namespaces: of these tests, those of
+/// `cargo test --test enrich`, or a chore.
 fn remove_those_of_the_dead() {
     for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let maker = name.strip_prefix("cwt-").and_then(|rest| rest.split('-').next());
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if maker(&name).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             let _ = Command::new("ip").args(["netns", "del", &name]).status();
         }
     }
+}
+
+/// The process that made a namespace of this name: `cwt-PID` and what it likes, or `cwt-WHAT-PID`
+/// as it was once. Those of anybody else have none.
+fn maker(name: &str) -> Option<u32> {
+    name.strip_prefix("cwt-")?.split('-').find_map(|part| part.parse().ok())
+}
+
+#[test]
+fn namespaces_of_others_are_left_alone() {
+    let made = ["cwt-17-0", "cwt-17-bench-3", "cwt-17-enrich-3", "cwt-17-fleet", "cwt-fleet-17"];
+    assert_eq!(made.map(maker), [Some(17); 5]);
+    assert_eq!(["cwt-fleet", "cwt-", "cni-17-0", "17", "acwt-17"].map(maker), [None; 5]);
+}
+
+#[test]
+fn namespaces_of_the_dead_are_removed_and_those_of_the_living_are_not() {
+    let net = Netns::new();
+    // Ended and waited for, its process id is nobody's.
+    let mut child = Command::new("true").spawn().expect("it starts");
+    child.wait().expect("our own child");
+    let (dead, living) = (format!("cwt-fleet-{}", child.id()), format!("cwt-fleet-{}", std::process::id()));
+    for name in [&dead, &living] {
+        ip(&["netns", "add", name]);
+    }
+    remove_those_of_the_dead();
+    let is_there = |name: &str| Path::new("/run/netns").join(name).exists();
+    let (dead_is_there, living_is_there) = (is_there(&dead), is_there(&living));
+    ip(&["netns", "del", &living]);
+    assert!(is_there(net.name()) && living_is_there, "one of a living process was removed");
+    assert!(!dead_is_there, "one of a dead process is left");
 }

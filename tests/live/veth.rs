@@ -2,9 +2,7 @@
 //! hand packets to a CPU of our choice: then the task on the CPU when a FIN arrives is
 //! neither the server nor the client.
 
-use std::process::Command;
-
-use super::netns::{Netns, ip, output};
+use super::netns::{Netns, ip};
 
 /// Address of the server's end.
 pub(crate) const SERVER_IP: &str = "10.97.0.1";
@@ -44,9 +42,7 @@ impl Veth {
     pub(crate) fn steered_to_cpu_0() -> Self {
         let wire = Self::new();
         for end in [&wire.server, &wire.client] {
-            // Only a /sys mounted inside shows this namespace's devices; `ip netns exec` mounts one.
-            let steer = "echo 1 > /sys/class/net/wire/queues/rx-0/rps_cpus";
-            output(Command::new("ip").args(["netns", "exec", end.name(), "sh", "-c", steer]));
+            end.steer_to_cpu_0("wire");
         }
         wire
     }
