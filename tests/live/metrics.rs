@@ -22,12 +22,17 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A tool that traces `net` as JSON and serves metrics, and where.
 fn serving(net: &Netns) -> (Tool, SocketAddr) {
-    let (mut tool, address) = started(net, &[]);
+    serving_with(net, &[])
+}
+
+/// The same with more options.
+pub(crate) fn serving_with(net: &Netns, more: &[&str]) -> (Tool, SocketAddr) {
+    let (mut tool, address) = started(net, more);
     tool.attached();
     (tool, address)
 }
 
-/// The same with more options; it may not be attached yet.
+/// It may not be attached yet.
 fn started(net: &Netns, more: &[&str]) -> (Tool, SocketAddr) {
     let mut command = Command::new(binary());
     command.args(json_of(net)).args(["--metrics-listen", "127.0.0.1:0"]).args(more);
@@ -70,7 +75,14 @@ fn ask(to: SocketAddr, method: &str, path: &str) -> (String, String) {
 }
 
 /// A scrape: values by name and labels.
-fn scrape(from: SocketAddr) -> BTreeMap<String, f64> {
+pub(crate) fn scrape(from: SocketAddr) -> BTreeMap<String, f64> {
+    let body = exposition(from);
+    let series = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    series.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+/// The same as text.
+pub(crate) fn exposition(from: SocketAddr) -> String {
     let (head, body) = ask(from, "GET", "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(
@@ -78,8 +90,7 @@ fn scrape(from: SocketAddr) -> BTreeMap<String, f64> {
         "{head}"
     );
     assert!(body.ends_with("\n# EOF\n"), "{body}");
-    let series = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-    series.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    body
 }
 
 /// What the reports say is stuck now, as the series that are to say it.

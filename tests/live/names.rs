@@ -12,9 +12,10 @@ use std::process::{Command, Stdio};
 use closewait_trace::report::escape::is_hidden;
 use rustix::process::Signal;
 
+use super::metrics::{exposition, serving_with};
 use super::netns::Netns;
 use super::scenario::{Scenario, programs};
-use super::tool::{Tool, binary};
+use super::tool::binary;
 use super::waiting::{show, until};
 
 /// An escape sequence, also as one character; a line's end, also as others know it; quotes; markup;
@@ -121,6 +122,33 @@ fn commands_are_ours(what: &str, text: &str) {
     }
 }
 
+/// How many sockets are stuck, as a parser of the exposition reads it: a series a line, its labels
+/// in quotes, in which quotes and backslashes are escaped.
+fn stuck_by_metrics(exposition: &str) -> u64 {
+    let series = exposition.lines().filter_map(|line| line.strip_prefix("closewait_stuck_sockets{"));
+    let values = series.map(|labels| {
+        let mut rest = labels;
+        loop {
+            let (_, value) = rest.split_once("=\"").unwrap_or_else(|| panic!("no label in {labels:?}"));
+            let mut escaped = false;
+            let end = value.find(|c: char| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            let (_, after) =
+                value.split_at(end.unwrap_or_else(|| panic!("no end of a label in {labels:?}")) + 1);
+            match after.strip_prefix("} ") {
+                Some(value) => {
+                    return value.parse::<u64>().unwrap_or_else(|_| panic!("no count in {labels:?}"));
+                }
+                None => rest = after.strip_prefix(',').unwrap_or_else(|| panic!("{after:?} in {labels:?}")),
+            }
+        }
+    });
+    values.sum()
+}
+
 /// What a command has written, as it is.
 fn written(command: &mut Command) -> (String, String) {
     let out = command.stdin(Stdio::null()).output().expect("it runs");
@@ -135,7 +163,9 @@ fn names_do_no_harm() {
         let all: Vec<_> = HOSTILE.iter().map(|comm| scope.spawn(|| lines_about(&server, comm))).collect();
         all.into_iter().map(|one| one.join().expect("harm was done, see above")).sum()
     });
-    show(&format!("names that are chosen to do harm: {lines} JSON lines, SVG, text: none does"));
+    show(&format!(
+        "names that are chosen to do harm: {lines} JSON lines, SVG, HTML, metrics, text: none does"
+    ));
 }
 
 /// Traces a server that calls itself `comm`, in every form of output; how many lines of JSON.
@@ -144,13 +174,17 @@ fn lines_about(server: &Server, comm: &[u8]) -> usize {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
     let (image, folded, recording) = (path("flame.svg"), path("flame.folded"), path("recording"));
-    let mut tool = Tool::trace(&net, &["--flame", &image, "--flame", &folded, "--record", &recording, "-v"]);
+    let files = ["--flame", &image, "--flame", &folded, "--record", &recording, "-v"];
+    let (mut tool, metrics) = serving_with(&net, &files);
     let leaking = server.leak(&net, comm);
     let map = PerfMap(leaking.pid());
     let cgroup = Cgroup::with(leaking.pid());
     tool.has_reported("stuck", 2);
+    let exposition = exposition(metrics);
     let ended = tool.signal(Signal::INT);
     ended.exits(0);
+    is_harmless("metrics", &exposition);
+    assert_eq!(stuck_by_metrics(&exposition), 2, "{exposition}");
     // Each line was held against the schema already.
     for line in &ended.printed {
         is_harmless("JSON", line);
@@ -192,6 +226,11 @@ fn lines_about(server: &Server, comm: &[u8]) -> usize {
     text("trace", Command::new(binary()).args(own).args(["--duration", "2s"]));
     text("replay", Command::new(binary()).args(["replay", &recording, "-vv"]));
     text("replay as JSON", Command::new(binary()).args(["replay", &recording, "-o", "json"]));
+    let page = path("page.html");
+    text("replay as a page", Command::new(binary()).args(["replay", &recording, "--html", &page]));
+    let html = fs::read_to_string(&page).expect("UTF-8");
+    is_harmless("HTML", &html);
+    assert!(html.contains("owned") && !html.contains("<script>alert"), "markup of a name");
     text("diff", Command::new(binary()).args(["diff", "--all", &recording, &recording]));
     drop((leaking, cgroup, map));
     lines

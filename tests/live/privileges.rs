@@ -2,13 +2,14 @@
 //! documented and nothing else. The sockets are those of another user's process.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use closewait_trace::privileges::{Work, kept};
+use closewait_trace::privileges::{NEEDS, Work, kept};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 use rustix::process::Signal;
 use rustix::thread::{
@@ -118,6 +119,44 @@ fn without_entering_namespaces_only_the_own_is_looked_at() {
         let why = report["look_unknown"].as_str().unwrap_or_default();
         assert!(why.contains("cannot enter the network namespace"), "{report}");
     }
+}
+
+/// All capabilities but one: what is lost is what is documented, and is said, and nothing else is.
+/// Where another one does for it nothing is lost. The results are printed as a table.
+#[test]
+fn each_is_removed_in_turn() {
+    let runs = std::thread::scope(|scope| {
+        let running: Vec<_> = NEEDS
+            .iter()
+            .map(|need| {
+                scope.spawn(move || {
+                    let net = Netns::new();
+                    let (leaked, ended) = with_only(&net, C::all() - need.capability, &[]);
+                    let lost = says_lost(&ended).into_iter().map(str::to_owned).collect::<Vec<_>>();
+                    (need.name, known(&leaked, &ended), lost)
+                })
+            })
+            .collect();
+        let runs = running.into_iter().map(|run| run.join().expect("it traced, see above"));
+        runs.collect::<Vec<_>>()
+    });
+    let mut table = format!("{:<24} holder opener stack  fds    said to be lost\n", "without");
+    let mut wrong = Vec::new();
+    for (name, known, said) in runs {
+        let [holder, opener, stack, fds] = known;
+        let _ = writeln!(table, "{name:<24} {holder:<6} {opener:<6} {stack:<6} {fds:<6} {}", said.join(" "));
+        let due = match name {
+            "CAP_SYS_ADMIN" => [false, true, true, false],
+            "CAP_SYS_PTRACE" => [true, true, false, true],
+            _ => [true; 4],
+        };
+        let is_said = said.iter().all(|lost| lost == name) && (known == [true; 4] || said == [name]);
+        if known != due || !is_said {
+            wrong.push(name);
+        }
+    }
+    show(&table);
+    assert!(wrong.is_empty(), "{wrong:?}\n{table}");
 }
 
 /// Tracing takes two capabilities, or the one that does for both.
