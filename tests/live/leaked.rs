@@ -118,6 +118,11 @@ pub(crate) fn stack_is_missing(report: &Value) -> bool {
     report["opener"]["stack"] == Value::Array(vec![]) && is_reason(&report["opener"]["stack_unknown"])
 }
 
+/// Whether a report says that a stack could not be named whole, its process being gone.
+pub(crate) fn stack_ends_early(report: &Value) -> bool {
+    report["opener"]["stack_note"].as_str().is_some_and(|note| note.contains("its process exited"))
+}
+
 fn is_reason(value: &Value) -> bool {
     value.as_str().is_some_and(|reason| !reason.is_empty())
 }

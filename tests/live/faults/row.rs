@@ -1,6 +1,6 @@
 //! A row of the table of faults, and what must hold in each.
 
-use super::super::leaked::{Leaked, opener_is_missing, stack_is_missing};
+use super::super::leaked::{Leaked, opener_is_missing, stack_ends_early, stack_is_missing};
 use super::super::tool::Ended;
 
 /// One fault, and what came of it.
@@ -67,8 +67,7 @@ impl Row {
                 continue;
             }
             self.must(leaked.opener_is_right(report), &format!("opener: {report}"));
-            let note = report["opener"]["stack_note"].as_str();
-            if stack_is_missing(report) || note.is_some_and(|note| note.contains("its process exited")) {
+            if stack_is_missing(report) || stack_ends_early(report) {
                 stacks += 1;
             } else {
                 self.must(leaked.stack_is_right(report), &format!("stack: {report}"));
