@@ -1,10 +1,11 @@
 //! Every way to lose something, made to happen: what was reported of it, and whether and
 //! when all was right again. The results are printed as a table; nothing may be silently wrong.
 //!
-//! What cannot be made to happen at will is tested where it is decided: runs that the kernel
-//! skipped in `kernel/counters.rs`, records that are malformed in `decode.rs`.
+//! What cannot be made to happen at will is tested where it is decided: records that are
+//! malformed in `decode.rs`.
 
 mod row;
+mod skipped;
 
 use std::fmt::Write;
 use std::process::Command;
@@ -359,6 +360,8 @@ fn nothing_is_lost_silently() {
         no_room_for_openers,
         no_room_for_copies,
         no_room_for_stacks,
+        skipped::by_a_neighbour,
+        skipped::by_their_own_runs,
         || netlink("netlink: ENOBUFS once in the first dump", "105", "2", "1", "overrun"),
         || netlink("netlink: 6 answers fail (EIO)", "5", "0", "6", "Input/output error"),
         no_netlink_at_all,

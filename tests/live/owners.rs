@@ -13,7 +13,7 @@ use super::workload::{CLIENT, SERVER, Side, Workload};
 
 /// The CPU both programs are bound to: not 0, where the packets are handled, unless
 /// there is no other.
-fn elsewhere() -> String {
+pub(crate) fn elsewhere() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (cpus - 1).to_string()
 }
