@@ -140,8 +140,8 @@ fn summary(ended: &Ended) -> &Value {
     ended.of_kind("summary").next().expect("it ends with one")
 }
 
-/// The machine sleeps while sockets are stuck: they are reported, and an age is the time that
-/// the machine was awake.
+/// The machine sleeps while sockets are stuck: they are reported, an age is the time that the
+/// machine was awake, and `since` is when it was all the same.
 #[test]
 fn the_machine_sleeps() {
     if !is_ours("suspend") {
@@ -151,40 +151,58 @@ fn the_machine_sleeps() {
     let mut tool = Tool::trace(&net, &[]);
     let before = SERVER.run(&net, &net);
     tool.has_reported("stuck", SERVER.leak);
-    let clocks = || [ClockId::Boottime, ClockId::Monotonic].map(clock_gettime);
-    let asleep = |[boot, awake]: [Timespec; 2]| boot.tv_sec - awake.tv_sec;
-    let slept = asleep(clocks());
+    // These are reported after it. The tool has looked at its clocks since they got stuck.
+    let across = SERVER.run(&net, &net);
+    let_pass(Duration::from_secs(1));
+    let fell_asleep = time_of_day();
+    let asleep = || {
+        let [boot, awake] = [ClockId::Boottime, ClockId::Monotonic].map(clock_gettime);
+        Duration::try_from(boot).expect("a time").saturating_sub(Duration::try_from(awake).expect("a time"))
+    };
+    let slept = asleep();
     if let Err(why) = sleep_a_while() {
         show(&format!("suspend: NOT RUN, {why}"));
         return;
     }
-    let slept = asleep(clocks()) - slept;
-    let after = SERVER.run(&net, &net);
+    let slept = asleep() - slept;
+    assert!(slept >= Duration::from_secs(2), "it only slept for {slept:?}");
     tool.has_reported("stuck", 2 * SERVER.leak);
+    let after = SERVER.run(&net, &net);
+    tool.has_reported("stuck", 3 * SERVER.leak);
     let ended = tool.signal(Signal::INT);
     ended.exits(0);
     let reports: Vec<_> = ended.of_kind("stuck").collect();
-    for (leaked, reports) in [&before, &after].into_iter().zip(reports.chunks(SERVER.leak)) {
-        assert!(reports.iter().all(|it| leaked.include(it) && leaked.opener_is_right(it)));
+    let nothing = Duration::ZERO;
+    let all = [(&before, nothing, true), (&across, slept, true), (&after, nothing, false)];
+    for ((leaked, slept, is_older), reports) in all.into_iter().zip(reports.chunks(SERVER.leak)) {
+        for report in reports {
+            assert!(leaked.include(report) && leaked.opener_is_right(report), "{report}");
+            let [ts, since] = ["ts", "since"].map(|of| time(report, of));
+            let age = Duration::from_millis(report["age_ms"]["max"].as_u64().expect("an age"));
+            // Both clocks are moved by what the battery's clock says.
+            let apart = apart_by(apart(ts, since), age + slept);
+            assert!(apart < Duration::from_millis(150), "{slept:?}: {report}");
+            assert_eq!(since < fell_asleep, is_older, "{report}");
+        }
     }
     assert_eq!(summary(&ended)["lost"]["total"], 0, "{}", ended.everything());
-    show(&format!("suspend: the machine slept {slept} s"));
+    show(&format!("suspend: the machine slept {:.1} s", slept.as_secs_f64()));
 }
 
-/// As deep as the kernel can come back from by itself (`pm_test`: all but the last step, for
-/// five seconds). An alarm of the clock does not wake these machines. Why not, if not.
+/// Until an alarm of the clock wakes it. Why not, if not.
 fn sleep_a_while() -> Result<(), String> {
-    let (power, test) = ("/sys/power/state", "/sys/power/pm_test");
+    let (power, alarm) = ("/sys/power/state", "/sys/class/rtc/rtc0/wakealarm");
     let states = fs::read_to_string(power).map_err(|error| format!("{power}: {error}"))?;
-    let has = |state: &str| states.split_whitespace().any(|it| it == state);
-    let (state, depth) = if has("mem") { ("mem", "core") } else { ("freeze", "platform") };
-    if !has(state) {
+    if !states.split_whitespace().any(|state| state == "mem") {
         return Err(format!("this kernel offers only {states:?}"));
     }
-    write(test, depth).map_err(|error| format!("{test}: {error}"))?;
-    let slept = write(power, state).map_err(|error| format!("{state}: {error}"));
-    write(test, "none").map_err(|error| format!("{test}: {error}"))?;
-    slept
+    // Else the console hangs up on those who write to it, as the machine wakes.
+    let console = "/sys/module/printk/parameters/console_suspend";
+    // Long enough to fall asleep first, where a machine is slow.
+    for (file, value) in [(console, "N"), (alarm, "0"), (alarm, "+8"), (power, "mem")] {
+        write(file, value).map_err(|error| format!("{value:?} to {file}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Nobody needs inet_diag at that moment; later somebody does.
