@@ -38,7 +38,7 @@ pub(crate) fn run() -> Result<()> {
     let tools = [
         Tool::ours(ours),
         Tool::Ss,
-        Tool::Lsof,
+        Tool::lsof(),
         Tool::Tcpstates(Peer::find("tcpstates")),
         Tool::Bpftrace(Peer::find("bpftrace")),
     ];

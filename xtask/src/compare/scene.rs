@@ -94,6 +94,7 @@ impl Drop for Scene {
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = fs::remove_dir(cgroup);
+            let _ = cgroup.parent().map(fs::remove_dir);
         }
     }
 }
@@ -103,8 +104,15 @@ impl Drop for Scene {
 fn cgroup() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let point = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
-    let path = Path::new(point).join(format!("cri-containerd-{CONTAINER}.scope"));
-    fs::create_dir(&path).ok().map(|()| path)
+    // Below one of this process: two may run at a time.
+    let own = Path::new(point).join(format!("closewait-compare-{}", std::process::id()));
+    fs::create_dir(&own).ok()?;
+    let path = own.join(format!("cri-containerd-{CONTAINER}.scope"));
+    if fs::create_dir(&path).is_err() {
+        let _ = fs::remove_dir(own);
+        return None;
+    }
+    Some(path)
 }
 
 /// What a program of tests/scenarios says.

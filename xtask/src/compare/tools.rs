@@ -1,7 +1,7 @@
 //! The tools, each run in the way in which it tells the most of a leak, and what they said.
 
 use super::scene::{Scene, output, pause, until};
-use crate::bench::peers::Peer;
+use crate::{bench::peers::Peer, command};
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,7 +19,8 @@ use std::{
 pub(super) enum Tool {
     Ours(PathBuf),
     Ss,
-    Lsof,
+    /// Why it cannot be run, if it cannot
+    Lsof(Option<String>),
     Tcpstates(Peer),
     Bpftrace(Peer),
 }
@@ -75,11 +76,16 @@ impl Tool {
         Self::Ours(program.to_owned())
     }
 
+    /// It need not be there.
+    pub(super) fn lsof() -> Self {
+        Self::Lsof(command::find_system("lsof").is_none().then(|| "lsof is not installed".to_owned()))
+    }
+
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Ours(_) => "closewait-trace",
             Self::Ss => "ss",
-            Self::Lsof => "lsof",
+            Self::Lsof(_) => "lsof",
             Self::Tcpstates(_) => "tcpstates",
             Self::Bpftrace(_) => "bpftrace",
         }
@@ -88,6 +94,7 @@ impl Tool {
     /// Why it cannot be run.
     pub(super) fn missing(&self) -> Option<&str> {
         match self {
+            Self::Lsof(missing) => missing.as_deref(),
             Self::Tcpstates(peer) | Self::Bpftrace(peer) => peer.missing(),
             _ => None,
         }
@@ -105,7 +112,7 @@ impl Tool {
                 command.args(["--metrics-listen", "127.0.0.1:0"]);
                 (command, "closewait-trace: tracing")
             }
-            Self::Ss | Self::Lsof => return Ok(None),
+            Self::Ss | Self::Lsof(_) => return Ok(None),
             Self::Tcpstates(peer) => {
                 let mut command = peer.with_tracefs()?;
                 command.arg("-T");
@@ -159,7 +166,7 @@ impl Tool {
                 (said.now, said.later) = (now.clone(), now);
                 said.status = (status, output(scene.empty.inside("ss".as_ref()).args(args))?.1);
             }
-            Self::Lsof => {
+            Self::Lsof(_) => {
                 let args = ["-nP", "-iTCP", "-sTCP:CLOSE_WAIT"];
                 let (now, status) = output(scene.net.inside("lsof".as_ref()).args(args))?;
                 (said.now, said.later) = (now.clone(), now);

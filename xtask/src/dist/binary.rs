@@ -35,15 +35,28 @@ pub(super) fn strip(executable: &Path, to: &Path) -> Result<()> {
         .context("strip belongs to the package binutils")?;
     let bytes = fs::read(to)?;
     ensure!(interpreter(&bytes)?.is_none(), "{} is not static", to.display());
-    let home = command::cargo_home();
-    for path in [root(), &target_dir(), &home].map(|path| path.to_string_lossy().into_owned()) {
+    let (home, triple) = (command::cargo_home(), triple());
+    for (dir, below) in [
+        (root(), &["closewait-user", "closewait-ebpf", "xtask"][..]),
+        (&target_dir(), &["release", "debug", &triple]),
+        (&home, &["registry", "git"]),
+    ] {
+        let known = path_in(&bytes, dir, below);
         ensure!(
-            !bytes.windows(path.len()).any(|window| window == path.as_bytes()),
-            "{} has a path of this machine in it: {path}",
-            to.display()
+            known.is_none(),
+            "{} has a path of this machine in it: {}",
+            to.display(),
+            known.unwrap_or_default()
         );
     }
     Ok(())
+}
+
+/// A path below `dir` that is in an executable: one through a directory that is there. The name
+/// of a checkout alone, `/src` say, is a part of many a path that is not of this machine.
+fn path_in(bytes: &[u8], dir: &Path, below: &[&str]) -> Option<String> {
+    let paths = below.iter().map(|name| format!("{}/", dir.join(name).display()));
+    paths.into_iter().find(|path| bytes.windows(path.len()).any(|window| window == path.as_bytes()))
 }
 
 /// Which C library is linked in.
@@ -129,6 +142,20 @@ mod tests {
 
     fn workspace_object() -> PathBuf {
         crate::workspace::prebuilt_dir().join(ebpf::OBJECT)
+    }
+
+    #[test]
+    fn paths_of_this_machine_are_told_from_those_that_only_look_so() {
+        let below = ["closewait-user", "xtask"];
+        for (bytes, dir, known) in [
+            ("x/src/closewait-user/src/lib.rs", "/src", Some("/src/closewait-user/")),
+            ("/closewait-trace/closewait-user/src/lib.rs/rustc/library/src/x", "/src", None),
+            ("/registry/foo-1.0/src/closewait-users", "/src", None),
+            ("y/home/me/closewait/xtask/src", "/home/me/closewait", Some("/home/me/closewait/xtask/")),
+            ("", "/src", None),
+        ] {
+            assert_eq!(path_in(bytes.as_bytes(), Path::new(dir), &below).as_deref(), known, "{bytes} {dir}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! distributions use; `tried` installs the .deb in a bare Debian and uses it there.
 
 mod binary;
+mod cgroup;
+mod completes;
 mod contents;
 mod deb;
 mod licences;
@@ -16,7 +18,7 @@ mod twice;
 
 pub(crate) use binary::{build, has_musl, musl};
 
-use crate::{command, workspace};
+use crate::{command, progress, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use contents::{BINARY, THIRD_PARTY};
 use std::{
@@ -108,6 +110,8 @@ fn dir() -> PathBuf {
 
 fn make(object: Option<&Path>) -> Result<Made> {
     let built = build(object)?;
+    let chore = progress::begin("dist");
+    chore.does("packing");
     let dir = dir();
     let made = fresh(&dir.join("made"))?;
     binary::strip(&built, &made.join(BINARY))?;
@@ -134,6 +138,7 @@ fn make(object: Option<&Path>) -> Result<Made> {
         Ok(packages)
     };
     let (deb, rpm) = package(&out)?;
+    chore.does("packing again, to compare");
     let again = fresh(&dir.join("packages-again"))?;
     let (second_deb, second_rpm) = package(&again)?;
     for (one, other) in [(&deb, second_deb), (&rpm, second_rpm)] {
@@ -142,6 +147,7 @@ fn make(object: Option<&Path>) -> Result<Made> {
     fs::remove_dir_all(again)?;
     rpm::check(&rpm, &made.join(BINARY))?;
 
+    drop(chore);
     let executable = out.join(format!("closewait-trace-{}-{triple}", release.version));
     fs::copy(made.join(BINARY), &executable)?;
     let names: Vec<_> = [&executable, &deb, &rpm].iter().filter_map(|path| path.file_name()).collect();

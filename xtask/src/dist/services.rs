@@ -2,6 +2,7 @@
 //! are real; its processes have numbers of their own, as in a container, and those are not the
 //! kernel's: who opened a socket is no question to ask here.
 
+use super::cgroup::Cgroup;
 use crate::{command, stopwatch::Stopwatch};
 use anyhow::{Context, Result, bail};
 use std::{
@@ -21,6 +22,8 @@ pub(super) struct System {
     outer: Child,
     /// systemd, as it is numbered here.
     first: String,
+    /// Where it makes those of its units. (Dropped after the processes have ended.)
+    cgroup: Option<Cgroup>,
 }
 
 impl System {
@@ -29,12 +32,15 @@ impl System {
     /// # Errors
     /// When it does not come up.
     pub(super) fn boot(root: &Path) -> Result<Self> {
-        let mut outer = Command::new("setpriv");
-        outer.args(["--pdeathsig", "KILL", "--", "unshare", "--fork", "--kill-child"]);
+        let cgroup = Cgroup::below_own("closewait-dist");
+        let join = cgroup.as_ref().map_or_else(|| "/dev/null".into(), Cgroup::processes);
+        let mut outer = Command::new("sh");
+        outer.args(["-c", "echo $$ > \"$1\"; shift; exec \"$@\"", "sh"]).arg(join);
+        outer.args(["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--fork", "--kill-child"]);
         outer.args(["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--propagation", "private"]);
         outer.args(["--", "sh", "-c", BOOT, "boot.sh"]).arg(root);
-        let outer = outer.stdin(Stdio::null()).spawn().context("cannot start setpriv")?;
-        let mut system = Self { outer, first: String::new() };
+        let outer = outer.stdin(Stdio::null()).spawn().context("cannot start sh")?;
+        let mut system = Self { outer, first: String::new(), cgroup };
         let clock = Stopwatch::start();
         let children = format!("/proc/{0}/task/{0}/children", system.outer.id());
         loop {
@@ -95,5 +101,6 @@ impl Drop for System {
     fn drop(&mut self) {
         let _ = self.outer.kill();
         let _ = self.outer.wait();
+        drop(self.cgroup.take());
     }
 }

@@ -1,14 +1,14 @@
 //! The .deb in a bare Debian, used as somebody would who has just installed it: self-test,
 //! manual, completion, the service with Prometheus on it, an alert on a leak; then removed again.
 //!
-//! All of it happens in mount and network namespaces of its own, on a file system whose writes
-//! go to memory: what is left behind when it fails are empty cgroups, which systemd makes below ours.
+//! All of it happens in mount and network namespaces of its own, in memory, and in a cgroup of
+//! its own: nothing is left behind.
 
-use super::{Made, root, services::System};
+use super::{Made, completes, root, services::System};
 use crate::{
     build, command,
     fleet::{Leak, Programs, Prometheus, shortened},
-    privilege,
+    privilege, progress,
     stopwatch::Stopwatch,
     workspace,
 };
@@ -61,6 +61,8 @@ pub(super) fn run(made: &Made) -> Result<Option<String>> {
     };
     let scenarios = workspace::target_dir().join("scenarios");
     build::scenarios(&scenarios)?;
+    // Made by whoever runs this, and so theirs to remove.
+    fs::create_dir_all(space(&bare))?;
     let mut unshare = privilege::command("unshare")?;
     unshare.args(["--mount", "--net", "--propagation", "private", "--"]);
     unshare.arg(env::current_exe().context("cannot find this program")?);
@@ -90,7 +92,9 @@ pub(super) fn inside(bare: &Path, [deb, rpm]: [&Path; 2], scenarios: &Path, prom
     tried("apt installs it", || root.output(&install).map(drop))?;
     tried("doctor --self-test", || self_test(&root))?;
     tried("man", || manual(&root))?;
-    tried("completion in bash", || completion(&root))?;
+    tried("completion in bash", || completes::bash(&root))?;
+    tried("completion in zsh", || completes::zsh(&root))?;
+    tried("completion in fish", || completes::fish(&root))?;
     tried("systemd-analyze verify", || verify(&root))?;
 
     let config = fs::read_to_string(root.path(CONFIG))?;
@@ -116,7 +120,10 @@ pub(super) fn inside(bare: &Path, [deb, rpm]: [&Path; 2], scenarios: &Path, prom
 /// Says what is tried and how long it took.
 fn tried(what: &str, it: impl FnOnce() -> Result<()>) -> Result<()> {
     let clock = Stopwatch::start();
+    let chore = progress::begin("trying");
+    chore.does(what);
     it().with_context(|| format!("tried in a bare Debian: {what}"))?;
+    drop(chore);
     println!("tried: {what} ({:.1} s)", clock.elapsed().as_secs_f64());
     Ok(())
 }
@@ -124,7 +131,7 @@ fn tried(what: &str, it: impl FnOnce() -> Result<()>) -> Result<()> {
 /// It makes a leak in a network namespace and finds it, with holder, opener and reader.
 fn self_test(root: &Root) -> Result<()> {
     let said = root.output(&["closewait-trace", "doctor", "--self-test"])?;
-    eprintln!("{said}");
+    progress::aside(|| eprintln!("{said}"));
     Ok(())
 }
 
@@ -136,24 +143,6 @@ fn manual(root: &Root) -> Result<()> {
     }
     let page = root.output(&["man", "closewait-trace-kill"])?;
     ensure!(page.contains("--older-than"), "the manual of kill has no --older-than");
-    Ok(())
-}
-
-/// Loaded on demand, as at the first Tab.
-fn completion(root: &Root) -> Result<()> {
-    let script = r#"
-        . /usr/share/bash-completion/bash_completion
-        if type _comp_load >/dev/null 2>&1; then _comp_load closewait-trace
-        else _completion_loader closewait-trace; fi
-        function=$(complete -p closewait-trace | sed 's/.* -F \([^ ]*\) .*/\1/')
-        COMP_WORDS=(closewait-trace "$1") COMP_CWORD=1
-        "$function" closewait-trace "$1" closewait-trace
-        printf '%s\n' "${COMPREPLY[@]}""#;
-    let offered = |word: &str| root.output(&["bash", "-c", script, "bash", word]);
-    let commands = offered("sn")?;
-    ensure!(commands == "snapshot", "for `sn` it offers {commands:?}");
-    let options = offered("--metrics-l")?;
-    ensure!(options == "--metrics-listen", "for `--metrics-l` it offers {options:?}");
     Ok(())
 }
 
@@ -260,23 +249,24 @@ fn by_rpm(root: &Root, package: &Path, before: &BTreeSet<String>) -> Result<()> 
     Ok(())
 }
 
-/// The bare system, with a layer over it that is in memory.
-struct Root(PathBuf);
+/// The mount point of all that is tried.
+fn space(bare: &Path) -> PathBuf {
+    bare.with_file_name("tried")
+}
+
+/// The bare system, unpacked in memory.
+pub(super) struct Root(PathBuf);
 
 impl Root {
     fn over(bare: &Path) -> Result<Self> {
-        // A mount point for whoever runs: what is mounted is seen in one namespace only.
-        let space = bare.with_file_name("tried");
-        fs::create_dir_all(&space)?;
+        // What is mounted is seen in one namespace only.
+        let space = space(bare);
         let mount = |args: &[&str], at: &Path| command::output(Command::new("mount").args(args).arg(at));
         mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs"], &space)?;
-        let [upper, work, root] = ["upper", "work", "root"].map(|name| space.join(name));
-        for dir in [&upper, &work, &root] {
-            fs::create_dir(dir)?;
-        }
-        let layers =
-            format!("lowerdir={},upperdir={},workdir={}", bare.display(), upper.display(), work.display());
-        mount(&["-t", "overlay", "-o", &layers, "overlay"], &root)?;
+        let root = space.join("root");
+        fs::create_dir(&root)?;
+        let unpack = ["--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--directory"];
+        command::output(Command::new("tar").args(unpack).arg(&root).arg("--file").arg(bare))?;
         mount(&["-t", "proc", "proc"], &root.join("proc"))?;
         mount(&["-t", "sysfs", "sysfs"], &root.join("sys"))?;
         Ok(Self(root))
@@ -294,7 +284,7 @@ impl Root {
         command
     }
 
-    fn output(&self, words: &[&str]) -> Result<String> {
+    pub(super) fn output(&self, words: &[&str]) -> Result<String> {
         command::output(&mut self.command(words))
     }
 
