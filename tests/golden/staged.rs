@@ -1,5 +1,5 @@
-//! Recordings of what is rarely at hand, to be looked at: `cargo xtask screens` has them written
-//! and takes pictures of what is made of them.
+//! Recordings of what is rarely at hand, to be looked at in `top FILE` and `replay --html`:
+//! `CLOSEWAIT_SCREENS=DIR cargo test --test golden -- --ignored staged` writes them to DIR.
 
 use std::path::Path;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn put(recorder: &mut Recorder, clock: &Clock, reports: Vec<Report>) {
 }
 
 #[test]
-#[ignore = "cargo xtask screens runs it"]
+#[ignore = "it writes recordings for somebody to look at"]
 fn recordings_to_be_looked_at() {
     let dir = std::env::var_os("CLOSEWAIT_SCREENS").expect("CLOSEWAIT_SCREENS names the directory");
     let dir = Path::new(&dir);
