@@ -229,7 +229,11 @@ impl Storm<'_> {
     }
 
     fn slice(&self, kind: &Kind, tracer: Option<&Tracer>) -> Result<Slice> {
-        let running = tracer.map(|tracer| tracer.start(self.net, PORT)).transpose()?;
+        let mut running = tracer.map(|tracer| tracer.start(self.net, PORT)).transpose()?;
+        if let Some(running) = running.as_mut().filter(|_| kind.stuck > 0) {
+            // What it takes to report them is measured in another room.
+            running.settle();
+        }
         let blown = self.blow(kind, self.args.seconds, 0)?;
         let cost = running.map(Running::stop).transpose()?;
         Ok(Slice { per_second: blown.per_second(), seconds: blown.seconds, cost })

@@ -7,6 +7,7 @@ use super::{
     peers::Peer,
     process::{Usage, rss_anon},
 };
+use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,6 +20,11 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+/// So long it must take next to nothing to count as settled.
+const SETTLED_FOR: Duration = Duration::from_millis(500);
+/// And so long is waited for that.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// How to start one.
 pub(super) struct Tracer {
@@ -176,7 +182,23 @@ fn start(mut command: Command, peer: Option<&str>) -> Result<Process> {
 }
 
 impl Running {
-    /// Ends it; what it has cost since it was attached.
+    /// Waits until it has done with what was there when it was attached, which is then no part of
+    /// its cost: until it takes less than a twentieth of a CPU, for so long at most.
+    pub(super) fn settle(&mut self) {
+        let Self::Process(process) = self else { return };
+        let watch = Stopwatch::start();
+        loop {
+            let before = Usage::of(process.pid());
+            Stopwatch::pause(SETTLED_FOR);
+            process.attached = Usage::of(process.pid());
+            let used = process.attached - before;
+            if used.cpu < SETTLED_FOR / 20 || watch.elapsed() > SETTLES_WITHIN {
+                return;
+            }
+        }
+    }
+
+    /// Ends it; what it has cost since it was attached, or since it had settled.
     pub(super) fn stop(self) -> Result<Cost> {
         match self {
             Self::Empty(_) => Ok(Cost::default()),
