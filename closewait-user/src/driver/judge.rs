@@ -24,7 +24,7 @@ use crate::source::ring::RingSource;
 use crate::stack::{self, Stacks};
 use crate::tracker::{Since, SocketId, Suspect, Tracker};
 use crate::verdict::{
-    EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Policy, Role, Shared, Threads, verdict,
+    EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Policy, Rhythms, Role, Shared, Threads, verdict,
 };
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
@@ -44,6 +44,8 @@ pub(super) struct Judge {
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
+    /// What those that were judged have sent after the EOF.
+    rhythms: Rhythms,
     /// The last wait for the stacks of one that has ended was in vain.
     impatient: bool,
 }
@@ -89,8 +91,8 @@ impl Judge {
     pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
         let (pending, left, shared) = (Vec::new(), Vec::new(), Shared::default());
         let watched = Watched::new(served, began);
-        let (policy, outlook) = (Policy::default(), Outlook::default());
-        Self { pending, left, shared, policy, watched, outlook, impatient: false }
+        let (policy, outlook, rhythms) = (Policy::default(), Outlook::default(), Rhythms::default());
+        Self { pending, left, shared, policy, watched, outlook, rhythms, impatient: false }
     }
 
     /// What programs saw was lost: nothing that they did not tell is known since.
@@ -268,6 +270,7 @@ impl Judge {
             let stays = !is_young(&suspect);
             if stays {
                 self.outlook.count(&suspect, &evidence, now);
+                self.rhythms.note(&suspect, &evidence);
             }
             stays
         });
@@ -295,6 +298,7 @@ impl Judge {
     /// A socket that may have been judged is gone.
     pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
         self.outlook.ended(id, now);
+        self.rhythms.forget(id);
     }
 
     /// The last chance of those that still wait: takes the second looks that are
@@ -442,6 +446,7 @@ impl Judge {
             None => Fact::unknown(self.watched.no_opener(&suspect)),
         };
         evidence.sock_error = self.watched.error(&suspect, memory.error);
+        evidence.sent = self.rhythms.of(suspect.id);
         add_role(&mut evidence);
         (suspect, evidence)
     }

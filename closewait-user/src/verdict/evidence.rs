@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pod, Threads};
+use super::{Pod, Sent, Threads};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::Growth;
@@ -41,6 +41,9 @@ pub struct Evidence {
     /// The read that told the application EOF. Known `None`: reads were watched
     /// since before it entered CLOSE_WAIT, and there was none.
     pub eof_read: Fact<Option<EofRead>>,
+    /// What looks since the first have told that it sent after the EOF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
     /// The other end. Known `None`: it is not on this host.
     pub local_peer: Fact<Option<LocalPeer>>,
     /// The sockets that its holder keeps to the same remote.
@@ -78,6 +81,7 @@ impl Evidence {
             elsewhere: fact(),
             listener_holders: fact(),
             eof_read: fact(),
+            sent: None,
             local_peer: fact(),
             pool: fact(),
             threads: fact(),

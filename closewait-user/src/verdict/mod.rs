@@ -18,6 +18,7 @@ mod packed;
 mod pod;
 mod pool;
 mod reading;
+mod rhythm;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use explain::{Explanation, explain};
 pub use kept::{Kept, Shared};
 pub use packed::PackedLook;
 pub use pod::{Pod, PodName};
+pub use rhythm::{Rhythms, Sent};
 pub use threads::{Doing, Group, Progress, Target, Thread, Threads};
 
 use serde::{Deserialize, Serialize};

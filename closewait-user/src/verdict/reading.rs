@@ -3,7 +3,7 @@
 use super::case::{Case, Finding, Queue, Time, name};
 use super::looks::Looks;
 use super::pool::{self, Kept, kept};
-use super::{Code, Confidence, LocalPeer, Role};
+use super::{Code, Confidence, LocalPeer, Role, rhythm};
 use crate::fact::Fact;
 use crate::tcp::State;
 
@@ -30,7 +30,7 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
         },
     )
     .because(format_args!("a read by {reader} returned 0 {} ago", Time(case.now.since(read.at))));
-    let mut finding = finding.if_still(case);
+    let mut finding = rhythm::fell_silent(case, finding.if_still(case));
     if let Fact::Known(Some(LocalPeer { state: State::FinWait2, has_file: true, holder })) =
         &case.evidence.local_peer
     {
@@ -136,7 +136,7 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
             }
         }
     }
-    Some(finding.if_still(case))
+    Some(rhythm::fell_silent(case, finding.if_still(case)))
 }
 
 /// The EOF left the queue, no read of 0 was seen.
@@ -156,10 +156,11 @@ pub(super) fn eof_consumed(case: &Case) -> Option<Finding> {
         ),
     )
     .because("Recv-Q 0: the FIN was taken from the queue");
-    Some(match &case.evidence.eof_read {
+    let finding = match &case.evidence.eof_read {
         Fact::Known(_) => finding.because("reads were watched, and none returned 0"),
         Fact::Unknown(reason) => finding.without(format_args!("EOF evidence: {reason}"), Confidence::Medium),
-    })
+    };
+    Some(rhythm::fell_silent(case, finding))
 }
 
 /// Bytes in the receive queue of a socket with a file.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod heirs;
+mod rhythms;
 
 use std::time::Duration;
 
