@@ -111,10 +111,15 @@ impl Finding {
     }
 
     pub(super) fn because(mut self, evidence: impl fmt::Display) -> Self {
+        self.say_because(evidence);
+        self
+    }
+
+    /// The same, of one that is borrowed.
+    pub(super) fn say_because(&mut self, evidence: impl fmt::Display) {
         if let Some(words) = &mut self.words {
             words.evidence.push(evidence.to_string());
         }
-        self
     }
 
     /// Other advice.

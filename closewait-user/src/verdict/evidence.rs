@@ -94,6 +94,15 @@ impl Evidence {
     }
 }
 
+impl Evidence {
+    /// The peer, where it is a process of this host that has only half-closed: it may wait
+    /// for an answer.
+    pub fn waiting_peer(&self) -> Option<&LocalPeer> {
+        let peer = self.local_peer.known()?.as_ref()?;
+        (peer.state == State::FinWait2 && peer.has_file).then_some(peer)
+    }
+}
+
 impl Default for Evidence {
     fn default() -> Self {
         Self::unknown()
@@ -161,6 +170,15 @@ pub struct LocalPeer {
     pub has_file: bool,
     /// Who has a descriptor on it, when known.
     pub holder: Option<Holder>,
+}
+
+impl std::fmt::Display for LocalPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.holder {
+            Some(holder) => holder.fmt(f),
+            None => f.write_str("a process of this host"),
+        }
+    }
 }
 
 /// The sockets of one holder to one remote, watched over time.

@@ -181,7 +181,7 @@ pub(super) fn fell_silent(case: &Case, finding: Finding) -> Finding {
             .missing(format_args!("whether it sends again: it has been silent for less than {}", Time(over)));
     }
     finding.next(format_args!(
-        "See whether {} has more to send to its half-closed peer; if not, it must call close().",
+        "See whether {} has more to send to its half-closed peer; if not, it must close.",
         case.who()
     ));
     finding

@@ -388,7 +388,17 @@ fn eof_ignored() {
     ] {
         let with = Evidence { local_peer: Fact::Known(local_peer.clone()), ..base.clone() };
         assert_eq!(short(&with), (Code::EofIgnored, High, leak), "{local_peer:?}");
+        let verdict = judge(&with);
+        assert_eq!(verdict.next.starts_with("Call close()"), leak.is_some(), "{verdict:?}");
+        assert!(verdict.next.contains("close"), "{verdict:?}");
     }
+    // Nor where no read of the EOF was seen, as in a snapshot.
+    let half = Fact::Known(Some(peer(State::FinWait2, true)));
+    let snapshot = judge(&Evidence { eof_read: Fact::unknown("test"), local_peer: half, ..base.clone() });
+    assert_eq!((snapshot.code, snapshot.leak), (Code::EofConsumed, None));
+    says(&snapshot.evidence, "the peer, app[3] fd 4, only half-closed");
+    let want = "Check whether app[7] fd 5 still answers app[3] fd 4, which has only half-closed; if it will not, ";
+    assert!(snapshot.next.starts_with(want), "{}", snapshot.next);
 
     let one_look = Evidence { looks: base.looks[1..].to_vec(), ..base.clone() };
     assert_eq!(short(&one_look), (Code::EofIgnored, Low, None), "it may be sending");
