@@ -2,7 +2,7 @@
 
 use super::case::{Case, Finding, Rank, name};
 use super::usage::{Use, used};
-use super::{Code, Confidence, Elsewhere, Holder, OpenedVia, Role};
+use super::{Code, Confidence, Doing, Elsewhere, Holder, OpenedVia, Role, Thread};
 use crate::fact::Fact;
 
 /// Still in a listener's accept queue.
@@ -29,7 +29,13 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
     Some(match (listener, &case.evidence.listener) {
         (Some(listener), _) => {
             let (queue, limit) = (listener.queue, listener.limit);
-            let finding = finding.because(format_args!("{queue} of {limit} in the accept queue of {who}"));
+            let mut finding = finding.because(format_args!("{queue} of {limit} in the accept queue of {who}"));
+            if let Some(holder) = holder.filter(|_| is_busy(case)) {
+                finding.next(format_args!(
+                    "Find out why {who} does not call accept(): `{}` shows where its threads are.",
+                    stacks_of(holder)
+                ));
+            }
             match case.evidence.threads.known().and_then(|threads| threads.is_accepting()) {
                 Some(false) => finding.because("none of its threads is in accept()"),
                 Some(true) => finding.because("a thread of it is in accept()"),
@@ -39,6 +45,27 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
         (None, fact) => finding
             .without(format_args!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
     })
+}
+
+/// Whether threads of the listener's process are in system calls, none of them in accept().
+fn is_busy(case: &Case) -> bool {
+    let threads = case.evidence.threads.known();
+    threads.is_some_and(|threads| {
+        let called = |thread: &Thread| matches!(thread.doing, Doing::Call { .. });
+        threads.is_accepting() != Some(true) && threads.seen.iter().any(called)
+    })
+}
+
+/// The command that shows the stacks of a process: of a known runtime those of its program.
+fn stacks_of(Holder { process, .. }: &Holder) -> String {
+    let (exe, pid) = (process.exe.known().unwrap_or(&process.comm), process.pid);
+    let program = exe.rsplit('/').next().unwrap_or_default();
+    match program {
+        "java" => format!("jstack {pid}"),
+        _ if program.starts_with("python") => format!("py-spy dump --pid {pid}"),
+        _ if program.starts_with("ruby") => format!("rbspy dump --pid {pid}"),
+        _ => format!("gdb -p {pid} -batch -ex 'thread apply all bt'"),
+    }
 }
 
 /// No process has a file descriptor on it.

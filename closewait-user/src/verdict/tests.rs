@@ -179,6 +179,25 @@ fn not_accepted() {
     assert!(judge(&known).next.contains("app[88] fd 6"));
     assert_eq!(judge(&known).also, []);
 
+    let calls = |name: &str| {
+        let doing = Doing::Call { name: name.into(), on: None };
+        let thread = Thread { tid: 88, comm: "app".into(), doing, wchan: None, progress: None };
+        Fact::Known(std::sync::Arc::new(Threads { pid: 88, total: 1, seen: vec![thread] }))
+    };
+    let by = |exe: &str, name| {
+        let process = Process { exe: Fact::Known(exe.to_owned().into()), ..process(88) };
+        let listener = Listener { holder: Some(holding(process, 6)), queue: 129, limit: 128 };
+        judge(&Evidence { listener: Fact::Known(listener), threads: calls(name), ..known.clone() }).next
+    };
+    for (exe, command) in [
+        ("/usr/bin/java", "`jstack 88`"),
+        ("/usr/bin/python3.12", "`py-spy dump --pid 88`"),
+        ("/usr/sbin/nginx", "`gdb -p 88 -batch -ex 'thread apply all bt'`"),
+    ] {
+        assert!(by(exe, "futex").contains(command), "{exe}: {}", by(exe, "futex"));
+        assert!(!by(exe, "accept4").contains(command));
+    }
+
     let one_look = Evidence { looks: known.looks[1..].to_vec(), ..known };
     assert_eq!(short(&one_look).0, Code::NotAccepted, "needs no change");
     for (opener, role) in [
