@@ -85,7 +85,14 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
             ));
             finding = finding.because(why);
         }
-        Kept::Unclear(missing) => finding = finding.without(missing, Confidence::Medium),
+        Kept::Unclear(missing) => {
+            finding.next(format_args!(
+                "See whether they become more: if not, set the idle timeout of the pool of {0} below {timeout}, after \
+                 which {remote} closes; if so, find where {0} drops connections without closing them.",
+                case.who()
+            ));
+            finding = finding.without(missing, Confidence::Medium);
+        }
     }
     Some(finding.if_still(case))
 }
