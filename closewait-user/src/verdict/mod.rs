@@ -189,7 +189,8 @@ pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Polic
 fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let suspect = case.suspect;
     if let SuspectKind::Ghost { closed, from } = suspect.kind {
-        return (ghost::ghost(case, closed, from), Vec::new());
+        let also = if ghost::ignored_eof(case) { vec![Code::EofIgnored] } else { Vec::new() };
+        return (ghost::ghost(case, closed, from), also);
     }
     let left = case.socket().filter(|socket| socket.state != State::CloseWait);
     let mut found: Vec<_> = match left {
