@@ -87,10 +87,11 @@ pub(super) struct Judged {
 }
 
 impl Judge {
-    /// A judge who knows what is watched; `served` is empty when nothing is.
-    pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
+    /// A judge who knows what is watched; `served` is empty when nothing is, as where there is
+    /// but one look.
+    pub(super) fn new(served: &[Served], began: MonoNs, looks_once: bool) -> Self {
         let (pending, left, shared) = (Vec::new(), Vec::new(), Shared::default());
-        let watched = Watched::new(served, began);
+        let watched = Watched::new(served, began, looks_once);
         let (policy, outlook, rhythms) = (Policy::default(), Outlook::default(), Rhythms::default());
         Self { pending, left, shared, policy, watched, outlook, rhythms, impatient: false }
     }
@@ -446,6 +447,7 @@ impl Judge {
             None => Fact::unknown(self.watched.no_opener(&suspect)),
         };
         evidence.sock_error = self.watched.error(&suspect, memory.error);
+        evidence.watching = self.watched.watching();
         evidence.sent = self.rhythms.of(suspect.id);
         add_role(&mut evidence);
         (suspect, evidence)

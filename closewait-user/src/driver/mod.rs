@@ -157,8 +157,9 @@ impl Driver {
         if parts.source.is_some() {
             tracker.watched_from(began);
         }
+        let looks_once = parts.ends == Ends::AfterFirstLook;
         Self {
-            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served), began),
+            judge: Judge::new(parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served), began, looks_once),
             ghosts: Ghosts::default(),
             shut: Shut::default(),
             tape: Tape::new(parts.recorder),
@@ -175,7 +176,7 @@ impl Driver {
                 Ends::After(duration) => Some(began + duration),
                 Ends::BySignal | Ends::AfterFirstLook => None,
             },
-            looks_once: parts.ends == Ends::AfterFirstLook,
+            looks_once,
             degraded: parts.degraded,
             lost: Gap { from: began, to: began, ..Gap::default() },
             next_count: began + COUNT_EVERY,

@@ -41,6 +41,8 @@ pub struct Evidence {
     /// The read that told the application EOF. Known `None`: reads were watched
     /// since before it entered CLOSE_WAIT, and there was none.
     pub eof_read: Fact<Option<EofRead>>,
+    /// Whether reads and opens are seen from now on.
+    pub watching: Watching,
     /// What looks since the first have told that it sent after the EOF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
@@ -81,6 +83,7 @@ impl Evidence {
             elsewhere: fact(),
             listener_holders: fact(),
             eof_read: fact(),
+            watching: Watching::Unknown,
             sent: None,
             local_peer: fact(),
             pool: fact(),
@@ -107,6 +110,20 @@ impl Default for Evidence {
     fn default() -> Self {
         Self::unknown()
     }
+}
+
+/// Whether reads and opens are seen from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub enum Watching {
+    /// Not told, as in recordings of versions before 0.2.
+    #[default]
+    Unknown,
+    /// By programs in the kernel.
+    Traced,
+    /// One look is all there is.
+    Snapshot,
+    /// Looks are all there is: tracing cannot run here.
+    Impossible,
 }
 
 /// A process that ended with a socket that it had not closed, or closed it late.
