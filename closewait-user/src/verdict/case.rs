@@ -129,6 +129,13 @@ impl Finding {
         }
     }
 
+    /// More advice.
+    pub(super) fn add_next(&mut self, next: &str) {
+        if let Some(words) = &mut self.words {
+            words.next = format!("{} {next}", words.next);
+        }
+    }
+
     /// What is missing, however sure it is.
     pub(super) fn missing(&mut self, missing: impl fmt::Display) {
         if let Some(words) = &mut self.words {

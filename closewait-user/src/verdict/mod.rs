@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::MonoNs;
 use crate::tcp::State;
-use crate::tracker::{Suspect, SuspectKind};
+use crate::tracker::{Since, Suspect, SuspectKind};
 
 use case::{Case, Finding, Rank};
 
@@ -201,12 +201,30 @@ fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let mut chosen = first.map_or_else(|| unknown(case), |index| found.remove(index));
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
     let also = also.collect();
+    how_to_see_more(case, &mut chosen);
     if suspect.missed {
         chosen.missing(
             "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket",
         );
     }
     (chosen, also)
+}
+
+/// Where the code that is to be mended is not known because the socket is older than the trace:
+/// how to see that of the next one.
+fn how_to_see_more(case: &Case, finding: &mut Finding) {
+    let wants_stacks =
+        matches!(finding.code, Code::EofConsumed | Code::NotReading | Code::Inherited | Code::Unheld);
+    let is_older = !case.suspect.missed && !matches!(case.suspect.since, Since::Seen(_));
+    let unknown = case.evidence.opener.known().is_none() && case.evidence.ended.is_none();
+    if !(wants_stacks && is_older && unknown && finding.leak != Some(false)) {
+        return;
+    }
+    match case.evidence.watching {
+        Watching::Traced => finding.add_next("Leave this running: the next one shows the stack."),
+        Watching::Snapshot => finding.add_next("For stacks of the next ones run `closewait-trace`."),
+        Watching::Impossible | Watching::Unknown => {}
+    }
 }
 
 /// No rule can explain it: says what was looked at, and what was not.

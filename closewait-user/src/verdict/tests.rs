@@ -11,7 +11,7 @@ use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns, Task, TcpInfo, Timer};
 use crate::tcp::{Endpoint, Tuple};
 use crate::text::Text;
-use crate::tracker::{Since, SocketId};
+use crate::tracker::SocketId;
 use Confidence::{High, Low, Medium};
 
 const NOW: MonoNs = MonoNs(100_000_000_000);
@@ -460,6 +460,21 @@ fn eof_consumed() {
     assert_eq!(short(&empty(Fact::Known(None))), (Code::EofConsumed, High, None));
     assert_eq!(short(&empty(Fact::unknown("hook refused"))), (Code::EofConsumed, Medium, None));
     says(&judge(&empty(Fact::unknown("hook refused"))).missing, "EOF evidence: hook refused");
+    let older = Suspect { since: Since::NoLaterThan(NOW), ..suspect() };
+    let unseen = |watching| Evidence {
+        watching,
+        opener: Fact::unknown("test"),
+        ..empty(Fact::unknown("older"))
+    };
+    for (watching, more) in [
+        (Watching::Traced, "Leave this running: the next one shows the stack."),
+        (Watching::Snapshot, "For stacks of the next ones run `closewait-trace`."),
+        (Watching::Impossible, "together."),
+    ] {
+        let next = told(&older, &unseen(watching)).next;
+        assert!(next.ends_with(more), "{watching:?}: {next}");
+    }
+    assert!(judge(&unseen(Watching::Traced)).next.ends_with("together."), "it is not older than the trace");
     let one_look =
         Evidence { looks: empty(Fact::Known(None)).looks[1..].to_vec(), ..empty(Fact::Known(None)) };
     assert_eq!(short(&one_look), (Code::EofConsumed, High, None), "an empty queue stays empty");
