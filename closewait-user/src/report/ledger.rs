@@ -15,7 +15,7 @@ use crate::verdict::Code;
 
 use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
-use super::model::{Finding, Release, entered};
+use super::model::{Ending, Finding, Release, entered};
 use super::present::{Member, Owners, PortsLeft};
 
 pub use super::aggregate::{Cause, Process, Same};
@@ -41,6 +41,10 @@ struct Entry {
     now: u64,
     gone: ByLeak,
     endings: ByEnding,
+    /// Of `gone`: closed by the application, late.
+    closed: ByLeak,
+    /// The most that were stuck at a time.
+    most: u64,
 }
 
 /// See the module.
@@ -52,6 +56,7 @@ pub struct Ledger {
     forgotten: BTreeMap<Code, ByLeak>,
     forgotten_causes: u64,
     endings: ByEnding,
+    closed: ByLeak,
 }
 
 impl Ledger {
@@ -111,6 +116,7 @@ impl Ledger {
             hashbrown::hash_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 known.now += 1;
+                known.most = known.most.max(known.now);
                 if told(&finding) >= told(&known.exemplar) {
                     known.exemplar = finding;
                 }
@@ -121,6 +127,8 @@ impl Ledger {
                     now: 1,
                     gone: ByLeak::default(),
                     endings: ByEnding::default(),
+                    closed: ByLeak::default(),
+                    most: 1,
                 });
             }
         }
@@ -152,6 +160,10 @@ impl Ledger {
             entry.now -= 1;
             *entry.gone.of(member.leak) += 1;
             entry.endings.add(ending);
+            if release.how.known() == Some(&Ending::Closed) {
+                *entry.closed.of(member.leak) += 1;
+                self.closed.count(member.leak);
+            }
         }
         Some(member.cause)
     }
@@ -198,6 +210,11 @@ impl Ledger {
         self.endings
     }
 
+    /// Those among them that the application closed, late.
+    pub fn closed(&self) -> ByLeak {
+        self.closed
+    }
+
     /// What is only counted: causes with no socket left, by verdict, and their number.
     pub fn forgotten(&self) -> (&BTreeMap<Code, ByLeak>, u64) {
         (&self.forgotten, self.forgotten_causes)
@@ -209,7 +226,7 @@ impl Ledger {
         let mut causes: HashMap<CauseId, Cause<'_>> = self
             .entries
             .iter()
-            .map(|(&id, e)| (id, Cause::new(id, &e.exemplar, e.gone, e.endings)))
+            .map(|(&id, e)| (id, Cause::new(id, &e.exemplar, (e.gone, e.endings), (e.closed, e.most))))
             .collect();
         for member in self.members.values() {
             if let Some(cause) = causes.get_mut(&member.cause) {

@@ -179,10 +179,13 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
         format!("{word} {}{note}", age(age_now))
     });
     let (leak, paint) = leak_word(cause.leak());
+    let bounded = cause.closes_late().filter(|_| cause.leak() != Some(false));
+    let bounded = bounded.map(|most| format!("closes late, bounded: {} at a time", count(most)));
     let head = [
         (None, sockets),
         (Some(paint), code_and_confidence(&finding.verdict)),
         (Some(paint), leak.to_owned()),
+        (None, bounded.unwrap_or_default()),
         (None, oldest.unwrap_or_default()),
         (None, format!("cause {}", cause.id)),
     ];
