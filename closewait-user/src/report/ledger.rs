@@ -112,12 +112,13 @@ impl Ledger {
         if self.entries.len() >= MAX_CAUSES && !self.entries.contains_key(&cause) {
             self.forget_ended();
         }
+        let is_stale = self.has_stale_exemplar(cause);
         match self.entries.entry(cause) {
             hashbrown::hash_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 known.now += 1;
                 known.most = known.most.max(known.now);
-                if told(&finding) >= told(&known.exemplar) {
+                if is_stale || told(&finding) >= told(&known.exemplar) {
                     known.exemplar = finding;
                 }
             }
@@ -134,8 +135,15 @@ impl Ledger {
         }
     }
 
+    /// Whether the example of a cause is none of its sockets any more, or has another verdict.
+    fn has_stale_exemplar(&self, cause: CauseId) -> bool {
+        let Some(entry) = self.entries.get(&cause) else { return false };
+        let member = self.members.get(&entry.exemplar.suspect.id);
+        member.is_none_or(|member| member.cause != cause || member.leak != entry.exemplar.verdict.leak)
+    }
+
     /// A finding that is no news has newer numbers and evidence: replaces the example of
-    /// its cause, if it is the same socket.
+    /// its cause, if it is the same socket or tells more.
     pub fn refresh(&mut self, finding: Box<Finding>) {
         let id = finding.suspect.id;
         if let Some(member) = self.members.get_mut(&id) {
@@ -144,8 +152,9 @@ impl Ledger {
             member.growth = finding.evidence.growth.known().copied();
             member.at = finding.at;
         }
+        let is_stale = self.has_stale_exemplar(finding.cause);
         if let Some(entry) = self.entries.get_mut(&finding.cause)
-            && entry.exemplar.suspect.id == id
+            && (is_stale || entry.exemplar.suspect.id == id || told(&finding) > told(&entry.exemplar))
         {
             entry.exemplar = finding;
         }
@@ -239,11 +248,21 @@ impl Ledger {
     }
 }
 
-/// How much a finding tells: the better example of its cause tells more.
-fn told(finding: &Finding) -> u8 {
+/// More is worse: a cause is called by the worst of its sockets.
+const fn severity(leak: Option<bool>) -> u8 {
+    match leak {
+        Some(true) => 2,
+        None => 1,
+        Some(false) => 0,
+    }
+}
+
+/// How much a finding tells: the better example of its cause is one of the worst, by which the
+/// cause is called, and tells more.
+fn told(finding: &Finding) -> (u8, u8) {
     let stack = finding.evidence.opener.known().is_some_and(|o| o.stack.known().is_some());
     let owner = finding.owner().known().is_some();
-    u8::from(stack) + u8::from(owner)
+    (severity(finding.verdict.leak), u8::from(stack) + u8::from(owner))
 }
 
 /// Of the verdict and the holders, whose change is news. Evidence sentences are
