@@ -37,6 +37,7 @@ fn holder(fd: u32) -> Holder {
         nofile: Fact::unknown("test"),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
+        parent: Fact::unknown("test"),
     };
     Holder { process: process.into(), fd, cloexec: Fact::unknown("test") }
 }

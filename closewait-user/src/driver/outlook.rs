@@ -161,6 +161,7 @@ mod tests {
             cgroups: Vec::new(),
             began: Fact::unknown("test"),
             execed: Fact::unknown("test"),
+            parent: Fact::unknown("test"),
             container: None,
             pod: None,
             nofile: Fact::unknown("test"),

@@ -369,6 +369,20 @@ pub struct Process {
     /// Whether it has executed a program since it was forked.
     #[serde(default = "not_recorded")]
     pub execed: Fact<bool>,
+    /// Who started it; whoever took it over (pid 1, as a rule), when that has ended.
+    #[serde(default = "not_recorded")]
+    pub parent: Fact<Parent>,
+}
+
+/// The parent of a process.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: Text,
+    /// Its command line, arguments joined by spaces.
+    pub cmdline: Fact<Text>,
 }
 
 fn not_recorded<T>() -> Fact<T> {

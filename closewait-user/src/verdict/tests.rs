@@ -76,6 +76,7 @@ fn process(pid: u32) -> Process {
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
+        parent: Fact::unknown("test"),
         container: None,
         pod: None,
         nofile: Fact::unknown("test"),
@@ -380,6 +381,20 @@ fn inherited() {
     assert_eq!(short(&older(vec![], server())).0, Code::NotReading, "no listener any more");
     assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
+    // Who spawned the heir is named where the socket came by it.
+    let by = |parent: u32, evidence: Evidence| {
+        let cmdline = Fact::Known("/usr/sbin/app --config /etc/app/production.conf --listen 8080".into());
+        let parent = Parent { pid: parent, comm: "app".into(), cmdline };
+        let heir = holding(Process { parent: Fact::Known(parent), ..process(9) }, 5);
+        judge(&Evidence { holders: Fact::Known(vec![heir]), ..evidence }).evidence.join("; ")
+    };
+    let started = "app[9] fd 5 was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
+    let older = older(vec![7], server());
+    let opened = Evidence { looks: untouched.clone(), ..child.clone() };
+    assert!(by(7, opened.clone()).contains(&format!("{started}opened it")), "{}", by(7, opened.clone()));
+    assert!(by(7, older.clone()).contains(&format!("{started}has the listener")));
+    assert!(!by(1, opened).contains("was started by") && !by(1, older).contains("was started by"));
+
     let one_look = Evidence { looks: untouched[1..].to_vec(), ..child };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));
 }
@@ -416,7 +431,8 @@ fn eof_ignored() {
     let snapshot = judge(&Evidence { eof_read: Fact::unknown("test"), local_peer: half, ..base.clone() });
     assert_eq!((snapshot.code, snapshot.leak), (Code::EofConsumed, None));
     says(&snapshot.evidence, "the peer, app[3] fd 4, only half-closed");
-    let want = "Check whether app[7] fd 5 still answers app[3] fd 4, which has only half-closed; if it will not, ";
+    let want =
+        "Check whether app[7] fd 5 still answers app[3] fd 4, which has only half-closed; if it will not, ";
     assert!(snapshot.next.starts_with(want), "{}", snapshot.next);
 
     let one_look = Evidence { looks: base.looks[1..].to_vec(), ..base.clone() };
@@ -461,11 +477,8 @@ fn eof_consumed() {
     assert_eq!(short(&empty(Fact::unknown("hook refused"))), (Code::EofConsumed, Medium, None));
     says(&judge(&empty(Fact::unknown("hook refused"))).missing, "EOF evidence: hook refused");
     let older = Suspect { since: Since::NoLaterThan(NOW), ..suspect() };
-    let unseen = |watching| Evidence {
-        watching,
-        opener: Fact::unknown("test"),
-        ..empty(Fact::unknown("older"))
-    };
+    let unseen =
+        |watching| Evidence { watching, opener: Fact::unknown("test"), ..empty(Fact::unknown("older")) };
     for (watching, more) in [
         (Watching::Traced, "Leave this running: the next one shows the stack."),
         (Watching::Snapshot, "For stacks of the next ones run `closewait-trace`."),
@@ -524,15 +537,16 @@ fn ghosts() {
         assert_eq!(by(from, error.clone(), held()), (code, confidence, Some(true)), "{from} {error:?}");
     }
     let read = |at| {
-        let read =
-            EofRead { task: task("app", 7, 7), at, stack: Fact::unknown("test"), stack_note: None };
+        let read = EofRead { task: task("app", 7, 7), at, stack: Fact::unknown("test"), stack_note: None };
         Fact::Known(Some(read))
     };
     let suspect_then = Suspect {
         kind: SuspectKind::Ghost { closed: NOW - Duration::from_secs(20), from: State::CloseWait },
         ..suspect()
     };
-    for (error, named) in [(32, "EPIPE (32)"), (104, "ECONNRESET (104)"), (110, "ETIMEDOUT (110)"), (7, "error 7")] {
+    for (error, named) in
+        [(32, "EPIPE (32)"), (104, "ECONNRESET (104)"), (110, "ETIMEDOUT (110)"), (7, "error 7")]
+    {
         let evidence = Evidence {
             holders: held(),
             sock_error: Fact::Known(error),
