@@ -182,7 +182,12 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
     // It is called by the worst, whatever the others are.
     let is_mixed =
         cause.now.total() > *[cause.now.yes, cause.now.unclear, cause.now.no].iter().max().unwrap_or(&0);
-    let leak = if is_mixed { leaks(cause.now) } else { leak.to_owned() };
+    let all_closed = stuck == 0 && cause.leak() == Some(true) && cause.closed.yes == cause.gone.yes;
+    let leak = match (is_mixed, all_closed) {
+        (true, _) => leaks(cause.now),
+        (_, true) => "judged a leak, closed late".into(),
+        _ => leak.to_owned(),
+    };
     let bounded = cause.closes_late().filter(|_| cause.leak() != Some(false));
     let bounded = bounded.map(|most| format!("closes late, bounded: {} at a time", count(most)));
     let head = [

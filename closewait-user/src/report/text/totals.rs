@@ -74,7 +74,8 @@ pub(crate) fn judged(n: ByLeak, closed: ByLeak) -> String {
     if closed.yes == 0 {
         return leaks(n);
     }
-    let yes = format!("{} judged a leak, of which {} closed late", count(n.yes), count(closed.yes));
+    let closed = if closed.yes == n.yes { "all".into() } else { format!("of which {}", count(closed.yes)) };
+    let yes = format!("{} judged a leak, {closed} closed late", count(n.yes));
     let rest = ByLeak { yes: 0, ..n };
     if rest.total() == 0 { yes } else { format!("{yes}, {}", leaks(rest)) }
 }
