@@ -90,7 +90,9 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             finding = finding.without(format_args!("holders: {reason}"), Confidence::Low);
         }
     }
-    if let Fact::Known(Some(read)) = &case.evidence.eof_read {
+    if code != Code::GhostShutdown
+        && let Fact::Known(Some(read)) = &case.evidence.eof_read
+    {
         let reader = name(&read.task);
         let ago = Time(case.now.since(read.at));
         finding = finding.because(format_args!("a read by {reader} had returned 0 {ago} ago"));
@@ -121,9 +123,8 @@ impl fmt::Display for Errno {
     }
 }
 
-/// Whether the application had been told EOF: then what came after is a consequence of its
-/// not closing.
-pub(super) fn ignored_eof(case: &Case) -> bool {
+/// Whether the application had been told EOF: then a reset is a consequence of its not closing.
+pub(super) fn was_told_eof(case: &Case) -> bool {
     matches!(case.evidence.eof_read, Fact::Known(Some(_)))
 }
 
@@ -132,7 +133,7 @@ pub(super) fn ignored_eof(case: &Case) -> bool {
 /// some servers reset what is idle.
 fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
     let lost_its_peer = matches!(finding.code, Code::GhostReset | Code::GhostTimeout);
-    let told_eof = ignored_eof(case);
+    let told_eof = was_told_eof(case);
     let is_client = case.evidence.role.known() == Some(&Role::Client);
     if !lost_its_peer || told_eof || !is_client || finding.leak != Some(true) {
         return finding;

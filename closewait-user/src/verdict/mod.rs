@@ -189,8 +189,10 @@ pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Polic
 fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let suspect = case.suspect;
     if let SuspectKind::Ghost { closed, from } = suspect.kind {
-        let also = if ghost::ignored_eof(case) { vec![Code::EofIgnored] } else { Vec::new() };
-        return (ghost::ghost(case, closed, from), also);
+        let ghost = ghost::ghost(case, closed, from);
+        // Who shut it down did act on the EOF.
+        let ignored = ghost.code != Code::GhostShutdown && ghost::was_told_eof(case);
+        return (ghost, if ignored { vec![Code::EofIgnored] } else { Vec::new() });
     }
     let left = case.socket().filter(|socket| socket.state != State::CloseWait);
     let mut found: Vec<_> = match left {

@@ -558,6 +558,11 @@ fn ghosts() {
         assert_eq!((after.also, after.leak), (vec![Code::EofIgnored], Some(true)));
         assert!(after.next.starts_with("Call close() where app[7] got 0 from its read"), "{}", after.next);
     }
+    let last_ack = SuspectKind::Ghost { closed: NOW - Duration::from_secs(20), from: State::LastAck };
+    let shut = Evidence { holders: held(), eof_read: read(NOW), ..Evidence::unknown() };
+    let shut = told(&Suspect { kind: last_ack, ..suspect() }, &shut);
+    assert_eq!((shut.code, shut.also), (Code::GhostShutdown, vec![]), "it acted on the EOF");
+    assert!(shut.next.contains("shutdown()"), "{}", shut.next);
     let reset = || Fact::Known(32);
     assert_eq!(by(State::CloseWait, reset(), Fact::Known(vec![])), (Code::GhostReset, Low, None));
     assert_eq!(by(State::CloseWait, reset(), Fact::unknown("EACCES")), (Code::GhostReset, Low, None));
