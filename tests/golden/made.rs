@@ -235,6 +235,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
+        parent: Fact::unknown("test"),
         container: None,
         pod: None,
         nofile: Fact::unknown("not read"),

@@ -2,8 +2,10 @@
 //! what counts for the exit code.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use closewait_trace::fact::Fact;
+use closewait_trace::growth::Growth;
 use closewait_trace::report::{Ending, JsonSink, Reporter, gate};
 use closewait_trace::tracker::Since;
 use closewait_trace::verdict::{Code, Confidence, OpenedVia};
@@ -187,4 +189,65 @@ fn a_broken_pipe_goes_up_and_the_other_sink_goes_on() {
     let (_, written) = desk.reporter.finish(totals(NOW), &desk.clock);
     assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(assert_valid(&page.take()).len(), 2);
+}
+
+/// Closed 14 s after each EOF, never more than eight at a time: no leak that goes on.
+#[test]
+fn what_is_closed_late_is_not_called_leaked_and_comes_after_what_grows() {
+    let balance = Growth {
+        watched: Duration::from_mins(2),
+        births: 20,
+        closes: 12,
+        per_minute: 4.0,
+        at_least: -0.5,
+        at_most: 9.0,
+    };
+    let v = verdict(Code::EofIgnored, Confidence::High, Some(true), &["0 bytes unread"], "Close it.");
+    let run = |growth| {
+        let mut desk = Desk::text(OPTIONS);
+        for id in 0..20 {
+            if id >= 8 {
+                desk.report(release(id - 8, NOW, Fact::Known(Ending::Closed), Fact::unknown("")), NOW);
+            }
+            let case = Case::new(id, 14, v.clone()).held(vec![holder(72, "closer", "/usr/bin/closer", 3)]);
+            desk.report(Case { growth, ..case }.report(), NOW);
+        }
+        desk.all(leak(100, 2, 71));
+        let summary = desk.finish(totals(NOW));
+        (summary, desk.out.take())
+    };
+    let (summary, text) = run(Some(balance));
+    assert_eq!((summary.leak.yes, summary.closed.yes, summary.stuck), (22, 12, 10));
+    assert!(gate(&summary, true, false), "the contract of the exit code is as it was");
+    assert!(text.contains("22 judged a leak, of which 12 closed late"), "{text}");
+    assert!(text.contains("closes late, bounded: 8 at a time"), "{text}");
+    assert_eq!(summary.by_cause[0].stuck, 2, "what may grow comes first");
+    for growth in [None, Some(Growth { at_least: 0.1, ..balance }), Some(Growth { closes: 0, ..balance })] {
+        let (summary, text) = run(growth);
+        assert!(!text.contains("bounded"), "{growth:?}: {text}");
+        assert_eq!(summary.by_cause[0].stuck, 8);
+    }
+}
+
+#[test]
+fn a_cause_is_called_by_the_worst_of_its_sockets_and_shows_one_of_those() {
+    let unclear = verdict(Code::IdlePool, Confidence::Medium, None, &["not watched"], "Wait.");
+    let fine = verdict(Code::IdlePool, Confidence::High, Some(false), &["bounded"], "Nothing.");
+    let (one, two) = (Case::new(1, 10, unclear.clone()), Case::new(2, 10, unclear));
+    let well = |case: &Case| Case { verdict: fine.clone(), ..case.clone() }.report();
+    for (last, head) in [
+        (vec![well(&one)], "IDLE_POOL (medium)  1 unclear, 1 harmless"),
+        (vec![well(&two)], "IDLE_POOL (medium)  1 unclear, 1 harmless"),
+        (vec![well(&one), well(&two)], "IDLE_POOL (high)  harmless"),
+    ] {
+        let mut desk = Desk::text(OPTIONS);
+        desk.all(vec![one.report(), two.report()]);
+        desk.all(last);
+        // They are looked at again and again.
+        desk.all(if head.contains("1 unclear") { vec![one.report(), well(&two)] } else { Vec::new() });
+        desk.finish(totals(NOW));
+        let text = desk.out.take();
+        let end = text.rfind("IDLE_POOL (").unwrap();
+        assert!(text[end..].starts_with(head), "{text}");
+    }
 }

@@ -207,6 +207,7 @@ fn process(number: u32) -> Process {
         cgroups: Vec::new(),
         began: Fact::unknown("made up"),
         execed: Fact::unknown("made up"),
+        parent: Fact::unknown("made up"),
         container: Some(format!("docker {:012x}", 0x4f_81c2_0000_u64 + u64::from(number)).into()),
         pod: None,
         nofile: Fact::Known(Nofile { used: 300 + u64::from(number), soft: 65_536 }),

@@ -240,7 +240,8 @@ pub struct DiffArgs {
         and is still the same socket then, in CLOSE_WAIT, by the kernel's cookie.\n\
         Destroying ends the connection (the peer gets a RST, the owner ECONNABORTED) and frees no descriptor:\n\
         only the owner can. Before and after are shown; the cure is a close() or a restart of the owner.\n\
-        Never NOT_ACCEPTED, SENDING or SLOW_READER, unless --verdict names it. It needs CAP_NET_ADMIN.\n\
+        Never NOT_ACCEPTED, SENDING or SLOW_READER, nor one whose peer is a process of this host that has only\n\
+        half-closed and may wait for an answer, unless --verdict names it. It needs CAP_NET_ADMIN.\n\
         Exit status: 0 done, or a dry run; 2 usage or runtime error, or a socket could not be destroyed."
 )]
 pub struct KillArgs {

@@ -21,7 +21,7 @@ use crate::report::Finding;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::tracker::{SocketId, Suspect, Tracker};
-use crate::verdict::{Evidence, Policy, Shared, verdict};
+use crate::verdict::{Evidence, Policy, Rhythms, Shared, verdict};
 
 /// A finding waits for its stacks this long after the second look, at most. Reading
 /// the symbols of a large program takes tens of milliseconds, once; an emulated or
@@ -40,6 +40,8 @@ pub(super) struct Judge {
     policy: Policy,
     watched: Watched,
     outlook: Outlook,
+    /// What those that were judged have sent after the EOF.
+    rhythms: Rhythms,
     /// The last wait for the stacks of one that has ended was in vain.
     impatient: bool,
 }
@@ -55,12 +57,13 @@ pub(super) struct Judged {
 }
 
 impl Judge {
-    /// A judge who knows what is watched; `served` is empty when nothing is.
-    pub(super) fn new(served: &[Served], threshold: Duration, began: MonoNs) -> Self {
+    /// A judge who knows what is watched; `served` is empty when nothing is, as where there is
+    /// but one look.
+    pub(super) fn new(served: &[Served], threshold: Duration, began: MonoNs, looks_once: bool) -> Self {
         let (pending, left, shared) = (Vec::new(), Vec::new(), Shared::default());
-        let watched = Watched::new(served, began);
-        let (policy, outlook) = (Policy::default(), Outlook::new(threshold));
-        Self { pending, left, shared, policy, watched, outlook, impatient: false }
+        let watched = Watched::new(served, began, looks_once);
+        let (policy, outlook, rhythms) = (Policy::default(), Outlook::new(threshold), Rhythms::default());
+        Self { pending, left, shared, policy, watched, outlook, rhythms, impatient: false }
     }
 
     /// What programs saw was lost: nothing that they did not tell is known since.
@@ -244,10 +247,11 @@ impl Judge {
         mut is_young: impl FnMut(&Suspect) -> bool,
     ) -> Outlooks {
         ready.retain(|pending| {
-            let (suspect, evidence) = pending.case(&self.watched, stacks);
+            let (suspect, evidence) = pending.case(&self.watched, &self.rhythms, stacks);
             let stays = !is_young(&suspect);
             if stays {
                 self.outlook.count(&suspect, &evidence, now);
+                self.rhythms.note(&suspect, &evidence);
             }
             stays
         });
@@ -275,6 +279,7 @@ impl Judge {
     /// A socket that may have been judged is gone.
     pub(super) fn ended(&mut self, id: SocketId, now: MonoNs) {
         self.outlook.ended(id, now);
+        self.rhythms.forget(id);
     }
 
     /// The last chance of those that still wait: takes the second looks that are
@@ -341,7 +346,7 @@ impl Judge {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.impatient = pending.is_being_named(stacks);
-        self.found(pending.case(&self.watched, stacks))
+        self.found(pending.case(&self.watched, &self.rhythms, stacks))
     }
 
     /// Takes the second look at those that are due; returns those that are gone. One that
@@ -413,7 +418,7 @@ impl Judge {
         stacks: &Stacks,
         now: MonoNs,
     ) -> Finding {
-        let mut case = pending.case(&self.watched, stacks);
+        let mut case = pending.case(&self.watched, &self.rhythms, stacks);
         self.outlook.add_to(&mut case, known, now);
         self.found(case)
     }

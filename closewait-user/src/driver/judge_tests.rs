@@ -38,6 +38,7 @@ fn holder(fd: u32) -> Holder {
         nofile: Fact::unknown("test"),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
+        parent: Fact::unknown("test"),
     };
     Holder { process: process.into(), fd, cloexec: Fact::unknown("test") }
 }
@@ -75,7 +76,7 @@ fn ready(judge: &mut Judge, suspect: Suspect, opened: Option<MonoNs>) -> Pending
 fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
     let (mut tracker, suspects) = found();
     let stacks = Stacks::spawn().unwrap();
-    let mut judge = Judge::new(&[], THRESHOLD, NOW);
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, false);
     let [young, old] = &suspects[..] else { panic!("{suspects:?}") };
     let mut is_young = |suspect: &Suspect, now| tracker.is_younger(suspect.id, suspect.not_before, now);
     let mut first = vec![ready(&mut judge, old.clone(), None)];
@@ -98,7 +99,7 @@ fn a_socket_that_turns_out_to_be_young_is_not_counted_among_the_stuck() {
 #[test]
 fn what_waits_is_told_as_it_was_gathered() {
     let (_, suspects) = found();
-    let mut judge = Judge::new(&[], THRESHOLD, NOW);
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, false);
     let mut pending = ready(&mut judge, suspects[0].clone(), None);
     assert!(pending.unheld_inode().is_none() && !pending.was_not_accepted());
     let tuple = pending.suspect.tuple;

@@ -163,11 +163,13 @@ impl Driver {
         if parts.source.is_some() {
             tracker.watched_from(began);
         }
+        let looks_once = parts.ends == Ends::AfterFirstLook;
         Self {
             judge: Judge::new(
                 parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served),
                 parts.threshold,
                 began,
+                looks_once,
             ),
             rounds: Rounds::new(room::Memory::read().sockets(), began),
             ghosts: Ghosts::default(),
@@ -186,7 +188,7 @@ impl Driver {
                 Ends::After(duration) => Some(began + duration),
                 Ends::BySignal | Ends::AfterFirstLook => None,
             },
-            looks_once: parts.ends == Ends::AfterFirstLook,
+            looks_once,
             degraded: parts.degraded,
             lost: Gap { from: began, to: began, ..Gap::default() },
             next_count: began + COUNT_EVERY,

@@ -177,6 +177,7 @@ mod tests {
             cgroups: Vec::new(),
             began: Fact::unknown("test"),
             execed: Fact::unknown("test"),
+            parent: Fact::unknown("test"),
             container: None,
             pod: None,
             nofile: Fact::unknown("test"),

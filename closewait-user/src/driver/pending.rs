@@ -12,7 +12,7 @@ use crate::fact::Fact;
 use crate::item::{StackId, StackRef};
 use crate::stack::{self, Stacks};
 use crate::tracker::{Since, Suspect};
-use crate::verdict::{EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Role, Threads};
+use crate::verdict::{EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Rhythms, Role, Threads};
 
 /// See the module. There may be a hundred thousand at a time.
 pub(super) struct Pending {
@@ -53,7 +53,7 @@ impl Pending {
     }
 
     /// All that is known of a suspect.
-    pub(super) fn case(&self, watched: &Watched, stacks: &Stacks) -> Case {
+    pub(super) fn case(&self, watched: &Watched, rhythms: &Rhythms, stacks: &Stacks) -> Case {
         let (mut suspect, mut evidence) = (self.suspect.clone(), self.evidence());
         let nothing = Memory::default();
         let memory = self.memory.as_deref().unwrap_or(&nothing);
@@ -70,6 +70,8 @@ impl Pending {
             None => Fact::unknown(watched.no_opener(&suspect)),
         };
         evidence.sock_error = watched.error(&suspect, memory.error);
+        evidence.watching = watched.watching();
+        evidence.sent = rhythms.of(suspect.id);
         add_role(&mut evidence);
         (suspect, evidence)
     }

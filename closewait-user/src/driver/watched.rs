@@ -8,7 +8,7 @@ use crate::kernel::load::Served;
 use crate::kernel::plan::Purpose;
 use crate::text::Text;
 use crate::tracker::{Since, Suspect, SuspectKind};
-use crate::verdict::EofRead;
+use crate::verdict::{EofRead, Watching};
 
 /// What is watched by programs; `Err` says why not.
 pub(super) struct Watched {
@@ -19,22 +19,36 @@ pub(super) struct Watched {
     from: MonoNs,
     /// What a program saw may have been lost up to here.
     lost_by: MonoNs,
+    watching: Watching,
 }
 
 impl Watched {
-    /// By programs that were attached when the trace `began`.
-    pub(super) fn new(served: &[Served], began: MonoNs) -> Self {
+    /// By programs that were attached when the trace `began`; by none where there is but one
+    /// look.
+    pub(super) fn new(served: &[Served], began: MonoNs, looks_once: bool) -> Self {
+        let watching = match (served, looks_once) {
+            ([], true) => Watching::Snapshot,
+            ([], false) => Watching::Impossible,
+            _ => Watching::Traced,
+        };
         let watched = |purpose| match served.iter().find(|served| served.purpose == purpose) {
             Some(served) => served.degraded().map_or(Ok(()), |why| Err(why.into())),
+            None if looks_once => Err("a snapshot does not trace".into()),
             None => Err("tracing cannot run here".into()),
         };
         Self {
+            watching,
             accept: watched(Purpose::AcceptOpener),
             eof: watched(Purpose::EofRead),
             error: watched(Purpose::Error),
             from: began,
             lost_by: MonoNs(0),
         }
+    }
+
+    /// Whether reads and opens are seen from now on.
+    pub(super) const fn watching(&self) -> Watching {
+        self.watching
     }
 
     /// Something was lost.
@@ -62,6 +76,7 @@ impl Watched {
     /// Why the open of a socket is not known.
     pub(super) fn no_opener(&self, suspect: &Suspect) -> Text {
         match (suspect.since, &self.accept) {
+            (_, Err(why)) if self.watching == Watching::Snapshot => why.clone(),
             _ if suspect.missed => {
                 "the record of it was lost, or it was opened before this trace began".into()
             }
@@ -123,7 +138,31 @@ mod tests {
     }
 
     fn watched() -> Watched {
-        Watched { accept: Ok(()), eof: Ok(()), error: Ok(()), from: MonoNs(100), lost_by: MonoNs(0) }
+        Watched {
+            accept: Ok(()),
+            eof: Ok(()),
+            error: Ok(()),
+            from: MonoNs(100),
+            lost_by: MonoNs(0),
+            watching: Watching::Traced,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_does_not_trace_and_does_not_say_that_tracing_cannot_run() {
+        let found = suspect(Since::NoLaterThan(MonoNs(200)));
+        for (looks_once, watching, why) in [
+            (true, Watching::Snapshot, "a snapshot does not trace"),
+            (false, Watching::Impossible, "tracing cannot run here"),
+        ] {
+            let watched = Watched::new(&[], MonoNs(100), looks_once);
+            assert_eq!(watched.no_eof(&found, false).reason(), Some(why));
+            assert_eq!(watched.watching(), watching);
+        }
+        assert_eq!(
+            Watched::new(&[], MonoNs(100), true).no_opener(&found).as_str(),
+            "a snapshot does not trace"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{cgroup, container};
 use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::text::Text;
-use crate::verdict::{Nofile, Process};
+use crate::verdict::{Nofile, Parent, Process};
 
 /// As much of a file as is worth reading; command lines can be 2 MiB long.
 pub(super) const READ_MAX: usize = 8192;
@@ -48,6 +48,20 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
         nofile: fact(nofile),
         began: fact(ask(dir, pid, "stat", start_ticks).map(Clock::since_boot)),
         execed: fact(ask(dir, pid, "stat", has_execed)),
+        parent: fact(ask(dir, pid, "stat", |stat| field(stat, 4)).and_then(parent)),
+    })
+}
+
+/// The process with this number, as the parent of another.
+fn parent(pid: u64) -> Result<Parent, String> {
+    let pid = u32::try_from(pid).unwrap_or_default();
+    let gone = |error: io::Error| format!("cannot read /proc/{pid}/comm: {error}");
+    let dir = open_dir(rustix::fs::CWD, format!("/proc/{pid}")).map_err(gone)?;
+    let comm = comm(dir.as_fd()).map_err(gone)?.into();
+    Ok(Parent {
+        pid,
+        comm,
+        cmdline: fact(ask(dir.as_fd(), pid, "cmdline", |line| Some(joined(line).into()))),
     })
 }
 
@@ -201,6 +215,7 @@ mod tests {
         let dir = open_dir(rustix::fs::CWD, "/proc/self").unwrap();
         let me = process(dir.as_fd(), pid, Ok(7)).unwrap();
         assert_eq!(me.pid, pid);
+        assert_eq!(me.parent.known().map(|parent| parent.pid), Some(std::os::unix::process::parent_id()));
         assert_eq!(
             me.exe,
             Fact::Known(std::env::current_exe().unwrap().to_string_lossy().into_owned().into())

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::growth::Growth;
@@ -14,6 +15,9 @@ use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
 use super::model::Finding;
 use super::present::Member;
+
+/// Births and ends must have been watched this long before their balance means something.
+const WATCHED: Duration = Duration::from_mins(1);
 
 /// A cause and what its sockets have in common.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub struct Cause<'a> {
     pub gone: ByLeak,
     /// How those ended.
     pub endings: ByEnding,
+    /// Those among them that the application closed, late.
+    pub closed: ByLeak,
+    /// The most that were stuck at a time.
+    pub most: u64,
     /// When the oldest that is stuck now got stuck: not after, not before.
     pub oldest: Option<(MonoNs, Option<MonoNs>)>,
     /// The owners of what is stuck now.
@@ -46,13 +54,20 @@ pub struct Cause<'a> {
 
 impl<'a> Cause<'a> {
     /// Of which no stuck socket has been counted yet.
-    pub(super) fn new(id: CauseId, exemplar: &'a Finding, gone: ByLeak, endings: ByEnding) -> Self {
+    pub(super) fn new(
+        id: CauseId,
+        exemplar: &'a Finding,
+        (gone, endings): (ByLeak, ByEnding),
+        (closed, most): (ByLeak, u64),
+    ) -> Self {
         Self {
             id,
             exemplar,
             now: ByLeak::default(),
             gone,
             endings,
+            closed,
+            most,
             oldest: None,
             processes: BTreeMap::new(),
             local_ip: Same::None,
@@ -96,8 +111,27 @@ impl<'a> Cause<'a> {
         if self.now.total() > 0 { self.now.worst() } else { self.gone.worst() }
     }
 
-    /// Smaller is worse. The id makes the order the same on every run.
-    pub(super) fn rank(&self) -> (u8, Reverse<(u64, u64)>, MonoNs, CauseId) {
+    /// The most that were stuck at a time, where the application closes them after all: late,
+    /// and no more of them than that. `None` where they may become more, or where births and
+    /// ends were not watched for a minute.
+    pub fn closes_late(&self) -> Option<u64> {
+        let closes = self.closed.total() > 0 && self.closed.total() >= self.now.total();
+        let bounded = |growth: Option<&Growth>| {
+            growth.is_some_and(|growth| {
+                growth.watched >= WATCHED && growth.closes > 0 && growth.at_least <= 0.0
+            })
+        };
+        let all = if self.processes.is_empty() {
+            bounded(self.exemplar.evidence.growth.known())
+        } else {
+            self.processes.values().all(|process| bounded(process.growth.as_ref()))
+        };
+        (closes && all).then_some(self.most)
+    }
+
+    /// Smaller is worse. What is closed late and bounded comes after what may grow. The id
+    /// makes the order the same on every run.
+    pub(super) fn rank(&self) -> (u8, bool, Reverse<(u64, u64)>, MonoNs, CauseId) {
         let leak = match self.leak() {
             Some(true) => 0,
             None => 1,
@@ -105,7 +139,8 @@ impl<'a> Cause<'a> {
         };
         // Of as many sockets the older ones.
         let oldest = self.oldest.map_or(MonoNs(u64::MAX), |(latest, _)| latest);
-        (leak, Reverse((self.now.total(), self.gone.total())), oldest, self.id)
+        let sockets = Reverse((self.now.total(), self.gone.total()));
+        (leak, self.closes_late().is_some(), sockets, oldest, self.id)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::verdict::Code;
 
 use super::cause::CauseId;
 use super::counts::{ByEnding, ByLeak};
-use super::model::{Finding, Release, entered};
+use super::model::{Ending, Finding, Release, entered};
 use super::present::{Member, Owners, PortsLeft};
 
 pub use super::aggregate::{Cause, Process, Same};
@@ -43,6 +43,10 @@ struct Entry {
     now: u64,
     gone: ByLeak,
     endings: ByEnding,
+    /// Of `gone`: closed by the application, late.
+    closed: ByLeak,
+    /// The most that were stuck at a time.
+    most: u64,
 }
 
 /// See the module.
@@ -57,6 +61,7 @@ pub struct Ledger {
     forgotten: BTreeMap<Code, ByLeak>,
     forgotten_causes: u64,
     endings: ByEnding,
+    closed: ByLeak,
 }
 
 impl Ledger {
@@ -112,11 +117,13 @@ impl Ledger {
         if self.entries.len() >= MAX_CAUSES && !self.entries.contains_key(&cause) {
             self.forget_ended();
         }
+        let is_stale = self.has_stale_exemplar(cause);
         match self.entries.entry(cause) {
             hashbrown::hash_map::Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 known.now += 1;
-                if told(&finding) >= told(&known.exemplar) {
+                known.most = known.most.max(known.now);
+                if is_stale || told(&finding) >= told(&known.exemplar) {
                     known.exemplar = finding;
                 }
             }
@@ -126,13 +133,22 @@ impl Ledger {
                     now: 1,
                     gone: ByLeak::default(),
                     endings: ByEnding::default(),
+                    closed: ByLeak::default(),
+                    most: 1,
                 });
             }
         }
     }
 
+    /// Whether the example of a cause is none of its sockets any more, or has another verdict.
+    fn has_stale_exemplar(&self, cause: CauseId) -> bool {
+        let Some(entry) = self.entries.get(&cause) else { return false };
+        let member = self.members.get(&entry.exemplar.suspect.id);
+        member.is_none_or(|member| member.cause != cause || member.leak != entry.exemplar.verdict.leak)
+    }
+
     /// A finding that is no news has newer numbers and evidence: replaces the example of
-    /// its cause, if it is the same socket.
+    /// its cause, if it is the same socket or tells more.
     pub fn refresh(&mut self, finding: Box<Finding>) {
         let (id, growth) = (finding.suspect.id, self.growth(&finding));
         if let Some(member) = self.members.get_mut(&id) {
@@ -141,8 +157,9 @@ impl Ledger {
             member.growth = growth;
             member.at = finding.at;
         }
+        let is_stale = self.has_stale_exemplar(finding.cause);
         if let Some(entry) = self.entries.get_mut(&finding.cause)
-            && entry.exemplar.suspect.id == id
+            && (is_stale || entry.exemplar.suspect.id == id || told(&finding) > told(&entry.exemplar))
         {
             entry.exemplar = finding;
         }
@@ -164,6 +181,10 @@ impl Ledger {
             entry.now -= 1;
             *entry.gone.of(member.leak) += 1;
             entry.endings.add(ending);
+            if release.how.known() == Some(&Ending::Closed) {
+                *entry.closed.of(member.leak) += 1;
+                self.closed.count(member.leak);
+            }
         }
         Some(member.cause)
     }
@@ -210,6 +231,11 @@ impl Ledger {
         self.endings
     }
 
+    /// Those among them that the application closed, late.
+    pub fn closed(&self) -> ByLeak {
+        self.closed
+    }
+
     /// What is only counted: causes with no socket left, by verdict, and their number.
     pub fn forgotten(&self) -> (&BTreeMap<Code, ByLeak>, u64) {
         (&self.forgotten, self.forgotten_causes)
@@ -221,7 +247,7 @@ impl Ledger {
         let mut causes: HashMap<CauseId, Cause<'_>> = self
             .entries
             .iter()
-            .map(|(&id, e)| (id, Cause::new(id, &e.exemplar, e.gone, e.endings)))
+            .map(|(&id, e)| (id, Cause::new(id, &e.exemplar, (e.gone, e.endings), (e.closed, e.most))))
             .collect();
         for member in self.members.values() {
             if let Some(cause) = causes.get_mut(&member.cause) {
@@ -234,11 +260,21 @@ impl Ledger {
     }
 }
 
-/// How much a finding tells: the better example of its cause tells more.
-fn told(finding: &Finding) -> u8 {
+/// More is worse: a cause is called by the worst of its sockets.
+const fn severity(leak: Option<bool>) -> u8 {
+    match leak {
+        Some(true) => 2,
+        None => 1,
+        Some(false) => 0,
+    }
+}
+
+/// How much a finding tells: the better example of its cause is one of the worst, by which the
+/// cause is called, and tells more.
+fn told(finding: &Finding) -> (u8, u8) {
     let stack = finding.evidence.opener.known().is_some_and(|o| o.stack.known().is_some());
     let owner = finding.owner().known().is_some();
-    u8::from(stack) + u8::from(owner)
+    (severity(finding.verdict.leak), u8::from(stack) + u8::from(owner))
 }
 
 /// Of the verdict and the holders, whose change is news. Evidence sentences are

@@ -89,6 +89,8 @@ pub struct Summary {
     pub released: ByEnding,
     /// Reported sockets by whether they are (or were) a leak, by their last verdict.
     pub leak: ByLeak,
+    /// Those among them that the application closed after all, late.
+    pub closed: ByLeak,
     /// Reported sockets by their last verdict.
     pub by_verdict: BTreeMap<Code, ByLeak>,
     /// Causes, worst first.
@@ -140,7 +142,8 @@ impl Summary {
         for counts in by_verdict.values() {
             leak.add(*counts);
         }
-        Self { totals, stuck, released: ledger.endings(), leak, by_verdict, by_cause, causes_forgotten }
+        let (released, closed) = (ledger.endings(), ledger.closed());
+        Self { totals, stuck, released, leak, closed, by_verdict, by_cause, causes_forgotten }
     }
 }
 

@@ -111,16 +111,28 @@ impl Finding {
     }
 
     pub(super) fn because(mut self, evidence: impl fmt::Display) -> Self {
+        self.say_because(evidence);
+        self
+    }
+
+    /// The same, of one that is borrowed.
+    pub(super) fn say_because(&mut self, evidence: impl fmt::Display) {
         if let Some(words) = &mut self.words {
             words.evidence.push(evidence.to_string());
         }
-        self
     }
 
     /// Other advice.
     pub(super) fn next(&mut self, next: impl fmt::Display) {
         if let Some(words) = &mut self.words {
             words.next = next.to_string();
+        }
+    }
+
+    /// More advice.
+    pub(super) fn add_next(&mut self, next: &str) {
+        if let Some(words) = &mut self.words {
+            words.next = format!("{} {next}", words.next);
         }
     }
 

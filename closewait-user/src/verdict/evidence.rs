@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pod, Threads};
+use super::{Pod, Sent, Threads};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::Growth;
@@ -41,6 +41,11 @@ pub struct Evidence {
     /// The read that told the application EOF. Known `None`: reads were watched
     /// since before it entered CLOSE_WAIT, and there was none.
     pub eof_read: Fact<Option<EofRead>>,
+    /// Whether reads and opens are seen from now on.
+    pub watching: Watching,
+    /// What looks since the first have told that it sent after the EOF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
     /// The other end. Known `None`: it is not on this host.
     pub local_peer: Fact<Option<LocalPeer>>,
     /// The sockets that its holder keeps to the same remote.
@@ -78,6 +83,8 @@ impl Evidence {
             elsewhere: fact(),
             listener_holders: fact(),
             eof_read: fact(),
+            watching: Watching::Unknown,
+            sent: None,
             local_peer: fact(),
             pool: fact(),
             threads: fact(),
@@ -90,10 +97,33 @@ impl Evidence {
     }
 }
 
+impl Evidence {
+    /// The peer, where it is a process of this host that has only half-closed: it may wait
+    /// for an answer.
+    pub fn waiting_peer(&self) -> Option<&LocalPeer> {
+        let peer = self.local_peer.known()?.as_ref()?;
+        (peer.state == State::FinWait2 && peer.has_file).then_some(peer)
+    }
+}
+
 impl Default for Evidence {
     fn default() -> Self {
         Self::unknown()
     }
+}
+
+/// Whether reads and opens are seen from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub enum Watching {
+    /// Not told, as in recordings of versions before 0.2.
+    #[default]
+    Unknown,
+    /// By programs in the kernel.
+    Traced,
+    /// One look is all there is.
+    Snapshot,
+    /// Looks are all there is: tracing cannot run here.
+    Impossible,
 }
 
 /// A process that ended with a socket that it had not closed, or closed it late.
@@ -157,6 +187,15 @@ pub struct LocalPeer {
     pub has_file: bool,
     /// Who has a descriptor on it, when known.
     pub holder: Option<Holder>,
+}
+
+impl std::fmt::Display for LocalPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.holder {
+            Some(holder) => holder.fmt(f),
+            None => f.write_str("a process of this host"),
+        }
+    }
 }
 
 /// The sockets of one holder to one remote, watched over time.
@@ -330,6 +369,20 @@ pub struct Process {
     /// Whether it has executed a program since it was forked.
     #[serde(default = "not_recorded")]
     pub execed: Fact<bool>,
+    /// Who started it; whoever took it over (pid 1, as a rule), when that has ended.
+    #[serde(default = "not_recorded")]
+    pub parent: Fact<Parent>,
+}
+
+/// The parent of a process.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: Text,
+    /// Its command line, arguments joined by spaces.
+    pub cmdline: Fact<Text>,
 }
 
 fn not_recorded<T>() -> Fact<T> {

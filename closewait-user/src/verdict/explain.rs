@@ -48,7 +48,11 @@ pub const fn explain(code: Code) -> Explanation {
         },
         Code::Sending => Explanation {
             meaning: "A half-close at work: the peer has finished sending and still receives what we send.",
-            proof: "bytes_acked, or bytes_sent less bytes_retrans, grows between two looks (`ss -ti`).",
+            proof: "bytes_acked, or bytes_sent less bytes_retrans, grows between two looks (`ss -ti`), however far \
+                    apart; or data was last sent more than a second after the EOF (lastsnd) and nothing was ever \
+                    retransmitted. It remains the verdict in pauses: for a minute, or three times the longest \
+                    pause seen. After that it is one of the others, of medium confidence, and a leak only when it \
+                    has been silent for ten times that.",
             fix: "None needed. If it takes too long, see why the transfer is slow; a proxy may limit how long it lets \
                   one half go on (HAProxy's `timeout client-fin`).",
             no_help: "Closing on EOF without sending the rest, or SO_LINGER 0: both cut off answers that the peer waits \

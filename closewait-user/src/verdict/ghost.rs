@@ -1,8 +1,9 @@
 //! Ghosts: TCP is gone, a file descriptor is not. Why TCP ended names the code.
 
-use super::case::{Case, Finding, Time};
+use super::case::{Case, Finding, Time, name};
 use super::pool::{self, Kept};
 use super::{Code, Confidence, Role};
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::MonoNs;
@@ -72,7 +73,7 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
     if from != State::LastAck {
         finding = match &case.evidence.sock_error {
             Fact::Known(0) => finding.without("a cause: the socket has no error", Confidence::Low),
-            Fact::Known(error) => finding.because(format_args!("the kernel reported error {error}")),
+            Fact::Known(error) => finding.because(format_args!("the kernel reported {}", Errno(*error))),
             Fact::Unknown(reason) => {
                 finding.without(format_args!("the socket's error: {reason}"), Confidence::Low)
             }
@@ -89,7 +90,42 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             finding = finding.without(format_args!("holders: {reason}"), Confidence::Low);
         }
     }
+    if code != Code::GhostShutdown
+        && let Fact::Known(Some(read)) = &case.evidence.eof_read
+    {
+        let reader = name(&read.task);
+        let ago = Time(case.now.since(read.at));
+        finding = finding.because(format_args!("a read by {reader} had returned 0 {ago} ago"));
+        finding.next(format_args!(
+            "Call close() where {reader} got 0 from its read (see the EOF stack): it was due there, before the \
+             connection ended."
+        ));
+    }
     of_idle_pool(case, finding)
+}
+
+/// An errno by its name, where a connection can end with it.
+struct Errno(u32);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match i32::try_from(self.0) {
+            Ok(libc::EPIPE) => "EPIPE",
+            Ok(libc::ECONNRESET) => "ECONNRESET",
+            Ok(libc::ETIMEDOUT) => "ETIMEDOUT",
+            Ok(libc::ECONNABORTED) => "ECONNABORTED",
+            Ok(libc::ECONNREFUSED) => "ECONNREFUSED",
+            Ok(libc::EHOSTUNREACH) => "EHOSTUNREACH",
+            Ok(libc::ENETUNREACH) => "ENETUNREACH",
+            _ => return write!(f, "error {}", self.0),
+        };
+        write!(f, "{name} ({})", self.0)
+    }
+}
+
+/// Whether the application had been told EOF: then a reset is a consequence of its not closing.
+pub(super) fn was_told_eof(case: &Case) -> bool {
+    matches!(case.evidence.eof_read, Fact::Known(Some(_)))
 }
 
 /// What an idle pool keeps is no more of a leak when the rest of the connection is gone:
@@ -97,7 +133,7 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
 /// some servers reset what is idle.
 fn of_idle_pool(case: &Case, mut finding: Finding) -> Finding {
     let lost_its_peer = matches!(finding.code, Code::GhostReset | Code::GhostTimeout);
-    let told_eof = matches!(case.evidence.eof_read, Fact::Known(Some(_)));
+    let told_eof = was_told_eof(case);
     let is_client = case.evidence.role.known() == Some(&Role::Client);
     if !lost_its_peer || told_eof || !is_client || finding.leak != Some(true) {
         return finding;

@@ -2,8 +2,11 @@
 
 use super::case::{Case, Finding, Rank, name};
 use super::usage::{Use, used};
-use super::{Code, Confidence, Elsewhere, Holder, OpenedVia, Role};
+use super::{Code, Confidence, Doing, Elsewhere, Holder, OpenedVia, Parent, Role, Thread};
 use crate::fact::Fact;
+
+/// So many characters of a command line are told.
+const LINE_MAX: usize = 40;
 
 /// Still in a listener's accept queue.
 pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
@@ -29,7 +32,14 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
     Some(match (listener, &case.evidence.listener) {
         (Some(listener), _) => {
             let (queue, limit) = (listener.queue, listener.limit);
-            let finding = finding.because(format_args!("{queue} of {limit} in the accept queue of {who}"));
+            let mut finding =
+                finding.because(format_args!("{queue} of {limit} in the accept queue of {who}"));
+            if let Some(holder) = holder.filter(|_| is_busy(case)) {
+                finding.next(format_args!(
+                    "Find out why {who} does not call accept(): `{}` shows where its threads are.",
+                    stacks_of(holder)
+                ));
+            }
             match case.evidence.threads.known().and_then(|threads| threads.is_accepting()) {
                 Some(false) => finding.because("none of its threads is in accept()"),
                 Some(true) => finding.because("a thread of it is in accept()"),
@@ -39,6 +49,27 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
         (None, fact) => finding
             .without(format_args!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
     })
+}
+
+/// Whether threads of the listener's process are in system calls, none of them in accept().
+fn is_busy(case: &Case) -> bool {
+    let threads = case.evidence.threads.known();
+    threads.is_some_and(|threads| {
+        let called = |thread: &Thread| matches!(thread.doing, Doing::Call { .. });
+        threads.is_accepting() != Some(true) && threads.seen.iter().any(called)
+    })
+}
+
+/// The command that shows the stacks of a process: of a known runtime those of its program.
+fn stacks_of(Holder { process, .. }: &Holder) -> String {
+    let (exe, pid) = (process.exe.known().unwrap_or(&process.comm), process.pid);
+    let program = exe.rsplit('/').next().unwrap_or_default();
+    match program {
+        "java" => format!("jstack {pid}"),
+        _ if program.starts_with("python") => format!("py-spy dump --pid {pid}"),
+        _ if program.starts_with("ruby") => format!("rbspy dump --pid {pid}"),
+        _ => format!("gdb -p {pid} -batch -ex 'thread apply all bt'"),
+    }
 }
 
 /// No process has a file descriptor on it.
@@ -141,10 +172,23 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
         Fact::Unknown(_) => "",
     };
     finding = finding.because(format_args!("held by {}{cloexec}", case.who()));
+    if let Some((parent, part)) = spawned_by(case, heir) {
+        let line = parent.cmdline.known().map(|line| start(line)).filter(|line| !line.is_empty());
+        let line = line.map_or_else(String::new, |line| case.say(format_args!(" (`{line}`)")));
+        finding = finding.because(format_args!(
+            "{heir} was started by {}[{}]{line}, which {part}",
+            parent.comm, parent.pid
+        ));
+    }
 
     match used(case) {
         Use::Unused(why) => finding = finding.because(why),
-        Use::Unaware(why) => finding = finding.because(why).at_most(Confidence::Medium),
+        Use::Unaware(why) => {
+            finding = finding.because(why).without(
+                "proof that no holder reads or writes it: the kernel does not tell who did last",
+                Confidence::Medium,
+            );
+        }
         Use::Used(by) => {
             finding.rank = Rank::Also;
             finding = finding.because(format_args!("{by} reads or writes it"));
@@ -161,6 +205,29 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
         finding.rank = Rank::Also;
     }
     Some(finding.if_still(case))
+}
+
+/// The parent of a holder, where the socket came by it: it opened the socket, or it has the
+/// listener; and which.
+fn spawned_by<'a>(case: &Case<'a>, holder: &'a Holder) -> Option<(&'a Parent, &'static str)> {
+    let parent = holder.parent.known()?;
+    let opened = case.evidence.opener.known().is_some_and(|opener| opener.task.pid == parent.pid);
+    let listens =
+        case.evidence.listener_holders.known().is_some_and(|listening| listening.contains(&parent.pid));
+    match (opened, listens) {
+        (true, _) => Some((parent, "opened it")),
+        (false, true) => Some((parent, "has the listener")),
+        (false, false) => None,
+    }
+}
+
+/// As much of a command line as tells which it is.
+fn start(line: &str) -> String {
+    let mut start: String = line.chars().take(LINE_MAX).collect();
+    if start.len() < line.len() {
+        start.push_str("...");
+    }
+    start
 }
 
 /// Whether this holder is the opener, or, for a socket whose opening was not

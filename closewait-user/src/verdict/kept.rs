@@ -168,6 +168,7 @@ mod tests {
             nofile: Fact::unknown("test"),
             began: Fact::unknown("test"),
             execed: Fact::unknown("test"),
+            parent: Fact::unknown("test"),
         };
         Holder { process: process.into(), fd, cloexec: Fact::Known(true) }
     }

@@ -18,6 +18,7 @@ mod packed;
 mod pod;
 mod pool;
 mod reading;
+mod rhythm;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -29,13 +30,14 @@ pub use explain::{Explanation, explain};
 pub use kept::{Kept, Shared};
 pub use packed::PackedLook;
 pub use pod::{Pod, PodName};
+pub use rhythm::{Rhythms, Sent};
 pub use threads::{Doing, Group, Progress, Target, Thread, Threads};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::MonoNs;
 use crate::tcp::State;
-use crate::tracker::{Suspect, SuspectKind};
+use crate::tracker::{Since, Suspect, SuspectKind};
 
 use case::{Case, Finding, Rank};
 
@@ -187,7 +189,10 @@ pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Polic
 fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let suspect = case.suspect;
     if let SuspectKind::Ghost { closed, from } = suspect.kind {
-        return (ghost::ghost(case, closed, from), Vec::new());
+        let ghost = ghost::ghost(case, closed, from);
+        // Who shut it down did act on the EOF.
+        let ignored = ghost.code != Code::GhostShutdown && ghost::was_told_eof(case);
+        return (ghost, if ignored { vec![Code::EofIgnored] } else { Vec::new() });
     }
     let left = case.socket().filter(|socket| socket.state != State::CloseWait);
     let mut found: Vec<_> = match left {
@@ -198,12 +203,30 @@ fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let mut chosen = first.map_or_else(|| unknown(case), |index| found.remove(index));
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
     let also = also.collect();
+    how_to_see_more(case, &mut chosen);
     if suspect.missed {
         chosen.missing(
             "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket",
         );
     }
     (chosen, also)
+}
+
+/// Where the code that is to be mended is not known because the socket is older than the trace:
+/// how to see that of the next one.
+fn how_to_see_more(case: &Case, finding: &mut Finding) {
+    let wants_stacks =
+        matches!(finding.code, Code::EofConsumed | Code::NotReading | Code::Inherited | Code::Unheld);
+    let is_older = !case.suspect.missed && !matches!(case.suspect.since, Since::Seen(_));
+    let unknown = case.evidence.opener.known().is_none() && case.evidence.ended.is_none();
+    if !(wants_stacks && is_older && unknown && finding.leak != Some(false)) {
+        return;
+    }
+    match case.evidence.watching {
+        Watching::Traced => finding.add_next("Leave this running: the next one shows the stack."),
+        Watching::Snapshot => finding.add_next("For stacks of the next ones run `closewait-trace`."),
+        Watching::Impossible | Watching::Unknown => {}
+    }
 }
 
 /// No rule can explain it: says what was looked at, and what was not.

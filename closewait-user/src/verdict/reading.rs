@@ -3,9 +3,8 @@
 use super::case::{Case, Finding, Queue, Time, name};
 use super::looks::Looks;
 use super::pool::{self, Kept, kept};
-use super::{Code, Confidence, LocalPeer, Role};
+use super::{Code, Confidence, Role, rhythm};
 use crate::fact::Fact;
-use crate::tcp::State;
 
 /// More unread bytes are no goodbye (a close_notify, a GOAWAY, a "408 Request
 /// Timeout"), but an answer that nobody has read.
@@ -30,14 +29,10 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
         },
     )
     .because(format_args!("a read by {reader} returned 0 (EOF) {} ago", Time(case.now.since(read.at))));
-    let mut finding = finding.if_still(case);
-    if let Fact::Known(Some(LocalPeer { state: State::FinWait2, has_file: true, holder })) =
-        &case.evidence.local_peer
-    {
-        let who = holder.as_ref().map_or_else(|| case.say("a process of this host"), |who| case.say(who));
+    let mut finding = rhythm::fell_silent(case, finding.if_still(case));
+    let then = case.say(format_args!("close it where {reader} got 0 from its read (see the EOF stack)"));
+    if may_be_waited_for(case, &mut finding, &then) {
         finding.leak = None;
-        finding =
-            finding.because(format_args!("the peer, {who}, only half-closed and may wait for an answer"));
     }
     Some(finding)
 }
@@ -90,7 +85,14 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
             ));
             finding = finding.because(why);
         }
-        Kept::Unclear(missing) => finding = finding.without(missing, Confidence::Medium),
+        Kept::Unclear(missing) => {
+            finding.next(format_args!(
+                "See whether they become more: if not, set the idle timeout of the pool of {0} below {timeout}, after \
+                 which {remote} closes; if so, find where {0} drops connections without closing them.",
+                case.who()
+            ));
+            finding = finding.without(missing, Confidence::Medium);
+        }
     }
     Some(finding.if_still(case))
 }
@@ -136,7 +138,7 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
             }
         }
     }
-    Some(finding.if_still(case))
+    Some(rhythm::fell_silent(case, finding.if_still(case)))
 }
 
 /// The EOF left the queue, no read of 0 was seen.
@@ -156,10 +158,27 @@ pub(super) fn eof_consumed(case: &Case) -> Option<Finding> {
         ),
     )
     .because("Recv-Q 0: the FIN was taken from the queue");
-    Some(match &case.evidence.eof_read {
+    let finding = match &case.evidence.eof_read {
         Fact::Known(_) => finding.because("reads were watched, and none returned 0"),
         Fact::Unknown(reason) => finding.without(format_args!("EOF evidence: {reason}"), Confidence::Medium),
-    })
+    };
+    let mut finding = rhythm::fell_silent(case, finding);
+    may_be_waited_for(case, &mut finding, "have it read once more, and close at 0");
+    Some(finding)
+}
+
+/// Whether a process of this host may wait for an answer on it. Then closing it is no cure
+/// before that has come: `then` is what to do if none will.
+fn may_be_waited_for(case: &Case, finding: &mut Finding, then: &str) -> bool {
+    let Some(peer) = case.evidence.waiting_peer() else { return false };
+    finding.say_because(format_args!("the peer, {peer}, only half-closed and may wait for an answer"));
+    if case.evidence.ended.is_none() {
+        finding.next(format_args!(
+            "Check whether {} still answers {peer}, which has only half-closed; if it will not, {then}.",
+            case.who()
+        ));
+    }
+    true
 }
 
 /// Bytes in the receive queue of a socket with a file.

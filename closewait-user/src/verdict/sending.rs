@@ -4,7 +4,7 @@ use crate::item::Timer;
 
 use super::case::{Case, Finding, Time};
 use super::looks::{Looks, first_time_sent};
-use super::{Code, Confidence};
+use super::{Code, Confidence, rhythm};
 
 /// So many unanswered transmissions in a row: 200 + 400 + 800 ms at the least.
 const UNANSWERED: u32 = 3;
@@ -79,23 +79,29 @@ pub(super) fn sending(case: &Case) -> Option<Finding> {
             let moving = look.socket.send_q > 0
                 && look.socket.timer != Timer::Persist
                 && u32::from(look.socket.retrans) < UNANSWERED;
-            return moving
-                .then(|| finding.because(format_args!("{} bytes in Send-Q", look.socket.send_q)).until(why));
+            return rhythm::goes_on(case, finding.clone()).or_else(|| {
+                moving.then(|| {
+                    finding.because(format_args!("{} bytes in Send-Q", look.socket.send_q)).until(why)
+                })
+            });
         }
         Looks::Two(first, last) => Time(last.at.since(first.at)),
     };
     let acked = case.looks.growth(|tcp| tcp.bytes_acked);
     let sent = case.looks.growth(first_time_sent);
+    if let Some(acked @ 1..) = acked {
+        return Some(finding.because(format_args!("{acked} more bytes acknowledged in {span}")));
+    }
+    if let Some(finding) = rhythm::goes_on(case, finding.clone()) {
+        return Some(finding);
+    }
     match (acked, sent) {
-        (Some(acked @ 1..), _) => {
-            Some(finding.because(format_args!("{acked} more bytes acknowledged in {span}")))
-        }
         (_, Some(sent @ 1..)) => {
             let finding =
                 finding.because(format_args!("{sent} more bytes sent for the first time in {span}"));
             Some(finding.without("an acknowledgement of them", Confidence::Medium))
         }
-        (Some(0), _) | (_, Some(0)) => None,
+        (Some(_), _) | (_, Some(0)) => None,
         (None, None) => {
             // A source without tcp_info: only the queue can tell.
             let (before, after) = case.looks.both(|look| look.socket.send_q)?;

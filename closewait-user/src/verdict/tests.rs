@@ -4,6 +4,7 @@
 mod clients;
 mod ghosts;
 mod heirs;
+mod rhythms;
 mod rules;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns, Task, TcpInfo, Timer};
 use crate::tcp::{Endpoint, Tuple};
 use crate::text::Text;
-use crate::tracker::{Since, SocketId};
+use crate::tracker::SocketId;
 use Confidence::{High, Low, Medium};
 
 const NOW: MonoNs = MonoNs(100_000_000_000);
@@ -78,6 +79,7 @@ fn process(pid: u32) -> Process {
         cgroups: Vec::new(),
         began: Fact::unknown("test"),
         execed: Fact::unknown("test"),
+        parent: Fact::unknown("test"),
         container: None,
         pod: None,
         nofile: Fact::unknown("test"),

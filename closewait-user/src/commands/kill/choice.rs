@@ -83,6 +83,18 @@ impl Wanted {
         if let Some((code, why)) = spared {
             return Choice::Spare(format!("{code}: {why} (--verdict {code} takes it all the same)"));
         }
+        let is_named = self.verdicts.contains(&verdict.code);
+        if let Some(peer) = finding.evidence.waiting_peer().filter(|_| !is_named) {
+            let code = verdict.code;
+            // Without the descriptor: those of one process are told together.
+            let peer = peer.holder.as_ref().map_or_else(
+                || "a process of this host".to_owned(),
+                |holder| format!("{}[{}]", holder.comm, holder.pid),
+            );
+            return Choice::Spare(format!(
+                "its peer, {peer}, only half-closed and may wait for an answer (--verdict {code} takes it all the same)"
+            ));
+        }
         if suspect.mptcp {
             return Choice::Spare("the kernel cannot destroy MPTCP sockets".into());
         }
@@ -107,10 +119,11 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::clock::MonoNs;
+    use crate::fact::Fact;
     use crate::item::{DiagSocket, Netns, Timer};
     use crate::tcp::{State, Tuple};
     use crate::tracker::{Since, SocketId, Suspect};
-    use crate::verdict::{Confidence, Evidence, Look, Verdict};
+    use crate::verdict::{Confidence, Evidence, LocalPeer, Look, Verdict};
 
     const SECOND: u64 = 1_000_000_000;
     const NOW: MonoNs = MonoNs(1_000 * SECOND);
@@ -185,6 +198,12 @@ mod tests {
                 finding.suspect.not_before = Some(MonoNs(0));
             }
         };
+        let peer = |state, has_file| {
+            move |finding: &mut Finding| {
+                let peer = LocalPeer { state, has_file, holder: None };
+                finding.evidence.local_peer = Fact::Known(Some(peer));
+            }
+        };
         for (name, got, want) in [
             ("stuck", word(&all, |_| {}), ""),
             ("not accepted", word(&all, code(Code::NotAccepted)), "NOT_ACCEPTED: "),
@@ -202,6 +221,13 @@ mod tests {
                 "SENDING: ",
             ),
             ("another is named", word(&named(Code::Sending), |_| {}), "not"),
+            (
+                "a peer that waits",
+                word(&all, peer(State::FinWait2, true)),
+                "its peer, a process of this host, only half-closed and may wait for an answer (--verdict EOF_IGNORED",
+            ),
+            ("a peer that waits, named", word(&named(Code::EofIgnored), peer(State::FinWait2, true)), ""),
+            ("a peer that has closed", word(&all, peer(State::FinWait2, false)), ""),
             (
                 "a ghost",
                 word(&all, |f| f.suspect.kind = SuspectKind::Ghost { closed: NOW, from: State::CloseWait }),

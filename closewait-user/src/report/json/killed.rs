@@ -12,7 +12,7 @@ use crate::text::Text;
 
 use super::holders::{Holder, Listener};
 use super::line::Body;
-use super::socket::Socket;
+use super::socket::{Peer, Socket};
 use super::stuck::Verdict;
 use super::totals::NoticeLine;
 use super::values::{AgeMs, split, timestamp};
@@ -34,6 +34,10 @@ pub(crate) struct KilledLine {
     pub holders: Vec<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders_unknown: Option<Text>,
+    /// The other end, where it is on this host; null when it is not.
+    pub peer: Option<Peer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_unknown: Option<Text>,
     /// In whose accept queue it waits; null for a socket that was accepted or connected.
     pub listener: Option<Listener>,
     pub verdict: Verdict,
@@ -127,6 +131,7 @@ pub fn killed(out: &mut dyn Write, killed: &Killed<'_>, clock: &Clock) -> io::Re
     let finding = killed.finding;
     let (holders, holders_unknown) =
         split(&finding.evidence.holders, |holders| holders.iter().map(Holder::from).collect());
+    let (peer, peer_unknown) = split(&finding.evidence.local_peer, |peer| peer.as_ref().map(Peer::from));
     let line = KilledLine {
         ts: timestamp(clock, killed.at),
         outcome: (&killed.outcome).into(),
@@ -141,6 +146,8 @@ pub fn killed(out: &mut dyn Write, killed: &Killed<'_>, clock: &Clock) -> io::Re
         age_ms: finding.age().into(),
         holders: holders.unwrap_or_default(),
         holders_unknown,
+        peer: peer.flatten(),
+        peer_unknown,
         listener: finding.evidence.listener.known().map(Listener::from),
         verdict: finding.into(),
         cause: finding.cause.to_string(),

@@ -20,7 +20,7 @@ use super::outlook;
 use super::place;
 use super::stack::{build_ids, fold};
 use super::style::{Paint, Style, age, count, plural, shorten, wrap};
-use super::totals::endings;
+use super::totals::{endings, leaks};
 
 /// Column where what a label introduces begins.
 pub(crate) const BODY: usize = 14;
@@ -189,10 +189,22 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
         format!("{word} {}{note}", age(age_now))
     });
     let (leak, paint) = leak_word(cause.leak());
+    // It is called by the worst, whatever the others are.
+    let is_mixed =
+        cause.now.total() > *[cause.now.yes, cause.now.unclear, cause.now.no].iter().max().unwrap_or(&0);
+    let all_closed = stuck == 0 && cause.leak() == Some(true) && cause.closed.yes == cause.gone.yes;
+    let leak = match (is_mixed, all_closed) {
+        (true, _) => leaks(cause.now),
+        (_, true) => "judged a leak, closed late".into(),
+        _ => leak.to_owned(),
+    };
+    let bounded = cause.closes_late().filter(|_| cause.leak() != Some(false));
+    let bounded = bounded.map(|most| format!("closes late, bounded: {} at a time", count(most)));
     let head = [
         (None, sockets),
         (Some(paint), code_and_confidence(&finding.verdict)),
-        (Some(paint), leak.to_owned()),
+        (Some(paint), leak),
+        (None, bounded.unwrap_or_default()),
         (None, oldest.unwrap_or_default()),
         (None, format!("cause {}", cause.id)),
     ];

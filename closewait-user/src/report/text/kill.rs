@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::fact::Fact;
 use crate::report::escape::escape;
-use crate::report::kill::{After, Fate, Killed};
+use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::model::Finding;
 
 use super::style::{age, count, plural, shorten, wrap};
@@ -30,6 +30,12 @@ pub fn line(killed: &Killed<'_>) -> String {
         held_by(finding),
         finding.suspect.netns.0,
     );
+    // The reason why it is spared names it.
+    if let (Some(peer), Outcome::WouldDestroy | Outcome::Destroyed) =
+        (finding.evidence.waiting_peer(), outcome)
+    {
+        let _ = write!(text, "; its peer, {}, only half-closed", escape(&peer.to_string()));
+    }
     if let Some(reason) = outcome.reason() {
         let _ = write!(text, ": {}", escape(&reason));
     }

@@ -80,8 +80,10 @@ pub(crate) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
     }
     let has_ended = evidence.ended.is_some();
     if let Some(keepalive) = evidence.keepalive.known().filter(|keepalive| keepalive.on && !has_ended) {
+        let is_held = evidence.holders.known().is_some_and(|holders| !holders.is_empty());
+        let but = if is_held { "; the descriptor stays open" } else { "" };
         let text = match keepalive.ends_in {
-            Some(time) => format!("by keepalive within {}, {}", span(time), keepalive.note),
+            Some(time) => format!("by keepalive within {}, {}{but}", span(time), keepalive.note),
             None => format!("keepalive is on; {}", keepalive.note),
         };
         labelled(lines, style, "ends", &text, 2);

@@ -21,15 +21,18 @@ pub(crate) fn headline(
 ) -> Vec<String> {
     let mut stuck = ByLeak::default();
     let mut gone = ByLeak::default();
+    let mut closed = ByLeak::default();
     let mut ghosts = 0;
     for cause in causes {
         stuck.add(cause.now);
+        closed.add(cause.closed);
         gone.add(cause.gone);
         if matches!(cause.exemplar.suspect.kind, SuspectKind::Ghost { .. }) {
             ghosts += cause.now.total();
         }
     }
     let threshold = span(threshold);
+    let all_ended = stuck.total() == 0;
     let mut text = if stuck.total() > 0 {
         format!("{} in CLOSE_WAIT for {threshold} or longer", plural(stuck.total() - ghosts, "socket"))
     } else {
@@ -43,7 +46,11 @@ pub(crate) fn headline(
     if ghosts > 0 {
         text.push_str(&format!(", and {} (descriptor open, TCP gone)", plural(ghosts, "ghost")));
     }
-    text.push_str(&format!(": {} ({})", leaks(stuck), time(at)));
+    text.push_str(&format!(
+        ": {} ({})",
+        if all_ended { judged(stuck, closed) } else { leaks(stuck) },
+        time(at)
+    ));
     wrap(&text, style.columns(), 3)
 }
 
@@ -59,6 +66,18 @@ pub(crate) fn leaks(n: ByLeak) -> String {
     let words: Vec<_> =
         words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", count(*n))).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+/// The same of sockets of which some have ended: what was closed after all is not called leaked.
+/// `139 judged a leak, of which 132 closed late, 1 unclear`
+pub(crate) fn judged(n: ByLeak, closed: ByLeak) -> String {
+    if closed.yes == 0 {
+        return leaks(n);
+    }
+    let closed = if closed.yes == n.yes { "all".into() } else { format!("of which {}", count(closed.yes)) };
+    let yes = format!("{} judged a leak, {closed} closed late", count(n.yes));
+    let rest = ByLeak { yes: 0, ..n };
+    if rest.total() == 0 { yes } else { format!("{yes}, {}", leaks(rest)) }
 }
 
 /// `499 closed late, 4,491 ended with the process`
@@ -123,7 +142,7 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
     let mut text =
         format!("{} as stuck for {} or longer", plural(reported, "socket"), span(totals.threshold));
     if reported > 0 {
-        text.push_str(&format!(": {}", leaks(s.leak)));
+        text.push_str(&format!(": {}", judged(s.leak, s.closed)));
         let codes: Vec<_> =
             s.by_verdict.iter().map(|(code, n)| format!("{code} {}", count(n.total()))).collect();
         text.push_str(&format!("; {}", codes.join(", ")));

@@ -34,6 +34,33 @@ fn ghosts() {
     for (from, error, code, confidence) in table {
         assert_eq!(by(from, error.clone(), held()), (code, confidence, Some(true)), "{from} {error:?}");
     }
+    let read = |at| {
+        let read = EofRead { task: task("app", 7, 7), at, stack: Fact::unknown("test"), stack_note: None };
+        Fact::Known(Some(read))
+    };
+    let suspect_then = Suspect {
+        kind: SuspectKind::Ghost { closed: NOW - Duration::from_secs(20), from: State::CloseWait },
+        ..suspect()
+    };
+    for (error, named) in
+        [(32, "EPIPE (32)"), (104, "ECONNRESET (104)"), (110, "ETIMEDOUT (110)"), (7, "error 7")]
+    {
+        let evidence = Evidence {
+            holders: held(),
+            sock_error: Fact::Known(error),
+            eof_read: read(NOW - Duration::from_secs(40)),
+            ..Evidence::unknown()
+        };
+        let after = told(&suspect_then, &evidence);
+        says(&after.evidence, &format!("the kernel reported {named}"));
+        assert_eq!((after.also, after.leak), (vec![Code::EofIgnored], Some(true)));
+        assert!(after.next.starts_with("Call close() where app[7] got 0 from its read"), "{}", after.next);
+    }
+    let last_ack = SuspectKind::Ghost { closed: NOW - Duration::from_secs(20), from: State::LastAck };
+    let shut = Evidence { holders: held(), eof_read: read(NOW), ..Evidence::unknown() };
+    let shut = told(&Suspect { kind: last_ack, ..suspect() }, &shut);
+    assert_eq!((shut.code, shut.also), (Code::GhostShutdown, vec![]), "it acted on the EOF");
+    assert!(shut.next.contains("shutdown()"), "{}", shut.next);
     let reset = || Fact::Known(32);
     assert_eq!(by(State::CloseWait, reset(), Fact::Known(vec![])), (Code::GhostReset, Low, None));
     assert_eq!(by(State::CloseWait, reset(), Fact::unknown("EACCES")), (Code::GhostReset, Low, None));

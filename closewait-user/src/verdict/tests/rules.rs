@@ -16,6 +16,25 @@ fn not_accepted() {
     assert!(judge(&known).next.contains("app[88] fd 6"));
     assert_eq!(judge(&known).also, []);
 
+    let calls = |name: &str| {
+        let doing = Doing::Call { name: name.into(), on: None };
+        let thread = Thread { tid: 88, comm: "app".into(), doing, wchan: None, progress: None };
+        Fact::Known(std::sync::Arc::new(Threads { pid: 88, total: 1, seen: vec![thread] }))
+    };
+    let by = |exe: &str, name| {
+        let process = Process { exe: Fact::Known(exe.to_owned().into()), ..process(88) };
+        let listener = Listener { holder: Some(holding(process, 6)), queue: 129, limit: 128 };
+        judge(&Evidence { listener: Fact::Known(listener), threads: calls(name), ..known.clone() }).next
+    };
+    for (exe, command) in [
+        ("/usr/bin/java", "`jstack 88`"),
+        ("/usr/bin/python3.12", "`py-spy dump --pid 88`"),
+        ("/usr/sbin/nginx", "`gdb -p 88 -batch -ex 'thread apply all bt'`"),
+    ] {
+        assert!(by(exe, "futex").contains(command), "{exe}: {}", by(exe, "futex"));
+        assert!(!by(exe, "accept4").contains(command));
+    }
+
     let one_look = Evidence { looks: known.looks[1..].to_vec(), ..known };
     assert_eq!(short(&one_look).0, Code::NotAccepted, "needs no change");
     for (opener, role) in [
@@ -198,6 +217,20 @@ fn inherited() {
     assert_eq!(short(&older(vec![], server())).0, Code::NotReading, "no listener any more");
     assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
+    // Who spawned the heir is named where the socket came by it.
+    let by = |parent: u32, evidence: Evidence| {
+        let cmdline = Fact::Known("/usr/sbin/app --config /etc/app/production.conf --listen 8080".into());
+        let parent = Parent { pid: parent, comm: "app".into(), cmdline };
+        let heir = holding(Process { parent: Fact::Known(parent), ..process(9) }, 5);
+        judge(&Evidence { holders: Fact::Known(vec![heir]), ..evidence }).evidence.join("; ")
+    };
+    let started = "app[9] fd 5 was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
+    let older = older(vec![7], server());
+    let opened = Evidence { looks: untouched.clone(), ..child.clone() };
+    assert!(by(7, opened.clone()).contains(&format!("{started}opened it")), "{}", by(7, opened.clone()));
+    assert!(by(7, older.clone()).contains(&format!("{started}has the listener")));
+    assert!(!by(1, opened).contains("was started by") && !by(1, older).contains("was started by"));
+
     let one_look = Evidence { looks: untouched[1..].to_vec(), ..child };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));
 }
@@ -225,7 +258,18 @@ fn eof_ignored() {
     ] {
         let with = Evidence { local_peer: Fact::Known(local_peer.clone()), ..base.clone() };
         assert_eq!(short(&with), (Code::EofIgnored, High, leak), "{local_peer:?}");
+        let verdict = judge(&with);
+        assert_eq!(verdict.next.starts_with("Call close()"), leak.is_some(), "{verdict:?}");
+        assert!(verdict.next.contains("close"), "{verdict:?}");
     }
+    // Nor where no read of the EOF was seen, as in a snapshot.
+    let half = Fact::Known(Some(peer(State::FinWait2, true)));
+    let snapshot = judge(&Evidence { eof_read: Fact::unknown("test"), local_peer: half, ..base.clone() });
+    assert_eq!((snapshot.code, snapshot.leak), (Code::EofConsumed, None));
+    says(&snapshot.evidence, "the peer, app[3] fd 4, only half-closed");
+    let want =
+        "Check whether app[7] fd 5 still answers app[3] fd 4, which has only half-closed; if it will not, ";
+    assert!(snapshot.next.starts_with(want), "{}", snapshot.next);
 
     let one_look = Evidence { looks: base.looks[1..].to_vec(), ..base.clone() };
     assert_eq!(short(&one_look), (Code::EofIgnored, Low, None), "it may be sending");
@@ -268,6 +312,18 @@ fn eof_consumed() {
     assert_eq!(short(&empty(Fact::Known(None))), (Code::EofConsumed, High, None));
     assert_eq!(short(&empty(Fact::unknown("hook refused"))), (Code::EofConsumed, Medium, None));
     says(&judge(&empty(Fact::unknown("hook refused"))).missing, "EOF evidence: hook refused");
+    let older = Suspect { since: Since::NoLaterThan(NOW), ..suspect() };
+    let unseen =
+        |watching| Evidence { watching, opener: Fact::unknown("test"), ..empty(Fact::unknown("older")) };
+    for (watching, more) in [
+        (Watching::Traced, "Leave this running: the next one shows the stack."),
+        (Watching::Snapshot, "For stacks of the next ones run `closewait-trace`."),
+        (Watching::Impossible, "together."),
+    ] {
+        let next = told(&older, &unseen(watching)).next;
+        assert!(next.ends_with(more), "{watching:?}: {next}");
+    }
+    assert!(judge(&unseen(Watching::Traced)).next.ends_with("together."), "it is not older than the trace");
     let one_look =
         Evidence { looks: empty(Fact::Known(None)).looks[1..].to_vec(), ..empty(Fact::Known(None)) };
     assert_eq!(short(&one_look), (Code::EofConsumed, High, None), "an empty queue stays empty");
