@@ -58,6 +58,7 @@ pub(super) fn prepare(
     metrics: Option<Answers>,
     sinks: impl FnOnce(&[String]) -> Result<Vec<Box<dyn Sink>>, Failure>,
 ) -> Result<Driver, Failure> {
+    let recording = recording::opened(&args.record)?;
     let mut degraded = say_lost(Work::Watch);
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
@@ -81,7 +82,7 @@ pub(super) fn prepare(
     for line in &degraded {
         log::info!("degraded: {line}");
     }
-    let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
+    let recorder = recording::recorder(recording, &args.record, args.report.threshold(), &degraded)?;
     let stacks = Stacks::spawn_naming(args.jit_maps, pythons).map_err(cannot_spawn)?;
     let mut enricher = enricher()?;
     if let Some(files) = loaded.as_mut().and_then(|loaded| loaded.task_files.take()) {
