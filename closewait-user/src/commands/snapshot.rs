@@ -1,8 +1,9 @@
 //! `snapshot`: one look at what is stuck now. It needs no BPF; ages are intervals, and
 //! openers and stacks are unknown.
 
+use super::named;
 use super::reporting::{
-    cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
+    Repeat, cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
 };
 use crate::cli::{OutputFormat, ReportArgs};
 use crate::diagnostics;
@@ -19,7 +20,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
     progress::allow(args.output == OutputFormat::Json);
     let filter = filter_here(&args.filter)?;
-    let sinks = sinks(args, None)?;
+    let notices = named::check(&filter)?;
+    let sinks = sinks(args, Repeat::Never)?;
     runtime()?.block_on(async {
         let mut stop = listen()?;
         let stacks = Stacks::spawn().map_err(cannot_spawn)?;
@@ -39,6 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             recorder: None,
             only: None,
             metrics: None,
+            notices,
         });
         let _looking = progress::begin("looking at sockets and who holds them", None);
         let (summary, written) = driver.run(&mut stop).await;

@@ -35,6 +35,7 @@ impl Driver {
             return Ok(());
         }
         let mut saw_all = true;
+        let (mut by_ends, mut unread) = (0_u64, 0_u64);
         for snapshot in self.enricher.snapshot(&self.filter.netns) {
             match snapshot {
                 Ok(mut snapshot) => {
@@ -43,13 +44,16 @@ impl Driver {
                     // saying so (1 of 1,500 did). What has left is found out by looking
                     // at it twice, above.
                     snapshot.proves_absence = false;
+                    let all = snapshot.sockets.len();
                     snapshot.sockets.retain(|socket| self.filter.wants_socket(netns, &socket.tuple));
+                    by_ends += (all - snapshot.sockets.len()) as u64;
                     let snapshot = Item::Snapshot(snapshot);
                     self.tape.item(&snapshot, now);
                     self.tracker.apply(&snapshot, &mut self.outcomes);
                 }
                 Err(error) => {
                     saw_all = false;
+                    unread += 1;
                     self.lose_a_look(&error.to_string(), clock, now)?;
                 }
             }
@@ -58,6 +62,8 @@ impl Driver {
             saw_all = false;
             self.lose_a_look(&hole, clock, now)?;
         }
+        self.apart.looked(by_ends, unread);
+        self.count_apart();
         if saw_all {
             self.reconciled = Some(now);
         }
@@ -66,10 +72,15 @@ impl Driver {
 
     /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
     pub(super) fn lose_a_look(&mut self, why: &str, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let lost = match (self.looks_once, self.source.is_some()) {
+            (true, _) => "stuck sockets there are not found",
+            (false, true) => "sockets that no record told of may be found late",
+            (false, false) => "stuck sockets may be found late, or not at all",
+        };
         if !self.looks_once {
             self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
         }
-        let text = format!("{why}: sockets that no record told of may be found late");
+        let text = format!("{why}: {lost}");
         self.lose(text, clock, now)
     }
 

@@ -14,7 +14,7 @@ use crate::tracker::SocketId;
 use crate::verdict::Code;
 
 use super::cause::CauseId;
-use super::counts::{ByEnding, ByLeak};
+use super::counts::{Apart, ByEnding, ByLeak};
 use super::model::{Finding, Release, entered};
 use super::present::{Member, Owners, PortsLeft};
 
@@ -52,9 +52,20 @@ pub struct Ledger {
     forgotten: BTreeMap<Code, ByLeak>,
     forgotten_causes: u64,
     endings: ByEnding,
+    apart: Apart,
 }
 
 impl Ledger {
+    /// What was counted apart when last looked.
+    pub const fn apart(&self) -> Apart {
+        self.apart
+    }
+
+    /// Remembers what was counted apart.
+    pub const fn set_apart(&mut self, apart: Apart) {
+        self.apart = apart;
+    }
+
     /// Takes out a socket that goes on under another id (it turned ghost).
     pub fn forget(&mut self, id: SocketId) {
         if let Some(member) = self.members.remove(&id) {

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use super::named;
 use super::reporting::{cannot_spawn, enricher, filter_here, listen, runtime, say, say_lost, settle};
 use super::run::collect::{Collected, Collector};
 use crate::cli::KillArgs;
@@ -132,6 +133,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
     let collected = Rc::new(RefCell::new(Collected::default()));
     let stacks = Stacks::spawn().map_err(cannot_spawn)?;
     let enricher = enricher()?;
+    let notices = named::check(&filter)?;
     let degraded = say_lost(Work::Kill);
     settle(Work::Kill);
     let driver = Driver::new(Parts {
@@ -147,6 +149,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         recorder: None,
         only: None,
         metrics: None,
+        notices,
     });
     let (mut by_nobody, _) = Stop::by_hand();
     let (_, written) = tokio::select! {
