@@ -241,7 +241,7 @@ fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
     let file = path("recording");
-    let mut first = Tool::trace(&net, &["--record", &file]);
+    let first = Tool::trace(&net, &["--record", &file]);
     let record = |file: &str| {
         let mut command = Command::new(binary());
         command.args(["--netns", &net.path(), "--duration", "100ms", "--record", file]);

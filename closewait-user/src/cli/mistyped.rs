@@ -131,7 +131,8 @@ mod tests {
             let hint = hint(&error, &args);
             match part {
                 Some(part) => {
-                    assert!(hint.as_deref().is_some_and(|hint| hint.contains(part)), "{line}: {hint:?}")
+                    let fits = hint.as_deref().is_some_and(|hint| hint.contains(part));
+                    assert!(fits, "{line}: {hint:?}");
                 }
                 None => assert_eq!(hint, None, "{line}"),
             }
