@@ -230,6 +230,7 @@ fn judge_all(enricher: &mut Enricher, suspects: &[Suspect]) -> Parts {
         group: true,
         limit: 20,
         interval: None,
+        once: false,
     };
     let screen = TextSink::new(Box::new(std::io::sink()), Box::new(std::io::sink()), options);
     let mut reporter = Reporter::new(vec![Box::new(screen)]);

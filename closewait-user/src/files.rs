@@ -85,27 +85,35 @@ pub struct Created {
 /// belong to root, to the caller or to user `also`; a symbolic link is not followed, but for
 /// descriptors of this process (/dev/stdout, /dev/fd/3).
 pub fn create(path: &Path, mode: u32, also: Option<u32>) -> io::Result<Created> {
+    let created = open(path, OpenOptions::new().write(true), mode, also)?;
+    if !created.is_new && !is_descriptor(path) && created.file.metadata()?.is_file() {
+        created.file.set_len(0)?;
+    }
+    Ok(created)
+}
+
+/// The same, but what was there stays until the caller has read what it is.
+pub fn create_over(path: &Path, mode: u32) -> io::Result<Created> {
+    open(path, OpenOptions::new().read(true).write(true), mode, None)
+}
+
+fn open(path: &Path, how: &OpenOptions, mode: u32, also: Option<u32>) -> io::Result<Created> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
     if is_descriptor(path) {
-        return Ok(Created { file: OpenOptions::new().write(true).open(path)?, is_new: false });
+        return Ok(Created { file: how.open(path)?, is_new: false });
     }
-    match OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(flags).open(path) {
+    match how.clone().create_new(true).mode(mode).custom_flags(flags).open(path) {
         Ok(file) => return Ok(Created { file, is_new: true }),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    let file = OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(|error| match error
-        .raw_os_error()
-    {
+    let file = how.clone().custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed"),
         _ => error,
     })?;
     let metadata = file.metadata()?;
     if let Some(why) = in_the_way(&metadata, &Trusted::now(), also) {
         return Err(io::Error::other(why));
-    }
-    if metadata.is_file() {
-        file.set_len(0)?;
     }
     Ok(Created { file, is_new: false })
 }

@@ -47,7 +47,7 @@ impl Filter {
         let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
         let holders = evidence.holders.known().map(Vec::as_slice).unwrap_or_default();
         let mut all = holders.iter().chain(listener);
-        let excluded = |holder: &Holder| self.exclude_comms.iter().any(|comm| holder.comm == **comm);
+        let excluded = |holder: &Holder| self.exclude_comms.iter().any(|comm| is_named(&holder.comm, comm));
         if all.clone().next().is_some() && all.clone().all(excluded) {
             return false;
         }
@@ -56,7 +56,7 @@ impl Filter {
         }
         all.any(|holder| {
             (self.pids.is_empty() || self.pids.contains(&holder.pid))
-                && (self.comms.is_empty() || self.comms.iter().any(|comm| holder.comm == **comm))
+                && (self.comms.is_empty() || self.comms.iter().any(|comm| is_named(&holder.comm, comm)))
                 && (self.cgroups.is_empty() || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
         })
     }
@@ -70,6 +70,16 @@ impl Filter {
     }
 }
 
+/// Bytes of a name that the kernel keeps (TASK_COMM_LEN less the NUL, include/linux/sched.h).
+const COMM_MAX: usize = 15;
+
+/// Whether a process that the kernel calls `comm` is the one that somebody calls `wanted`:
+/// the kernel has cut its name.
+pub fn is_named(comm: &str, wanted: &str) -> bool {
+    let cut = wanted.as_bytes().get(..COMM_MAX);
+    comm == wanted || cut.is_some_and(|cut| *comm == *String::from_utf8_lossy(cut))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +91,24 @@ mod tests {
     fn tuple(local: u16, remote: u16) -> Tuple {
         let end = |port| Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port };
         Tuple { local: end(local), remote: end(remote) }
+    }
+
+    #[test]
+    fn names_are_compared_as_far_as_the_kernel_keeps_them() {
+        let table = [
+            ("nginx", "nginx", true),
+            ("nginx", "ngin", false),
+            ("order-service-w", "order-service-worker", true),
+            ("order-service-w", "order-service-w", true),
+            ("order-service-w", "order-service-", false),
+            ("order-service-w", "order-service-xy", false),
+            // Cut within a letter, and read lossily.
+            ("aaaaaaaaaaaaaa\u{fffd}", "aaaaaaaaaaaaaaé", true),
+            ("", "", true),
+        ];
+        for (comm, wanted, is) in table {
+            assert_eq!(is_named(comm, wanted), is, "{comm} {wanted}");
+        }
     }
 
     #[test]

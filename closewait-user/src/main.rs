@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use closewait_trace::cli::Command;
+use closewait_trace::cli::{self, Command};
 use closewait_trace::commands;
 use closewait_trace::config::{self, Config, Refused};
 use closewait_trace::error::Failure;
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Err(Refused::Usage(error)) => {
             // Help and version go to stdout and are success; a reader that went away is not an error.
             let _ = error.print();
+            if let Some(hint) = cli::hint(&error, &args) {
+                let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
+            }
             return if error.use_stderr() { Exit::Error } else { Exit::Fine }.into();
         }
         Err(Refused::File(failure)) => return failed(&failure),

@@ -53,6 +53,7 @@ pub(crate) const OPTIONS: TextOptions = TextOptions {
     group: true,
     limit: 20,
     interval: None,
+    once: false,
 };
 
 impl Desk {

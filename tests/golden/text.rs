@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use closewait_trace::fact::Fact;
 use closewait_trace::item::Gap;
-use closewait_trace::report::{CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions};
+use closewait_trace::report::{Apart, CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions};
 use closewait_trace::tracker::TrackerStats;
 use unicode_width::UnicodeWidthStr;
 
@@ -85,6 +85,42 @@ fn when_nothing_is_stuck_the_reader_learns_that_somebody_looked() {
     totals.tracker = TrackerStats::default();
     desk.finish(totals);
     golden("nothing.txt", &format!("{first}{}", desk.out.take()));
+}
+
+#[test]
+fn nothing_is_said_of_what_was_looked_at_only() {
+    let mut story = String::new();
+    for apart in [
+        Apart { by_holder: 5, ..Apart::default() },
+        Apart { by_ends: 1, ..Apart::default() },
+        Apart { unread: 5, ..Apart::default() },
+        Apart { by_holder: 1_000, by_ends: 2, unread: 1 },
+    ] {
+        let mut desk = Desk::text(OPTIONS);
+        desk.reporter.set_apart(apart);
+        let mut totals = totals(NOW);
+        totals.tracker = TrackerStats { tracked: apart.by_holder + 2, ..TrackerStats::default() };
+        let summary = desk.finish(totals);
+        assert_eq!(summary.young(), 2, "those that do not fit are not young");
+        story += &desk.out.take();
+        story += "\n";
+    }
+    assert_fits(&story);
+    golden("apart.txt", &story);
+}
+
+#[test]
+fn of_one_look_there_is_one_report_at_the_end() {
+    let mut desk = Desk::text(TextOptions { once: true, ..OPTIONS });
+    desk.all(incident());
+    assert_eq!(desk.reporter.deadline(), None);
+    // Later than any screen of a trace.
+    desk.tick(NOW + Duration::from_secs(10));
+    assert_eq!(desk.out.take(), "");
+    desk.finish(totals(NOW + Duration::from_secs(10)));
+    let text = desk.out.take();
+    assert_eq!(text.matches(" in CLOSE_WAIT for 10s or longer").count(), 1, "{text}");
+    assert!(!text.contains("\n-- "), "{text}");
 }
 
 #[test]

@@ -234,3 +234,27 @@ fn are_compared_with_each_other_and_with_reports() {
     let (lines, code) = diff(&after, &before, &["--fail-on-growth"]);
     assert_eq!((&lines[0]["change"], code), (&"shrunk".into(), Some(0)));
 }
+
+#[test]
+fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let file = path("recording");
+    let first = Tool::trace(&net, &["--record", &file]);
+    let record = |file: &str| {
+        let mut command = Command::new(binary());
+        command.args(["--netns", &net.path(), "--duration", "100ms", "--record", file]);
+        Tool::spawn(&mut command).end()
+    };
+    let second = record(&file);
+    second.exits(2).said("another closewait-trace records to it").said(&file);
+    assert!(!second.talk.iter().any(|line| line.contains("tracing")), "{}", second.everything());
+    first.signal(Signal::INT).exits(0);
+    record(&file).exits(0).said("is overwritten");
+    let other = path("other");
+    std::fs::write(&other, "not ours").expect("our file");
+    record(&other).exits(2).said("is no recording");
+    assert_eq!(std::fs::read_to_string(&other).expect("our file"), "not ours");
+    record(&path("missing/recording")).exits(2).said("cannot record to");
+}

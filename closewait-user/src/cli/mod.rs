@@ -11,9 +11,11 @@ use crate::commands::kill::Remote;
 use crate::metrics::Listen;
 use crate::verdict::Code;
 
+mod mistyped;
 mod shared;
 mod values;
 
+pub use mistyped::hint;
 pub use shared::{FilterArgs, KernelArgs, ReportArgs};
 pub use values::{Moment, OutputFormat, Room, StacksWanted};
 use values::{duration, moment, size, stuck_code};

@@ -66,16 +66,16 @@ impl ReportArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct FilterArgs {
     /// Only sockets held by this process
-    #[arg(short, long, value_name = "PID")]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
     /// Only sockets held by a process of this name
     #[arg(long, value_name = "NAME")]
     pub comm: Vec<String>,
     /// Only sockets with this local port
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub local_port: Vec<u16>,
     /// Only sockets with this remote port
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub remote_port: Vec<u16>,
     /// Only this network namespace: all, self, a pid, or a path such as /run/netns/blue
     #[arg(long, value_name = "NS")]
@@ -88,7 +88,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub exclude_comm: Vec<String>,
     /// Not sockets with this port at either end
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub exclude_port: Vec<u16>,
 }
 

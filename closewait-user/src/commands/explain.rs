@@ -60,6 +60,9 @@ fn paragraph(text: &mut String, what: &str, said: &str) {
     text.push('\n');
 }
 
+/// Digits of a cause's name.
+const CAUSE: usize = 8;
+
 /// The code called `word`, in any case.
 fn parse(word: &str) -> Result<Code, Failure> {
     Code::value_variants()
@@ -67,6 +70,12 @@ fn parse(word: &str) -> Result<Code, Failure> {
         .copied()
         .find(|code| code.to_string().eq_ignore_ascii_case(word))
         .ok_or_else(|| {
+            if word.len() == CAUSE && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Failure::new(format!("{word} is a cause, and explain takes the code of a verdict")).hint(
+                    "the report of that cause names its verdict behind the number of sockets, as in `explain \
+                     EOF_IGNORED`; `top` shows all that is known of a cause, `-o json --group` prints it",
+                );
+            }
             let all: Vec<_> = Code::value_variants().iter().map(ToString::to_string).collect();
             Failure::new(format!("there is no verdict {word:?}")).hint(format!("one of {}", all.join(", ")))
         })
@@ -75,6 +84,14 @@ fn parse(word: &str) -> Result<Code, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_no_verdict_and_told_so() {
+        assert_eq!(parse("eof_ignored").unwrap(), Code::EofIgnored);
+        let refused = parse("7906a363").unwrap_err();
+        assert!(refused.what.contains("is a cause"), "{refused}");
+        assert!(parse("LEAK").unwrap_err().what.contains("there is no verdict"));
+    }
 
     #[test]
     fn lines_are_as_wide_as_a_terminal() {

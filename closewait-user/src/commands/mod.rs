@@ -4,6 +4,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod kill;
+mod named;
 mod recording;
 pub mod replay;
 mod reporting;

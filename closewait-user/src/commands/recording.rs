@@ -2,18 +2,34 @@
 
 use std::time::Duration;
 
+use super::reporting::say;
 use crate::cli::RecordArgs;
 use crate::clock::Clock;
 use crate::error::Failure;
-use crate::recording::{Header, Recorder, Settings};
+use crate::recording::{Header, Opened, Recorder, Settings};
 
-/// The recorder that the options ask for.
+/// The file that the options name, ours from now on. To be called before anything is attached:
+/// one that cannot be had ends the run at once.
+pub(super) fn opened(args: &RecordArgs) -> Result<Option<Opened>, Failure> {
+    let Some(path) = &args.record else { return Ok(None) };
+    let opened = Opened::open(path).map_err(|error| {
+        Failure::new(format!("cannot record to {}: {error}", path.display()))
+            .hint("give a file that can be written and is no symbolic link")
+    })?;
+    if opened.replaces {
+        say(&format!("the recording {} is overwritten", path.display()));
+    }
+    Ok(Some(opened))
+}
+
+/// The recorder that the options ask for, on the file that was opened.
 pub(super) fn recorder(
+    opened: Option<Opened>,
     args: &RecordArgs,
     threshold: Duration,
     degraded: &[String],
 ) -> Result<Option<Recorder>, Failure> {
-    let Some(path) = &args.record else { return Ok(None) };
+    let (Some(path), Some(opened)) = (&args.record, opened) else { return Ok(None) };
     let header = Header {
         tool: crate::version::short().into(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -24,9 +40,7 @@ pub(super) fn recorder(
         part: 1,
     };
     let settings = Settings { path: path.clone(), max: args.record_max, redact: args.redact };
-    let recorder = Recorder::create(&settings, header).map_err(|error| {
-        Failure::new(format!("cannot record to {}: {error}", path.display()))
-            .hint("give a file that can be written and is no symbolic link")
-    })?;
+    let recorder = Recorder::start(opened, &settings, header)
+        .map_err(|error| Failure::new(format!("cannot record to {}: {error}", path.display())))?;
     Ok(Some(recorder))
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::reporting::{ended, filter, say, settle, sinks};
+use super::reporting::{Repeat, ended, filter, say, settle, sinks};
 use crate::cli::{Moment, OutputFormat, ReplayArgs};
 use crate::clock::{Clock, MonoNs};
 use crate::diagnostics;
@@ -34,7 +34,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     };
     let mut shown = args.report.clone();
     shown.threshold = Some(wanted.threshold);
-    let replay = Replay::new(wanted, header, clock, Reporter::new(sinks(&shown, None)?));
+    let replay = Replay::new(wanted, header, clock, Reporter::new(sinks(&shown, Repeat::OnChange)?));
     settle(Work::Replay { opens: false });
     let Some((replay, incomplete)) = play(replay, files)? else { return Ok(Exit::Fine) };
     for text in &incomplete {

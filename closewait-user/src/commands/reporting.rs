@@ -58,27 +58,46 @@ fn no_cgroup(what: &str) -> Failure {
     )
 }
 
-/// The sinks that the options ask for; `interval` repeats the full screen.
-pub(super) fn sinks(args: &ReportArgs, interval: Option<Duration>) -> Result<Vec<Box<dyn Sink>>, Failure> {
+/// When text is written before the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Repeat {
+    /// When it changes.
+    OnChange,
+    /// All of it, so often.
+    Every(Duration),
+    /// Never: there is one look, and one report of it.
+    Never,
+}
+
+impl Repeat {
+    /// As `--interval` has it.
+    pub(super) fn every(interval: Option<Duration>) -> Self {
+        interval.map_or(Self::OnChange, Self::Every)
+    }
+}
+
+/// The sinks that the options ask for.
+pub(super) fn sinks(args: &ReportArgs, repeat: Repeat) -> Result<Vec<Box<dyn Sink>>, Failure> {
     let mut sinks = files(args)?;
     // The screen comes first.
-    sinks.insert(0, sink(args, interval));
+    sinks.insert(0, sink(args, repeat));
     Ok(sinks)
 }
 
 /// The sinks that write to files at the end.
 pub(super) fn files(args: &ReportArgs) -> Result<Vec<Box<dyn Sink>>, Failure> {
-    let open = |option: &str, path: &Path| {
-        let created = files::create(path, 0o666, None);
+    let open = |option: &str, path: &Path, mode| {
+        let created = files::create(path, mode, None);
         let created = created.map_err(|error| Failure::new(format!("{option} {}: {error}", path.display())));
         created.map(|created| created.file)
     };
     let mut sinks = Vec::new();
     for path in &args.flame {
-        sinks.push(flame_sink(path, open("--flame", path)?));
+        sinks.push(flame_sink(path, open("--flame", path, 0o666)?));
     }
     if let Some(path) = &args.html {
-        sinks.push(html_sink(open("--html", path)?));
+        // It has addresses, as a recording has.
+        sinks.push(html_sink(open("--html", path, 0o600)?));
     }
     Ok(sinks)
 }
@@ -93,16 +112,16 @@ pub(super) fn flame_sink(path: &Path, file: File) -> Box<dyn Sink> {
     Box::new(FlameSink::new(Box::new(io::BufWriter::new(file)), Form::of(path)))
 }
 
-fn sink(args: &ReportArgs, interval: Option<Duration>) -> Box<dyn Sink> {
+fn sink(args: &ReportArgs, repeat: Repeat) -> Box<dyn Sink> {
     let out = progress::stdout();
     match args.output {
         OutputFormat::Json => Box::new(JsonSink::new(out, args.group)),
-        OutputFormat::Text => Box::new(TextSink::new(out, progress::stderr(), text_options(args, interval))),
+        OutputFormat::Text => Box::new(TextSink::new(out, progress::stderr(), text_options(args, repeat))),
     }
 }
 
 /// How text on stdout looks.
-pub(super) fn text_options(args: &ReportArgs, interval: Option<Duration>) -> TextOptions {
+pub(super) fn text_options(args: &ReportArgs, repeat: Repeat) -> TextOptions {
     let journal = is_journal(io::stdout());
     TextOptions {
         style: Style { color: color(args.color) && !journal, width: width() },
@@ -110,7 +129,11 @@ pub(super) fn text_options(args: &ReportArgs, interval: Option<Duration>) -> Tex
         group: !args.no_group,
         limit: args.limit,
         // It keeps what was said: nothing is said again.
-        interval: interval.filter(|_| !journal),
+        interval: match repeat {
+            Repeat::Every(every) if !journal => Some(every),
+            _ => None,
+        },
+        once: repeat == Repeat::Never,
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::named;
 use super::reporting::{
-    cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
+    Repeat, cannot_spawn, ended, enricher, filter_here, listen, runtime, say_lost, settle, sinks,
 };
 use crate::cli::{OutputFormat, ReportArgs};
 use crate::diagnostics;
@@ -22,7 +23,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
     progress::allow(args.output == OutputFormat::Json);
     let filter = filter_here(&args.filter)?;
-    let sinks = sinks(args, None)?;
+    let sinks = sinks(args, Repeat::Never)?;
     runtime()?.block_on(async {
         let mut stop = listen()?;
         let driver = prepare(Work::Look, sinks, filter, args.threshold())?;
@@ -41,6 +42,7 @@ pub(super) fn prepare(
 ) -> Result<Driver, Failure> {
     let stacks = Stacks::spawn().map_err(cannot_spawn)?;
     let enricher = enricher()?;
+    let notices = named::check(&filter)?;
     let degraded = say_lost(work);
     settle(work);
     Ok(Driver::new(Parts {
@@ -56,5 +58,6 @@ pub(super) fn prepare(
         recorder: None,
         only: None,
         metrics: None,
+        notices,
     }))
 }

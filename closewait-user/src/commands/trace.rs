@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::named;
 use super::recording;
 use super::reporting::{
-    cannot_listen, cannot_spawn, ended, enricher, filter_here, listen, runtime, say, say_lost, settle, sinks,
+    Repeat, cannot_listen, cannot_spawn, ended, enricher, filter_here, listen, runtime, say, say_lost,
+    settle, sinks,
 };
 use super::service::Service;
 use crate::cli::{KernelArgs, OutputFormat, StacksWanted, TraceArgs};
@@ -38,7 +40,7 @@ pub fn run(args: &TraceArgs, used: &[Used]) -> Result<Exit, Failure> {
 async fn trace(args: &TraceArgs, used: &[Used], filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
     let (mut service, attended) = Service::new(args, used, &filter).map_err(cannot_listen)?;
-    let mut sinks = sinks(&args.report, args.interval)?;
+    let mut sinks = sinks(&args.report, Repeat::every(args.interval))?;
     let metrics = metrics(args, &mut sinks).await?;
     let driver = prepare(args, filter, metrics, |_| Ok(sinks))?.attended(attended);
     let (summary, written) = tokio::select! {
@@ -58,6 +60,8 @@ pub(super) fn prepare(
     metrics: Option<Answers>,
     sinks: impl FnOnce(&[String]) -> Result<Vec<Box<dyn Sink>>, Failure>,
 ) -> Result<Driver, Failure> {
+    let notices = named::check(&filter)?;
+    let recording = recording::opened(&args.record)?;
     let mut degraded = say_lost(Work::Watch);
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };
@@ -81,7 +85,7 @@ pub(super) fn prepare(
     for line in &degraded {
         log::info!("degraded: {line}");
     }
-    let recorder = recording::recorder(&args.record, args.report.threshold(), &degraded)?;
+    let recorder = recording::recorder(recording, &args.record, args.report.threshold(), &degraded)?;
     let stacks = Stacks::spawn_naming(args.jit_maps, pythons).map_err(cannot_spawn)?;
     let mut enricher = enricher()?;
     if let Some(files) = loaded.as_mut().and_then(|loaded| loaded.task_files.take()) {
@@ -102,6 +106,7 @@ pub(super) fn prepare(
         recorder,
         only: None,
         metrics,
+        notices,
     }))
 }
 

@@ -109,7 +109,7 @@ impl Driver {
             return Ok(());
         }
         let mut saw_all = true;
-        let mut unseen = Vec::new();
+        let (mut unseen, mut by_ends) = (Vec::new(), 0_u64);
         let (filter, tape, tracker) = (&self.filter, &mut self.tape, &mut self.tracker);
         self.enricher.snapshot_each(&filter.netns, SNAPSHOT_PART, |snapshot| match snapshot {
             Ok(mut snapshot) => {
@@ -118,13 +118,16 @@ impl Driver {
                 // saying so (1 of 1,500 did). What has left is found out by looking
                 // at it twice.
                 snapshot.proves_absence = false;
+                let all = snapshot.sockets.len();
                 snapshot.sockets.retain(|socket| filter.wants_socket(netns, &socket.tuple));
+                by_ends += (all - snapshot.sockets.len()) as u64;
                 let snapshot = Item::Snapshot(snapshot);
                 tape.item(&snapshot, now);
                 tracker.apply(&snapshot, &mut self.outcomes);
             }
             Err(error) => unseen.push(error.to_string()),
         });
+        let unread = unseen.len() as u64;
         for error in unseen {
             saw_all = false;
             self.lose_a_look(&error, clock, now)?;
@@ -133,6 +136,8 @@ impl Driver {
             saw_all = false;
             self.lose_a_look(&hole, clock, now)?;
         }
+        self.apart.looked(by_ends, unread);
+        self.count_apart();
         if saw_all {
             self.reconciled = Some(now);
         }
@@ -141,10 +146,15 @@ impl Driver {
 
     /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
     pub(super) fn lose_a_look(&mut self, why: &str, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let lost = match (self.looks_once, self.source.is_some()) {
+            (true, _) => "stuck sockets there are not found",
+            (false, true) => "sockets that no record told of may be found late",
+            (false, false) => "stuck sockets may be found late, or not at all",
+        };
         if !self.looks_once {
             self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
         }
-        let text = format!("{why}: sockets that no record told of may be found late");
+        let text = format!("{why}: {lost}");
         self.lose(text, clock, now)
     }
 

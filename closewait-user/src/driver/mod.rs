@@ -3,6 +3,7 @@
 //! All effects meet here; every decision is made in a room that has none.
 
 mod alarm;
+mod apart;
 mod attended;
 mod cost;
 mod counted;
@@ -94,6 +95,8 @@ pub struct Parts {
     pub only: Option<Only>,
     /// Whoever asks for metrics.
     pub metrics: Option<Answers>,
+    /// What is to be said when the run begins.
+    pub notices: Vec<Notice>,
 }
 
 /// Only the sockets of one family of processes count.
@@ -153,6 +156,9 @@ pub struct Driver {
     /// When the tracker was last compared with all of the kernel's tables.
     reconciled: Option<MonoNs>,
     attended: Attended,
+    apart: apart::Apart,
+    /// To be said when the run begins.
+    notices: Vec<Notice>,
 }
 
 impl Driver {
@@ -204,6 +210,8 @@ impl Driver {
             metrics: parts.metrics,
             reconciled: None,
             attended: Attended::default(),
+            apart: apart::Apart::default(),
+            notices: parts.notices,
         }
     }
 
@@ -227,6 +235,7 @@ impl Driver {
         };
         self.end_recording(&clock);
         drop(naming);
+        self.count_apart();
         let totals = self.totals(Clock::mono_now());
         let (summary, written) = self.reporter.finish(totals, &clock);
         (summary, last.and(written))
@@ -236,6 +245,9 @@ impl Driver {
         let mut alarm = Alarm::new()?;
         // The sinks learn when it began: what got stuck later was not there before.
         self.reporter.tick(&Clock::read(), self.began)?;
+        for notice in std::mem::take(&mut self.notices) {
+            self.report(Report::Notice(notice), &Clock::read(), self.began)?;
+        }
         loop {
             let now = Clock::mono_now();
             self.pump(now, false).await?;
@@ -361,6 +373,7 @@ impl Driver {
                 // The report at the end is the only one.
                 return Ok(());
             }
+            self.count_apart();
             let stats = self.tracker.stats();
             let first =
                 FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };
@@ -463,9 +476,11 @@ impl Driver {
         if !self.filter.wants_socket(suspect.netns, &suspect.tuple)
             || !self.filter.wants_evidence(&finding.evidence)
         {
+            self.apart.unfit(id);
             self.leave_out(id, now);
             return Ok(());
         }
+        self.apart.fits(id);
         if self.kin.as_mut().is_some_and(|kin| !kin.wants(&finding)) {
             return Ok(());
         }

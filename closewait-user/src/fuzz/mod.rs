@@ -112,7 +112,7 @@ pub(crate) fn replayed(file: &[u8]) -> Result<usize, NotReadable> {
     let threshold = header.threshold;
     let wanted = Wanted { threshold, filter: Filter::default(), from: MonoNs(0), to: MonoNs(u64::MAX) };
     let style = Style { color: false, width: 99 };
-    let options = TextOptions { style, threshold, group: true, limit: 20, interval: None };
+    let options = TextOptions { style, threshold, group: true, limit: 20, interval: None, once: false };
     let into = || Box::new(sink()) as Box<dyn io::Write>;
     let text = TextSink::new(into(), into(), options);
     let json = JsonSink::new(into(), false);

@@ -4,7 +4,7 @@
 //! sinks. A socket that was in CLOSE_WAIT for the threshold asked for, but not for the
 //! one recorded with, was never looked at: it is reported as UNKNOWN, which says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::reader::Reading;
 use crate::clock::{Clock, MonoNs};
 use crate::filter::Filter;
 use crate::item::{Gap, Item};
-use crate::report::{Age, Cost, Finding, Release, Report, Reporter, Summary, Totals};
+use crate::report::{Age, Apart, Cost, Finding, Release, Report, Reporter, Summary, Totals};
 use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind, Tracker, TrackerStats};
 use crate::verdict::{Evidence, Policy, verdict};
 
@@ -64,6 +64,8 @@ pub struct Replay {
     before: BTreeMap<SocketId, Looked>,
     /// Not all of that was kept.
     too_many_before: bool,
+    /// Looked at, not ended, and not wanted by the filter.
+    unfit: HashSet<SocketId>,
 }
 
 impl Replay {
@@ -83,6 +85,7 @@ impl Replay {
             header,
             before: BTreeMap::new(),
             too_many_before: false,
+            unfit: HashSet::new(),
         }
     }
 
@@ -175,11 +178,13 @@ impl Replay {
             Entry::Header(_) => {}
             Entry::Forgotten(id) => {
                 self.before.remove(&id);
+                self.unfit.remove(&id);
                 self.reporter.forget(id);
             }
             Entry::Released(ended) => {
                 let release = ended.release();
                 self.before.remove(&release.released.id);
+                self.unfit.remove(&release.released.id);
                 self.release(release, &clock, now)?;
             }
             Entry::FirstLook(first) if wanted => {
@@ -217,9 +222,14 @@ impl Replay {
         let Looked { at, suspect, evidence } = looked;
         let filter = &self.wanted.filter;
         let long = Age::of(&suspect, at).max.is_none_or(|age| age >= self.wanted.threshold);
-        if !long || !filter.wants_socket(suspect.netns, &suspect.tuple) || !filter.wants_evidence(&evidence) {
+        if !long {
             return Ok(());
         }
+        if !filter.wants_socket(suspect.netns, &suspect.tuple) || !filter.wants_evidence(&evidence) {
+            self.unfit.insert(suspect.id);
+            return Ok(());
+        }
+        self.unfit.remove(&suspect.id);
         let verdict = verdict(&suspect, &evidence, at, &Policy::default());
         let stuck = suspect.kind == SuspectKind::Stuck;
         let finding = Box::new(Finding::new(at, suspect, evidence, verdict));
@@ -277,6 +287,8 @@ impl Replay {
             degraded: self.degraded,
             cost: self.cost,
         };
+        let by_holder = self.unfit.len() as u64;
+        self.reporter.set_apart(Apart { by_holder, ..Apart::default() });
         self.reporter.finish(totals, &self.clock)
     }
 }

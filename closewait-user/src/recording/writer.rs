@@ -2,8 +2,8 @@
 //! compressed and written by a thread. When the disk cannot keep up, entries are dropped
 //! and counted, in the recording and to the caller; memory stays bounded.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,10 +71,14 @@ pub struct Settings {
 }
 
 impl Recorder {
-    /// Creates the file and starts the thread. An existing regular file is replaced; a
-    /// symbolic link is not followed. The file is readable by its owner only.
+    /// Opens the file and starts the thread: see [`Opened::open`] and [`Recorder::start`].
     pub fn create(settings: &Settings, header: Header) -> io::Result<Self> {
-        let output = Output::create(settings, header)?;
+        Self::start(Opened::open(&settings.path)?, settings, header)
+    }
+
+    /// Starts the thread, on the file of `settings` that was opened. What it was is gone.
+    pub fn start(opened: Opened, settings: &Settings, header: Header) -> io::Result<Self> {
+        let output = Output::create(opened, settings, header)?;
         let (queue, frames) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let done = Arc::clone(&waiting);
@@ -223,8 +227,8 @@ struct Output {
 }
 
 impl Output {
-    fn create(settings: &Settings, header: Header) -> io::Result<Self> {
-        let file = open(&settings.path)?;
+    fn create(opened: Opened, settings: &Settings, header: Header) -> io::Result<Self> {
+        let file = opened.emptied()?;
         let (path, max) = (settings.path.clone(), settings.max);
         let mut output = Self { path, max, header, file, in_file: 0, written: Written::default() };
         output.write_header()?;
@@ -250,7 +254,7 @@ impl Output {
         let mut before = self.path.clone().into_os_string();
         before.push(".1");
         std::fs::rename(&self.path, Path::new(&before))?;
-        self.file = open(&self.path)?;
+        self.file = Opened::open(&self.path)?.emptied()?;
         self.in_file = 0;
         self.header.part += 1;
         self.write_header()
@@ -274,14 +278,53 @@ impl Output {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let file = files::create(path, 0o600, None)?.file;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+/// A file that is to become a recording, and is nobody else's as long as it is open. What was
+/// in it is there still.
+#[derive(Debug)]
+pub struct Opened {
+    file: File,
+    /// It holds a recording, which will be lost.
+    pub replaces: bool,
+}
+
+impl Opened {
+    /// Opens the file, or creates it, and locks it. An error: it is no regular file or a
+    /// symbolic link, another one records to it, or it holds something else than a recording.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = files::create_over(path, 0o600)?.file;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other(
+                    "another closewait-trace records to it: give each a file of its own",
+                ));
+            }
+            // A file system without locks: whoever records there has to see to it.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let mut start = Vec::new();
+        (&mut file).take(MAGIC.len() as u64).read_to_end(&mut start)?;
+        // A recording may have been cut short at any byte.
+        if !MAGIC.starts_with(&start) {
+            let what = "it is there, and is no recording: give another name, or remove it";
+            return Err(io::Error::other(what));
+        }
+        Ok(Self { file, replaces: !start.is_empty() })
     }
-    // Whatever the mode was that an older file had.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(file)
+
+    fn emptied(self) -> io::Result<File> {
+        let Self { mut file, .. } = self;
+        file.set_len(0)?;
+        file.rewind()?;
+        // Whatever the mode was that an older file had.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(file)
+    }
 }
 
 #[cfg(test)]
@@ -289,11 +332,8 @@ mod tests {
     use super::*;
     use crate::item::Gap;
 
-    #[test]
-    fn many_small_frames_wait_for_a_thread_that_waits_for_its_cpu() {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
-        let header = Header {
+    fn header() -> Header {
+        Header {
             tool: "test".into(),
             kernel: "test".into(),
             began: MonoNs(0),
@@ -301,8 +341,40 @@ mod tests {
             degraded: Vec::new(),
             redacted: false,
             part: 0,
-        };
-        let mut recorder = Recorder::create(&settings, header).unwrap();
+        }
+    }
+
+    #[test]
+    fn one_recorder_has_a_file_and_only_a_recording_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
+        let recorder = Recorder::create(&settings, header()).unwrap();
+        let second = Opened::open(&settings.path).unwrap_err();
+        assert!(second.to_string().contains("another closewait-trace records to it"), "{second}");
+        recorder.finish().unwrap();
+        let first = std::fs::read(&settings.path).unwrap();
+        assert!(first.starts_with(MAGIC));
+
+        let again = Opened::open(&settings.path).unwrap();
+        assert!(again.replaces);
+        assert_eq!(std::fs::read(&settings.path).unwrap(), first, "opened, but not begun");
+        Recorder::start(again, &settings, header()).unwrap().finish().unwrap();
+        assert!(std::fs::read(&settings.path).unwrap().starts_with(MAGIC));
+
+        for (content, ours) in [("", true), ("closewait-trace rec", true), ("root:x:0:0", false), ("c", true)]
+        {
+            std::fs::write(&settings.path, content).unwrap();
+            let opened = Opened::open(&settings.path);
+            assert_eq!(opened.is_ok(), ours, "{content:?}: {opened:?}");
+            assert_eq!(std::fs::read_to_string(&settings.path).unwrap(), content, "it is as it was");
+        }
+    }
+
+    #[test]
+    fn many_small_frames_wait_for_a_thread_that_waits_for_its_cpu() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
+        let mut recorder = Recorder::create(&settings, header()).unwrap();
         let clock = Clock::read();
         // An item and a line in turn: each is a frame of its own.
         for _ in 0..20_000 {

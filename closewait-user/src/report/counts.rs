@@ -53,6 +53,26 @@ impl ByLeak {
     }
 }
 
+/// What is not in a report, whatever became of it: who reads "nothing is stuck" has to know
+/// of what that is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Apart {
+    /// Sockets that have been in CLOSE_WAIT for the threshold, of which the filter wants none
+    /// of the holders.
+    pub by_holder: u64,
+    /// Sockets in CLOSE_WAIT at the last look, for any time, whose ports the filter leaves out.
+    pub by_ends: u64,
+    /// Network namespaces that the last look could not be taken in.
+    pub unread: u64,
+}
+
+impl Apart {
+    /// Sockets that do not fit the filter.
+    pub const fn unfit(&self) -> u64 {
+        self.by_holder.saturating_add(self.by_ends)
+    }
+}
+
 /// Sockets by how they ended; what is not known has a place of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ByEnding {

@@ -16,7 +16,7 @@ use crate::tracker::SocketId;
 use crate::verdict::Code;
 
 use super::cause::CauseId;
-use super::counts::{ByEnding, ByLeak};
+use super::counts::{Apart, ByEnding, ByLeak};
 use super::model::{Ending, Finding, Release, entered};
 use super::present::{Member, Owners, PortsLeft};
 
@@ -62,9 +62,20 @@ pub struct Ledger {
     forgotten_causes: u64,
     endings: ByEnding,
     closed: ByLeak,
+    apart: Apart,
 }
 
 impl Ledger {
+    /// What was counted apart when last looked.
+    pub const fn apart(&self) -> Apart {
+        self.apart
+    }
+
+    /// Remembers what was counted apart.
+    pub const fn set_apart(&mut self, apart: Apart) {
+        self.apart = apart;
+    }
+
     /// Takes out a socket that goes on under another id (it turned ghost).
     pub fn forget(&mut self, id: SocketId) {
         if let Some(member) = self.members.remove(&id) {

@@ -34,7 +34,7 @@ pub mod summary;
 pub mod text;
 
 pub use cause::CauseId;
-pub use counts::{ByEnding, ByLeak};
+pub use counts::{Apart, ByEnding, ByLeak};
 pub use flame::FlameSink;
 pub use history::History;
 pub use html::HtmlSink;
@@ -155,6 +155,11 @@ impl Reporter {
         self.ledger.forget(id);
         let at = Moment { now, clock, ledger: &self.ledger };
         self.sinks.iter_mut().for_each(|sink| sink.left_out(at));
+    }
+
+    /// Tells what is counted apart from now on.
+    pub fn set_apart(&mut self, apart: Apart) {
+        self.ledger.set_apart(apart);
     }
 
     /// What has been reported so far.

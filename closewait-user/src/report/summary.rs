@@ -12,7 +12,7 @@ use crate::tracker::TrackerStats;
 use crate::verdict::Code;
 
 use super::cause::CauseId;
-use super::counts::{ByEnding, ByLeak};
+use super::counts::{Apart, ByEnding, ByLeak};
 use super::ledger::Ledger;
 
 /// What the driver knows and the ledger does not.
@@ -98,6 +98,8 @@ pub struct Summary {
     /// Causes left out of `by_cause` because no socket was stuck on them any more
     /// and there were too many.
     pub causes_forgotten: u64,
+    /// What is in none of these.
+    pub apart: Apart,
 }
 
 /// One cause, counted.
@@ -118,6 +120,11 @@ pub struct CauseCount {
 }
 
 impl Summary {
+    /// Sockets that are in CLOSE_WAIT and have not been for the threshold.
+    pub fn young(&self) -> u64 {
+        self.totals.tracker.tracked.saturating_sub(self.stuck).saturating_sub(self.apart.by_holder)
+    }
+
     /// Adds up `ledger`.
     pub fn new(totals: Totals, ledger: &Ledger) -> Self {
         let (forgotten, causes_forgotten) = ledger.forgotten();
@@ -142,8 +149,8 @@ impl Summary {
         for counts in by_verdict.values() {
             leak.add(*counts);
         }
-        let (released, closed) = (ledger.endings(), ledger.closed());
-        Self { totals, stuck, released, leak, closed, by_verdict, by_cause, causes_forgotten }
+        let (released, closed, apart) = (ledger.endings(), ledger.closed(), ledger.apart());
+        Self { totals, stuck, released, leak, closed, by_verdict, by_cause, causes_forgotten, apart }
     }
 }
 

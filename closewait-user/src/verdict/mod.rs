@@ -8,6 +8,7 @@
 //! with one it may answer provisionally, of low confidence, never that it leaks.
 
 mod case;
+mod event_loop;
 mod evidence;
 mod explain;
 mod ghost;

@@ -1,6 +1,7 @@
 //! Rules about the EOF: ignored, not read yet, or gone from the queue unseen.
 
 use super::case::{Case, Finding, Queue, Time, name};
+use super::event_loop::EventLoop;
 use super::looks::Looks;
 use super::pool::{self, Kept, kept};
 use super::{Code, Confidence, Role, rhythm};
@@ -14,11 +15,15 @@ const GOODBYE: u32 = 4096;
 pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let read = case.evidence.eof_read.known()?.as_ref()?;
     let reader = name(&read.task);
+    let event_loop = read.stack.known().and_then(|stack| EventLoop::of(stack));
     let finding = Finding::new(
         case,
         Code::EofIgnored,
         Some(true),
         match (case.holders(), &case.evidence.ended) {
+            _ if let Some(event_loop) = event_loop => {
+                case.say(format_args!("In {reader}, {}.", event_loop.look_at()))
+            }
             ([], _) | (_, Some(_)) => {
                 case.say(format_args!("Call close() where {reader} got 0 from its read (see the EOF stack)."))
             }

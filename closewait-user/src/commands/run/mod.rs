@@ -106,6 +106,7 @@ async fn gate(
         recorder: None,
         only: Some(Only { family: Rc::clone(&family), least: rules.least }),
         metrics: None,
+        notices: Vec::new(),
     });
     let (mut stop, ended) = Stop::by_hand();
     let (how, (summary, written)) = tokio::join!(

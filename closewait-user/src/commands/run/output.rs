@@ -151,6 +151,7 @@ fn sink(args: &RunArgs, file: Option<File>, threshold: Duration) -> Box<dyn Sink
                 group: !args.report.no_group,
                 limit: args.report.limit,
                 interval: None,
+                once: true,
             };
             Box::new(TextSink::new(out, Box::new(io::stderr()), options))
         }

@@ -25,7 +25,7 @@ use futures_core::Stream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::reporting::{color, ended, files, filter_here, listen, runtime, text_options};
+use super::reporting::{Repeat, color, ended, files, filter_here, listen, runtime, text_options};
 use super::trace::{metrics, prepare};
 use crate::cli::{OutputFormat, TopArgs};
 use crate::diagnostics;
@@ -106,7 +106,7 @@ async fn live(args: &TopArgs) -> Result<Exit, Failure> {
 
 /// How the report at the end looks.
 fn text_at_end(args: &crate::cli::TraceArgs) -> TextOptions {
-    text_options(&args.report, None)
+    text_options(&args.report, Repeat::OnChange)
 }
 
 /// Takes the terminal over.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::report::Member;
-use crate::report::counts::ByLeak;
+use crate::report::counts::{Apart, ByLeak};
 use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Same};
 use crate::report::text::style::{Style, count, plural, span};
@@ -40,6 +40,8 @@ pub struct Model {
     pub ghosts: u64,
     /// Were reported and have ended.
     pub ended: u64,
+    /// What is in none of these.
+    pub apart: Apart,
     /// The causes.
     pub rows: Vec<Row>,
 }
@@ -198,6 +200,7 @@ impl Model {
             watched,
             window,
             ended: at.ledger.endings().total(),
+            apart: at.ledger.apart(),
             ..Self::default()
         };
         for cause in causes {
@@ -305,7 +308,11 @@ impl Detail {
 pub fn headline(model: &Model) -> String {
     let total = model.stuck.total();
     if total == 0 {
-        return "nothing is stuck".into();
+        return match (model.apart.unfit(), model.apart.unread) {
+            (0, 0) => "nothing is stuck".into(),
+            (0, _) => "nothing is stuck where it could be looked".into(),
+            (n, _) => format!("nothing that fits the filter is stuck; {} in CLOSE_WAIT left out", count(n)),
+        };
     }
     let ghosts = match model.ghosts {
         0 => String::new(),

@@ -101,8 +101,8 @@ fn page(out: &mut dyn Write, summary: &Summary, history: &History, at: Moment<'_
 fn head(out: &mut dyn Write, summary: &Summary, causes: &[Cause<'_>], at: Moment<'_>) -> io::Result<()> {
     let totals = &summary.totals;
     let headline = if causes.is_empty() {
-        let young = totals.tracker.tracked.saturating_sub(summary.stuck);
-        totals::nothing(super::FirstLook { watched: totals.watched, young }, totals.threshold, &causes::WHOLE)
+        let look = super::FirstLook { watched: totals.watched, young: summary.young() };
+        totals::nothing(look, totals.threshold, summary.apart, &causes::WHOLE)
     } else {
         totals::headline(causes, totals.threshold, at, &causes::WHOLE)
     };

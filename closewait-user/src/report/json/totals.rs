@@ -205,6 +205,12 @@ pub(crate) struct TotalsLine {
     pub only_counted: u64,
     /// Of those reported, still stuck.
     pub stuck: u64,
+    /// Sockets in CLOSE_WAIT at the end that are not reported because they do not fit the
+    /// filter: by who holds them, if they were in it for the threshold, or by their ports.
+    pub left_out: u64,
+    /// Network namespaces that the last look could not be taken in: what is stuck there is
+    /// not known.
+    pub unread_namespaces: u64,
     /// Of those reported, ended.
     pub released: ReleasedCount,
 }
@@ -297,6 +303,8 @@ impl SummaryLine {
                 reported: summary.leak.total(),
                 only_counted: totals.tracker.waiting,
                 stuck: summary.stuck,
+                left_out: summary.apart.unfit(),
+                unread_namespaces: summary.apart.unread,
                 released: summary.released.into(),
             },
             leak: summary.leak,

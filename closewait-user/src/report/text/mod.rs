@@ -50,6 +50,8 @@ pub struct TextOptions {
     pub limit: usize,
     /// Repeat the full report this often instead of on change.
     pub interval: Option<Duration>,
+    /// One report, at the end: causes are not told as they are found.
+    pub once: bool,
 }
 
 /// Writes text.
@@ -81,7 +83,7 @@ impl TextSink {
         let causes = at.ledger.causes();
         let style = &self.options.style;
         let lines = if causes.is_empty() {
-            totals::nothing(look, self.options.threshold, style)
+            totals::nothing(look, self.options.threshold, at.ledger.apart(), style)
         } else {
             let mut lines = totals::headline(&causes, self.options.threshold, at, style);
             let shown: Vec<_> = causes.iter().map(|cause| (cause, 0)).collect();
@@ -191,6 +193,9 @@ impl Sink for TextSink {
     }
 
     fn tick(&mut self, at: Moment<'_>) -> io::Result<()> {
+        if self.options.once {
+            return Ok(());
+        }
         if let (Some(repeat), Some(look)) = (self.repeat, self.first_look) {
             if at.now < repeat {
                 return Ok(());
@@ -206,7 +211,7 @@ impl Sink for TextSink {
     }
 
     fn deadline(&self) -> Option<MonoNs> {
-        self.repeat.or_else(|| self.pace.deadline())
+        if self.options.once { None } else { self.repeat.or_else(|| self.pace.deadline()) }
     }
 
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()> {
@@ -214,9 +219,7 @@ impl Sink for TextSink {
             self.lines(&[String::new()])?;
         }
         if self.options.group || at.ledger.is_empty() {
-            let totals = &summary.totals;
-            let young = totals.tracker.tracked.saturating_sub(summary.stuck);
-            self.screen(FirstLook { watched: totals.watched, young }, at)?;
+            self.screen(FirstLook { watched: summary.totals.watched, young: summary.young() }, at)?;
         }
         let mut lines = vec![String::new()];
         lines.extend(totals::summary(summary, &self.options.style));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::report::Moment;
-use crate::report::counts::{ByEnding, ByLeak};
+use crate::report::counts::{Apart, ByEnding, ByLeak};
 use crate::report::ledger::Cause;
 use crate::report::model::{Ending, FirstLook};
 use crate::report::summary::{Copies, Summary};
@@ -99,17 +99,54 @@ pub(crate) fn endings(n: ByEnding) -> String {
 }
 
 /// Said when nothing is stuck, so that the reader knows that somebody looked.
-pub(crate) fn nothing(look: FirstLook, threshold: Duration, style: &Style) -> Vec<String> {
+pub(crate) fn nothing(look: FirstLook, threshold: Duration, apart: Apart, style: &Style) -> Vec<String> {
     let young = match look.young {
         0 => "none is in CLOSE_WAIT now".to_owned(),
         n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
     };
+    let of = match (apart.unfit(), apart.unread) {
+        (0, 0) => "No socket",
+        (0, _) => "In the network namespaces that could be read, no socket",
+        _ => "No socket that fits the filter",
+    };
     let text = format!(
-        "No socket has been in CLOSE_WAIT for {} or longer; {} watched, {young}.",
+        "{of} has been in CLOSE_WAIT for {} or longer; {} watched, {young}.",
         span(threshold),
         count(look.watched)
     );
-    wrap(&text, style.columns(), 3)
+    let mut lines = wrap(&text, style.columns(), 3);
+    for sentence in self::apart(apart) {
+        lines.extend(wrap(&sentence, style.columns(), 3));
+    }
+    lines
+}
+
+/// What "nothing" was not said of, in sentences.
+pub(crate) fn apart(apart: Apart) -> impl Iterator<Item = String> {
+    let unfit = unfit(apart).map(|unfit| format!("{unfit}."));
+    let unread = unread(apart).map(|unread| format!("{unread}: what is stuck there is not known."));
+    unfit.into_iter().chain(unread)
+}
+
+/// `5 sockets in CLOSE_WAIT do not fit the filter (by who holds them) and are not reported`
+fn unfit(apart: Apart) -> Option<String> {
+    let n = apart.unfit();
+    let (fit, are) = if n == 1 { ("does not fit", "is") } else { ("do not fit", "are") };
+    let by = match (apart.by_holder, apart.by_ends) {
+        (_, 0) => "by who holds them",
+        (0, _) => "by their ports",
+        _ => "by who holds them or by their ports",
+    };
+    let by = if n == 1 { by.replace("them", "it").replace("their", "its") } else { by.to_owned() };
+    let text =
+        format!("{} in CLOSE_WAIT {fit} the filter ({by}) and {are} not reported", plural(n, "socket"));
+    (n > 0).then_some(text)
+}
+
+/// `5 network namespaces could not be looked into`
+fn unread(apart: Apart) -> Option<String> {
+    (apart.unread > 0)
+        .then(|| format!("{} could not be looked into", plural(apart.unread, "network namespace")))
 }
 
 /// The summary at the end.
@@ -130,10 +167,11 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
     rows.push((
         "watched",
         format!(
-            "{} for {}; {} were in CLOSE_WAIT, {} left it, {} in it now",
+            "{} for {}; {} {} in CLOSE_WAIT, {} left it, {} in it now",
             plural(totals.watched, "socket"),
             span(totals.ended.since(totals.began)),
             count(totals.entered()),
+            if totals.entered() == 1 { "was" } else { "were" },
             count(totals.left()),
             count(totals.tracker.tracked)
         ),
@@ -154,6 +192,9 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
         text.push_str(&format!("; {} more are only counted", count(totals.tracker.waiting)));
     }
     rows.push(("reported", text));
+    if let Some(unfit) = unfit(s.apart) {
+        rows.push(("left out", unfit));
+    }
     if s.released.total() > 0 {
         rows.push(("ended", format!("{} of them: {}", count(s.released.total()), endings(s.released))));
     }
@@ -161,7 +202,11 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
         rows.push(("dwell", dwell(&totals.tracker.dwell)));
         rows.push(("", histogram(&totals.tracker.dwell)));
     }
-    rows.push(("lost", lost_what(&totals.lost)));
+    let mut lost = lost_what(&totals.lost);
+    if let Some(unread) = unread(s.apart) {
+        lost.push_str(&format!("; {unread}"));
+    }
+    rows.push(("lost", lost));
     for degraded in &totals.degraded {
         rows.push(("degraded", crate::report::escape::escape(degraded).into_owned()));
     }

@@ -7,6 +7,7 @@ use crate::commands::top::model::{Row, headline};
 use crate::commands::top::state::{Page, Top};
 use crate::report::text::block::leak_word;
 use crate::report::text::style::{age, count, span};
+use crate::report::text::totals;
 
 /// A table of causes.
 pub(super) fn draw(top: &Top, pen: &mut Pen<'_>) {
@@ -50,8 +51,12 @@ fn nothing(top: &Top, pen: &mut Pen<'_>) {
     } else if top.model.time.is_empty() {
         pen.line(&[(Ink::Plain, "Looking at what is there already…")]);
     } else {
-        let text = format!("No socket has been in CLOSE_WAIT for {} or longer.", span(top.model.threshold));
+        let of = if top.model.apart.unfit() > 0 { "No socket that fits the filter" } else { "No socket" };
+        let text = format!("{of} has been in CLOSE_WAIT for {} or longer.", span(top.model.threshold));
         pen.line(&[(Ink::Plain, &text)]);
+        for line in totals::apart(top.model.apart) {
+            pen.line(&[(Ink::Plain, &line)]);
+        }
         pen.line(&[(Ink::Dim, "One that has been is shown; --threshold says how long that is.")]);
     }
 }

@@ -1,0 +1,48 @@
+//! What is counted apart: stuck sockets that do not fit the filter, and namespaces that could
+//! not be looked into. Without it "nothing is stuck" would be said of what nobody asked about.
+
+use hashbrown::HashSet;
+
+use super::Driver;
+use crate::report;
+use crate::tracker::SocketId;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Apart {
+    /// Judged, and not wanted by their holders.
+    unfit: HashSet<SocketId>,
+    /// Not even tracked, by their ports: as the last look found them.
+    by_ends: u64,
+    unread: u64,
+}
+
+impl Apart {
+    /// A socket was judged that is not wanted.
+    pub(super) fn unfit(&mut self, id: SocketId) {
+        self.unfit.insert(id);
+    }
+
+    /// One that is.
+    pub(super) fn fits(&mut self, id: SocketId) {
+        self.unfit.remove(&id);
+    }
+
+    /// Everything was looked at.
+    pub(super) const fn looked(&mut self, by_ends: u64, unread: u64) {
+        (self.by_ends, self.unread) = (by_ends, unread);
+    }
+}
+
+impl Driver {
+    /// Has the reports tell what is counted apart. Who has left meanwhile is not.
+    pub(super) fn count_apart(&mut self) {
+        let tracker = &self.tracker;
+        self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
+        self.reporter.set_apart(report::Apart {
+            by_holder: self.apart.unfit.len() as u64,
+            by_ends: self.apart.by_ends,
+            unread: self.apart.unread,
+        });
+    }
+}
