@@ -27,6 +27,8 @@ use crate::verdict::{Evidence, Policy, Rhythms, Shared, verdict};
 /// the symbols of a large program takes tens of milliseconds, once; an emulated or
 /// starved machine takes a hundred times that.
 const STACK_WAIT: Duration = Duration::from_secs(3);
+/// Between two looks at what threads do.
+const THREADS_APART: Duration = Duration::from_millis(250);
 /// And this long when the run is about to end.
 const LAST_STACK_WAIT: Duration = Duration::from_millis(500);
 
@@ -163,6 +165,7 @@ impl Judge {
             return gone;
         }
         self.pending.reserve_exact(suspects.len());
+        let before = self.pending.len();
         let (pending, shared) = (&mut self.pending, &mut self.shared);
         enricher.gather_each(&suspects, now, |place, gathered| {
             let Some(suspect) = suspects.get(place) else { return };
@@ -181,7 +184,7 @@ impl Judge {
                 None => source.memory_by_ports(&suspect.tuple).filter(|memory| is_held(memory, &evidence)),
             });
             let memory = memory.and_then(boxed);
-            let stage = Stage::Looked(Clock::mono_now());
+            let stage = Stage::Looked(evidence.looks.first().map_or_else(Clock::mono_now, |look| look.at));
             let (kept, threads) = (shared.keep(evidence, suspect.tuple), Fact::unknown("not gathered"));
             pending.push(Pending {
                 suspect: Suspect { sk, ..suspect.clone() },
@@ -192,6 +195,14 @@ impl Judge {
             });
         });
         threads::look(&mut self.pending, |_| true, enricher, now);
+        // Holders are looked for while the time between two looks passes; what threads do is
+        // looked at last, and needs time of its own to change.
+        let earliest = Clock::mono_now() + THREADS_APART - self.policy.two_looks;
+        for pending in self.pending.iter_mut().skip(before) {
+            if let Stage::Looked(at) = &mut pending.stage {
+                *at = (*at).max(earliest);
+            }
+        }
         gone
     }
 

@@ -215,6 +215,9 @@ impl Driver {
 
     /// A look has ended: the next may come after a rest, and if that is late, it is said.
     pub(super) fn take_a_rest(&mut self, which: usize, began: MonoNs, clock: &Clock) -> io::Result<()> {
+        if self.looks_once {
+            return Ok(());
+        }
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         let ended = Clock::mono_now();
         let Some(turn) = self.rests[which].after(began, ended, every) else { return Ok(()) };

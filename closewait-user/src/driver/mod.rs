@@ -163,8 +163,11 @@ pub struct Driver {
 
 impl Driver {
     /// A driver that begins now.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
         let began = Clock::mono_now();
+        if parts.ends == Ends::AfterFirstLook {
+            parts.enricher.look_once();
+        }
         let mut tracker = Tracker::new(parts.threshold);
         if parts.source.is_some() {
             tracker.watched_from(began);

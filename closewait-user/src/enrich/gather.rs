@@ -86,6 +86,8 @@ pub struct Enricher {
     ghosts_from: u32,
     /// Why the last snapshots may lack sockets.
     holes: Vec<String>,
+    /// There is one look: what a step of it has listed, the next one uses.
+    looks_once: bool,
 }
 
 impl Enricher {
@@ -101,7 +103,15 @@ impl Enricher {
             settings: Settings::default(),
             ghosts_from: 0,
             holes: Vec::new(),
+            looks_once: false,
         })
+    }
+
+    /// From now on a snapshot is at once the first look at what it shows, and a look for ghosts
+    /// one for holders: they follow each other within a moment. Where there is more than may be
+    /// kept until then, each lists anew.
+    pub fn look_once(&mut self) {
+        self.looks_once = true;
     }
 
     /// Has descriptors listed by the kernel's iterator from now on, instead of through /proc.
@@ -162,10 +172,18 @@ impl Enricher {
                 return each(Err(SnapshotError { netns: own, reason: e.to_string() }));
             }
         };
+        let states: &[State] = if self.looks_once { &sight::STUCK_AND_PEERS } else { &[State::CloseWait] };
         for netns in wanted {
             let began = Clock::last_tick();
             let (mut sockets, mut is_whole) = (Vec::new(), true);
-            let listed = self.sockets.list_each(netns, &[State::CloseWait], |socket| {
+            let mut copies = self.looks_once.then(|| self.sockets.left.copies());
+            let listed = self.sockets.list_each(netns, states, |socket| {
+                if let Some(copies) = &mut copies {
+                    copies.add(&socket);
+                }
+                if socket.state != State::CloseWait {
+                    return;
+                }
                 if sockets.len() >= part {
                     is_whole = false;
                     let (sockets, ended) = (std::mem::take(&mut sockets), Clock::mono_now());
@@ -178,6 +196,9 @@ impl Enricher {
                 let hole = |reason: &String| format!("network namespace {}: {reason}", netns.0);
                 self.holes.extend(listed.incomplete.iter().map(hole));
                 let complete = listed.incomplete.is_none();
+                if let Some(copies) = copies {
+                    self.sockets.left.leave(netns, states, copies, &listed);
+                }
                 let Listed { began, ended, .. } = listed;
                 Snapshot { began, ended, netns, complete, proves_absence: complete && is_whole, sockets }
             });
@@ -355,11 +376,18 @@ impl Enricher {
         let all: Vec<_> = self.sockets.namespaces().iter().map(NetnsRef::netns).collect();
         let mut alive = HashSet::new();
         for netns in all {
-            // A socket of a namespace that cannot be listed is asked itself.
-            let listed = self.sockets.list(netns, &State::WITH_SOCKET);
-            alive.extend(listed.iter().flat_map(|listed| listed.sockets.iter().map(|socket| socket.inode)));
+            // A socket of a namespace that cannot be listed is asked itself; so is one of MPTCP,
+            // whose protocol is told by its descriptor.
+            let (shown, others) = self.sockets.left.shown(netns, Clock::mono_now());
+            alive.extend(shown.iter().map(|socket| socket.inode));
+            self.sockets.inodes(netns, &others, |inode| _ = alive.insert(inode));
         }
-        ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from)
+        if !self.looks_once {
+            return ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from);
+        }
+        let (look, descriptors) = ghosts::listed(filter, &alive, counts_from)?;
+        self.tables.leave(descriptors);
+        Ok(look)
     }
 
     fn sights<S: Borrow<Suspect>>(

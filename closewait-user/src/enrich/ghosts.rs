@@ -16,7 +16,7 @@ use hashbrown::HashSet;
 use rustix::fs::{CWD, RawDir};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::holders::{open_process, socket_inode};
+use super::holders::{Descriptors, open_process, socket_inode};
 use super::netns::NetnsFilter;
 use super::procfs::{self, number, numbers};
 use super::sock_diag::wire;
@@ -71,40 +71,56 @@ fn of_held(held: &Held, began: MonoNs) -> Option<FoundGhost> {
     })
 }
 
-/// A look through /proc. `alive` are the inodes of all sockets that tables show; `from` is
-/// the process to begin with, and afterwards the one that the next look is to begin with.
+/// A look through /proc beside a trace. `alive` are the inodes of all sockets that tables show;
+/// `from` is the process to begin with, and afterwards the one that the next look is to begin with.
 pub(super) fn walked(
     filter: &NetnsFilter,
     alive: &HashSet<u64>,
     counts_from: CountsFrom,
     from: &mut u32,
 ) -> io::Result<GhostLook> {
-    let longest = match counts_from {
-        CountsFrom::Closed => WALK_MAX,
-        CountsFrom::LastSign => ONLY_WALK_MAX,
-    };
     let began = Clock::mono_now();
-    let mut walk = Walk {
-        filter,
-        alive,
-        counts_from,
-        seen: HashSet::new(),
-        ghosts: Vec::new(),
-        dents: Vec::with_capacity(32 << 10),
-    };
+    let mut walk = Walk::new(filter, alive, counts_from);
+    let mut dents = Vec::with_capacity(32 << 10);
     let mut cut = None;
     for pid in beginning_with(*from, numbers(procfs::open_dir(CWD, "/proc")?)?) {
-        if Clock::mono_now().since(began) > longest {
+        if Clock::mono_now().since(began) > WALK_MAX {
             cut = Some(pid);
             break;
         }
         // It ended, or may not be looked into: then its sockets stay unknown.
-        if let Err(e) = walk.process(pid) {
+        if let Err(e) = walk.process(pid, &mut dents) {
             log::trace!("process {pid} has no ghosts to show: {e}");
         }
     }
     *from = cut.unwrap_or(0);
     Ok(GhostLook { began, ended: Clock::mono_now(), complete: cut.is_none(), ghosts: walk.ghosts })
+}
+
+/// The one look there is: all descriptors on sockets, which tell of holders, too, and the
+/// ghosts among them.
+pub(super) fn listed(
+    filter: &NetnsFilter,
+    alive: &HashSet<u64>,
+    counts_from: CountsFrom,
+) -> io::Result<(GhostLook, Descriptors)> {
+    let began = Clock::mono_now();
+    let mut walk = Walk::new(filter, alive, counts_from);
+    let (mut of, mut pidfd, mut refused) = (0, None, false);
+    let descriptors = Descriptors::list(ONLY_WALK_MAX, |pid, inode, fd| {
+        if pid != of {
+            (of, pidfd, refused) = (pid, None, false);
+        }
+        if refused {
+            return;
+        }
+        if let Err(e) = walk.descriptor(pid, fd, inode, &mut pidfd) {
+            log::trace!("process {pid} has no ghosts to show: {e}");
+            refused = true;
+        }
+    })?;
+    let complete = descriptors.complete;
+    Ok((GhostLook { began, ended: Clock::mono_now(), complete, ghosts: walk.ghosts }, descriptors))
 }
 
 /// All of `pids` in order and round again, from the first that is `from` or above.
@@ -121,14 +137,16 @@ struct Walk<'a> {
     counts_from: CountsFrom,
     seen: HashSet<u64>,
     ghosts: Vec<FoundGhost>,
-    dents: Vec<u8>,
 }
 
-impl Walk<'_> {
-    fn process(&mut self, pid: u32) -> io::Result<()> {
+impl<'a> Walk<'a> {
+    fn new(filter: &'a NetnsFilter, alive: &'a HashSet<u64>, counts_from: CountsFrom) -> Self {
+        Self { filter, alive, counts_from, seen: HashSet::new(), ghosts: Vec::new() }
+    }
+
+    fn process(&mut self, pid: u32, dents: &mut Vec<u8>) -> io::Result<()> {
         let dir = procfs::open_dir(open_process(pid)?, "fd")?;
         let mut pidfd = None;
-        let mut dents = std::mem::take(&mut self.dents);
         let mut entries = RawDir::new(&dir, dents.spare_capacity_mut());
         let mut link = [std::mem::MaybeUninit::<u8>::uninit(); 32];
         while let Some(entry) = entries.next() {
@@ -136,23 +154,29 @@ impl Walk<'_> {
             let name = entry.file_name();
             let Some(fd) = number(name) else { continue };
             let Ok((link, _)) = rustix::fs::readlinkat_raw(&dir, name, &mut link) else { continue };
-            let Some(inode) = socket_inode(link) else { continue };
-            if self.alive.contains(&inode) || self.seen.contains(&inode) || !is_tcp(pid, fd) {
-                continue;
-            }
-            if pidfd.is_none() {
-                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-                pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
-            }
-            let Some(pidfd) = &pidfd else { continue };
-            let ghost = borrowed(pidfd.as_fd(), fd, inode, self.counts_from);
-            if let Some(ghost) = ghost.filter(|ghost| self.filter.allows(ghost.netns)) {
-                self.seen.insert(inode);
-                self.ghosts.push(ghost);
+            if let Some(inode) = socket_inode(link) {
+                self.descriptor(pid, fd, inode, &mut pidfd)?;
             }
         }
-        self.dents = dents;
+        Ok(())
+    }
+
+    /// Takes a ghost, if this is one. `pidfd`: of the process, once there was need of it.
+    fn descriptor(&mut self, pid: u32, fd: u32, inode: u64, pidfd: &mut Option<OwnedFd>) -> io::Result<()> {
+        if self.alive.contains(&inode) || self.seen.contains(&inode) || !is_tcp(pid, fd) {
+            return Ok(());
+        }
+        if pidfd.is_none() {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+            *pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        }
+        let Some(process) = pidfd else { return Ok(()) };
+        let ghost = borrowed(process.as_fd(), fd, inode, self.counts_from);
+        if let Some(ghost) = ghost.filter(|ghost| self.filter.allows(ghost.netns)) {
+            self.seen.insert(inode);
+            self.ghosts.push(ghost);
+        }
         Ok(())
     }
 }

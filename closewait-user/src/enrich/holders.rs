@@ -6,6 +6,7 @@
 //! belongs to another process.
 
 pub mod iterated;
+mod listed;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -27,6 +28,7 @@ use crate::kernel::support::in_first_pid_namespace;
 use crate::kernel::task_files::TaskFiles;
 use crate::text::Text;
 use crate::verdict::{Holder, Process};
+pub(super) use listed::Descriptors;
 
 /// Up to so many descriptors of one process get their close-on-exec flag read:
 /// it takes an open, a read and a close each, more than finding them took.
@@ -71,6 +73,13 @@ pub struct Unread {
     pub comm: String,
     /// What the system said.
     pub reason: String,
+}
+
+impl Unread {
+    fn of(pid: u32, error: &io::Error) -> Self {
+        let comm = open_process(pid).and_then(|dir| procfs::comm(dir.as_fd())).unwrap_or_default();
+        Self { pid, comm, reason: error.to_string() }
+    }
 }
 
 impl Scan {
@@ -180,14 +189,7 @@ pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
     for &pid in &pids {
         walk.process(pid);
     }
-    walk.scan.order();
-    if wanted.iter().any(|inode| !walk.scan.is_held(*inode)) {
-        for &pid in &pids {
-            walk.threads(pid);
-        }
-        walk.scan.order();
-    }
-    Ok(walk.scan)
+    Ok(walk.with_threads(pids))
 }
 
 /// How fd tables are walked: by the kernel's iterator where it was loaded.
@@ -196,6 +198,8 @@ pub struct FdTables {
     files: Option<TaskFiles>,
     /// Why the iterator is not used any more.
     failed: Option<String>,
+    /// What a walk has just listed, for looks for holders.
+    listed: Option<Descriptors>,
     pods: Pods,
 }
 
@@ -203,7 +207,12 @@ impl FdTables {
     /// Looks for `wanted` socket inodes, once more for those nobody was found to hold:
     /// a descriptor can pass from a process not yet walked to one walked already.
     pub fn scan_twice(&mut self, wanted: &HashSet<u64>) -> io::Result<Scan> {
-        let mut found = self.scan(wanted)?;
+        let now = Clock::mono_now();
+        self.listed = self.listed.take().filter(|listed| self.files.is_none() && listed.is_fresh(now));
+        let mut found = match &self.listed {
+            Some(listed) => listed.scan(wanted),
+            None => self.scan(wanted)?,
+        };
         let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
         if !unheld.is_empty() {
             found.add(self.scan(&unheld)?);
@@ -220,6 +229,11 @@ impl FdTables {
             Some(scan) => Ok(scan),
             None => scan(wanted),
         }
+    }
+
+    /// Leaves a list to the looks for holders that come now, which then need no walk.
+    pub(super) fn leave(&mut self, listed: Descriptors) {
+        self.listed = Some(listed);
     }
 
     /// Asks the iterator; `None` when there is none, or none any more: one that fails is
@@ -265,20 +279,92 @@ pub fn scan_pid(pid: u32, wanted: &HashSet<u64>) -> Scan {
 struct Walk<'a> {
     wanted: &'a HashSet<u64>,
     scan: Scan,
-    dents: Vec<u8>,
+    reader: Reader,
 }
 
 /// What one fd table showed.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Table {
     /// Wanted inodes with a descriptor.
     hits: Vec<(u64, u32)>,
     used: usize,
 }
 
+/// Reads fd tables.
+struct Reader {
+    dents: Vec<u8>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Self { dents: Vec::with_capacity(32 << 10) }
+    }
+
+    /// Reads the fd table of a process, and tells of which of its threads it is.
+    fn tables(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        pid: u32,
+        mut wanted: impl FnMut(u64, u32) -> bool,
+    ) -> io::Result<(u32, Table)> {
+        let table = self.table(&procfs::open_dir(dir, "fd")?, &mut wanted)?;
+        if table.used > 0 {
+            return Ok((pid, table));
+        }
+        // The main thread may have ended before the others.
+        for tid in other_threads(dir, pid)? {
+            match procfs::open_dir(dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd, &mut wanted))
+            {
+                Ok(table) if table.used > 0 => return Ok((tid, table)),
+                Ok(_) => {}
+                Err(e) if is_gone(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((pid, table))
+    }
+
+    /// Reads one fd table: a `readlink` per descriptor, no allocation.
+    fn table(&mut self, dir: &OwnedFd, mut wanted: impl FnMut(u64, u32) -> bool) -> io::Result<Table> {
+        let mut table = Table::default();
+        let mut entries = RawDir::new(dir, self.dents.spare_capacity_mut());
+        // The longest of interest is socket:[18446744073709551615]
+        let mut link = [MaybeUninit::<u8>::uninit(); 32];
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(fd) = number(name) else { continue };
+            table.used += 1;
+            match rustix::fs::readlinkat_raw(dir, name, &mut link) {
+                Ok((link, _)) => {
+                    if let Some(inode) = socket_inode(link).filter(|&inode| wanted(inode, fd)) {
+                        table.hits.push((inode, fd));
+                    }
+                }
+                // Closed meanwhile.
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(table)
+    }
+}
+
 impl<'a> Walk<'a> {
     fn new(wanted: &'a HashSet<u64>) -> Self {
-        Self { wanted, scan: Scan::default(), dents: Vec::with_capacity(32 << 10) }
+        Self { wanted, scan: Scan::default(), reader: Reader::new() }
+    }
+
+    /// What was found; after a look into threads, if there is one that nobody was found to hold.
+    fn with_threads(mut self, pids: impl IntoIterator<Item = u32>) -> Scan {
+        self.scan.order();
+        if self.wanted.iter().any(|inode| !self.scan.is_held(*inode)) {
+            for pid in pids {
+                self.threads(pid);
+            }
+            self.scan.order();
+        }
+        self.scan
     }
 
     /// Looks into one process; one that ended meanwhile is no loss.
@@ -291,28 +377,13 @@ impl<'a> Walk<'a> {
 
     fn lose(&mut self, pid: u32, e: &io::Error) {
         if !is_gone(e) {
-            let comm = open_process(pid).and_then(|dir| procfs::comm(dir.as_fd())).unwrap_or_default();
-            self.scan.unread.push(Unread { pid, comm, reason: e.to_string() });
+            self.scan.unread.push(Unread::of(pid, e));
         }
     }
 
     fn tables(&mut self, dir: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
-        let mut table = self.table(&procfs::open_dir(dir, "fd")?)?;
-        let mut owner = pid;
-        if table.used == 0 {
-            // The main thread may have ended before the others.
-            for tid in other_threads(dir, pid)? {
-                table = match procfs::open_dir(dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd)) {
-                    Ok(table) => table,
-                    Err(e) if is_gone(&e) => continue,
-                    Err(e) => return Err(e),
-                };
-                if table.used > 0 {
-                    owner = tid;
-                    break;
-                }
-            }
-        }
+        let wanted = self.wanted;
+        let (owner, table) = self.reader.tables(dir, pid, |inode, _| wanted.contains(&inode))?;
         self.scan.descriptors += table.used;
         self.keep(dir, (pid, owner), table)
     }
@@ -325,37 +396,14 @@ impl<'a> Walk<'a> {
             if has_same_files(pid, tid) {
                 continue;
             }
-            let table = procfs::open_dir(&dir, format!("task/{tid}/fd")).and_then(|fd| self.table(&fd));
+            let wanted = self.wanted;
+            let table = procfs::open_dir(&dir, format!("task/{tid}/fd"))
+                .and_then(|fd| self.reader.table(&fd, |inode, _| wanted.contains(&inode)));
             let kept = table.and_then(|table| self.keep(dir.as_fd(), (pid, tid), table));
             if let Err(e) = kept {
                 self.lose(pid, &e);
             }
         }
-    }
-
-    /// Reads one fd table: a `readlink` per descriptor, no allocation.
-    fn table(&mut self, dir: &OwnedFd) -> io::Result<Table> {
-        let mut table = Table::default();
-        let mut entries = RawDir::new(dir, self.dents.spare_capacity_mut());
-        // The longest of interest is socket:[18446744073709551615]
-        let mut link = [MaybeUninit::<u8>::uninit(); 32];
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(fd) = number(name) else { continue };
-            table.used += 1;
-            match rustix::fs::readlinkat_raw(dir, name, &mut link) {
-                Ok((link, _)) => {
-                    if let Some(inode) = socket_inode(link).filter(|inode| self.wanted.contains(inode)) {
-                        table.hits.push((inode, fd));
-                    }
-                }
-                // Closed meanwhile.
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(table)
     }
 
     /// Adds what the table of a thread of a process showed to the holders; the lowest

@@ -13,6 +13,7 @@ mod gather;
 mod ghosts;
 pub mod holders;
 mod keepalive;
+mod left;
 mod listener;
 pub mod netns;
 mod peers;

@@ -22,6 +22,10 @@ use crate::verdict::{Look, PackedLook};
 /// each); more are found in one dump, which walks all sockets of the host.
 pub(super) const LOOKUPS_MAX: usize = 32;
 
+const STUCK: State = State::CloseWait;
+/// What a dump shows where suspects and their peers are looked for.
+pub(super) const STUCK_AND_PEERS: [State; 3] = [STUCK, peers::STATES[0], peers::STATES[1]];
+
 /// One suspect, looked at.
 pub(super) enum Sight {
     /// It is in CLOSE_WAIT.
@@ -182,12 +186,12 @@ fn find_in_dump<S: Borrow<Suspect>>(
     group: &mut Group<'_, S>,
     beside: Option<&mut Beside>,
 ) -> Result<Option<String>, String> {
-    const STUCK: State = State::CloseWait;
+    // Only a first look may be at what was listed before.
+    let left = beside.is_some().then(|| sockets.left.take(netns, Clock::mono_now())).flatten();
     let beside = beside.filter(|_| group.have_peers());
-    let states = [STUCK, peers::STATES[0], peers::STATES[1]];
-    let states = if beside.is_some() { &states[..] } else { &states[..1] };
+    let states = if beside.is_some() { &STUCK_AND_PEERS[..] } else { &[STUCK] };
     let (mut wanted, mut peers) = (Wanted::default(), HashMap::new());
-    let listed = sockets.list_each(netns, states, |socket| {
+    let mut each = |socket: DiagSocket| {
         if socket.state != STUCK {
             if !socket.mptcp {
                 let ends = socket.tuple.canonical();
@@ -200,7 +204,14 @@ fn find_in_dump<S: Borrow<Suspect>>(
         } else if let Some(i) = wanted.find(group, ends(socket.tuple, socket.mptcp)) {
             group.see(i, NOT_ENDED, socket);
         }
-    })?;
+    };
+    let listed = match left {
+        Some(mut left) => {
+            left.sockets.drain(..).for_each(each);
+            left
+        }
+        None => sockets.list_each(netns, states, &mut each)?,
+    };
     group.dump_ended(listed.ended);
     if let Some(beside) = beside
         // A peer that falls into a hole would be taken to be no more: then it is looked for anew.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::left::Left;
 use super::netns::{Namespaces, NetnsError, NetnsRef, find_by_thread};
 use super::proc_net_tcp;
 use super::sock_diag::{DiagError, Dump, SockDiag};
@@ -53,6 +54,8 @@ pub(super) struct Sockets {
     /// Namespaces that the user named.
     given: Vec<NetnsRef>,
     diag: HashMap<Netns, SockDiag>,
+    /// What was listed a moment ago, for the first look at what it showed.
+    pub(super) left: Left,
     kept_max: usize,
     /// Why inet_diag is not used.
     without_diag: Option<String>,
@@ -67,6 +70,7 @@ impl Sockets {
             listed_at: MonoNs(0),
             given: Vec::new(),
             diag: HashMap::new(),
+            left: Left::default(),
             kept_max: kept_max(),
             without_diag,
             is_told: false,
@@ -159,6 +163,23 @@ impl Sockets {
         match listed {
             Some(dump) => whole(holes(&dump), dump.sockets),
             None => self.list(netns, states).and_then(|listed| whole(listed.incomplete, listed.sockets)),
+        }
+    }
+
+    /// The inodes of all plain TCP sockets of a namespace in one of `states`, as far as they can
+    /// be listed, each handed to `each`.
+    pub(super) fn inodes(&mut self, netns: Netns, states: &[State], mut each: impl FnMut(u64)) {
+        let mut each = |socket: DiagSocket| each(socket.inode);
+        let told = match self.without_diag {
+            None => self.ask(netns, |diag| diag.dump_brief_each(states, &mut each)),
+            Some(_) => Ok(None),
+        };
+        let told = match told {
+            Ok(None) => self.list_each(netns, states, each).map(drop),
+            told => told.map(drop),
+        };
+        if let Err(reason) = told {
+            log::debug!("network namespace {}: {reason}", netns.0);
         }
     }
 

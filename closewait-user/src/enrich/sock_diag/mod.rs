@@ -189,6 +189,18 @@ impl SockDiag {
         self.listed(Request::Brief(states))
     }
 
+    /// The same, each handed to `each` as it comes and kept nowhere.
+    pub fn dump_brief_each(
+        &mut self,
+        states: &[State],
+        mut each: impl FnMut(DiagSocket),
+    ) -> Result<Dump, DiagError> {
+        let mut dump = Dump::begin();
+        self.walk(Request::Brief(states), &mut dump, &mut each)?;
+        dump.ended = Clock::mono_now();
+        Ok(dump)
+    }
+
     /// The TCP sockets that are connected to one of `remotes`, in any state, without
     /// `tcp_info`: the kernel leaves out all others by itself. Cost: as of [`Self::dump`],
     /// less the filling in.
