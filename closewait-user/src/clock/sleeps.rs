@@ -59,7 +59,7 @@ impl Sleeps {
             if left < awake {
                 break;
             }
-            left = (left - awake).saturating_sub(sleep.lasted);
+            left = left.saturating_sub(awake).saturating_sub(sleep.lasted);
             from = sleep.at;
         }
         from - left

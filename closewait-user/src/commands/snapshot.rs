@@ -28,7 +28,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let mut stop = listen()?;
         let driver = prepare(Work::Look, sinks, filter, args.threshold())?;
         let _looking = progress::begin("looking at sockets and who holds them", None);
-        let (summary, written) = driver.run(&mut stop).await;
+        let (summary, written) = Box::pin(driver.run(&mut stop)).await;
         ended(args, &summary, written)
     })
 }

@@ -95,7 +95,7 @@ async fn live(args: &TopArgs) -> Result<Exit, Failure> {
         shown
     };
     let work = async {
-        let outcome = driver.run(&mut stop).await;
+        let outcome = Box::pin(driver.run(&mut stop)).await;
         over.notify_one();
         outcome
     };
