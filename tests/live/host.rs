@@ -164,7 +164,7 @@ fn the_machine_sleeps() {
         show(&format!("suspend: NOT RUN, {why}"));
         return;
     }
-    let slept = asleep() - slept;
+    let slept = asleep().saturating_sub(slept);
     assert!(slept >= Duration::from_secs(2), "it only slept for {slept:?}");
     tool.has_reported("stuck", 2 * SERVER.leak);
     let after = SERVER.run(&net, &net);
