@@ -14,7 +14,7 @@ use closewait_ebpf::{
 };
 
 use crate::{
-    memory::{read, read_to},
+    memory::{plain, read, read_to},
     tunables::offset,
 };
 
@@ -35,6 +35,9 @@ pub(crate) trait Sock: Copy {
 
     /// Its address.
     fn address(self) -> u64;
+
+    /// Its address as a number, with which anything may be done: for what is logged.
+    fn number(self) -> u64;
 
     /// Its head.
     fn head(self) -> Self::Head;
@@ -100,6 +103,11 @@ impl Sock for Typed {
     }
 
     #[inline(always)]
+    fn number(self) -> u64 {
+        plain(self.0)
+    }
+
+    #[inline(always)]
     fn head(self) -> Self {
         self
     }
@@ -127,6 +135,11 @@ impl Sock for Number {
 
     #[inline(always)]
     fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn number(self) -> u64 {
         self.0
     }
 

@@ -23,7 +23,7 @@ use closewait_ebpf::{
 use crate::{
     family,
     maps::{self, SOCKETS, desk},
-    memory::{plain, read},
+    memory::read,
     nesting::{self, Run},
     openers,
     ring::send,
@@ -189,7 +189,7 @@ fn entered(socket: impl Sock, oldstate: u8, newstate: u8) {
     if sent {
         maps::count(counter::SENT_ENTER);
     }
-    debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", plain(sk), netns);
+    debug!(&(), "sk {:x} entered CLOSE_WAIT in netns {}", socket.number(), netns);
 }
 
 /// A member accepted `sk`: reports the edge into CLOSE_WAIT if it has been, since it was taken
@@ -290,7 +290,7 @@ fn edge(ctx: &impl EbpfContext, sock: impl Sock, oldstate: u8, newstate: u8, edg
     if sent {
         maps::count(run.slot(counter::SENT_LEAVE));
     }
-    debug!(ctx, "sk {:x} left {} for {} by pid {}", plain(sk), oldstate, newstate, task.tgid);
+    debug!(ctx, "sk {:x} left {} for {} by pid {}", sock.number(), oldstate, newstate, task.tgid);
 }
 
 /// Marks a socket that closes with a file on it, so that its destroy is reported.

@@ -100,8 +100,10 @@ impl Driver {
         let ghosts = all().filter(|it| it.kind != SuspectKind::Stuck && !self.found.contains(&it.id));
         let ghosts = ghosts.collect();
         let gone = self.judge.take_ghosts(ghosts, &self.ghosts, &mut self.enricher, self.source.as_ref());
+        // As of the look, which takes seconds where there are a million descriptors.
+        let gone_by = Clock::mono_now();
         for id in gone {
-            self.tracker.retire(id, now, &mut self.outcomes);
+            self.tracker.retire(id, gone_by, &mut self.outcomes);
         }
         // The sockets of a command are all younger than the trace: nothing to be found,
         // unless records were lost.

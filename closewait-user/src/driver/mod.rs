@@ -347,8 +347,11 @@ impl Driver {
             // left is told by its record, if there is one.
             self.drain(now);
         }
+        // It may have left at any time until it was looked for, which takes seconds where there
+        // are a million sockets.
+        let gone_by = Clock::mono_now();
         for id in judged.gone {
-            self.tracker.retire(id, now, &mut self.outcomes);
+            self.tracker.retire(id, gone_by, &mut self.outcomes);
         }
         let mut ready = judged.ready;
         let ledger = self.reporter.ledger();
