@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::filter::Filter;
 use crate::privileges::Work;
 use crate::progress;
-use crate::report::{Reporter, Sink};
+use crate::report::{Notice, Reporter, Sink};
 use crate::stack::Stacks;
 
 /// Looks once, which takes two looks half a second apart.
@@ -23,10 +23,12 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     diagnostics::start(args.verbose);
     progress::allow(args.output == OutputFormat::Json);
     let filter = filter_here(&args.filter)?;
+    // It may refuse, and sinks empty the files that they write to.
+    let notices = named::check(&filter)?;
     let sinks = sinks(args, Repeat::Never)?;
     runtime()?.block_on(async {
         let mut stop = listen()?;
-        let driver = prepare(Work::Look, sinks, filter, args.threshold())?;
+        let driver = prepare(Work::Look, sinks, filter, notices, args.threshold())?;
         let _looking = progress::begin("looking at sockets and who holds them", None);
         let (summary, written) = Box::pin(driver.run(&mut stop)).await;
         ended(args, &summary, written)
@@ -38,11 +40,11 @@ pub(super) fn prepare(
     work: Work,
     sinks: Vec<Box<dyn Sink>>,
     filter: Filter,
+    notices: Vec<Notice>,
     threshold: Duration,
 ) -> Result<Driver, Failure> {
     let stacks = Stacks::spawn().map_err(cannot_spawn)?;
     let enricher = enricher()?;
-    let notices = named::check(&filter)?;
     let degraded = say_lost(work);
     settle(work);
     Ok(Driver::new(Parts {

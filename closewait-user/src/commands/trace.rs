@@ -24,7 +24,8 @@ use crate::metrics::server::Server;
 use crate::metrics::{Answers, Tally};
 use crate::privileges::Work;
 use crate::progress;
-use crate::report::{Reporter, Sink};
+use crate::recording::Opened;
+use crate::report::{Notice, Reporter, Sink};
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
@@ -40,9 +41,11 @@ pub fn run(args: &TraceArgs, used: &[Used]) -> Result<Exit, Failure> {
 async fn trace(args: &TraceArgs, used: &[Used], filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
     let (mut service, attended) = Service::new(args, used, &filter).map_err(cannot_listen)?;
+    // Both may refuse, and sinks empty the files that they write to.
+    let found = Found::new(args, &filter)?;
     let mut sinks = sinks(&args.report, Repeat::every(args.interval))?;
     let metrics = metrics(args, &mut sinks).await?;
-    let driver = prepare(args, filter, metrics, |_| Ok(sinks))?.attended(attended);
+    let driver = prepare(args, filter, found, metrics, |_| Ok(sinks))?.attended(attended);
     let (summary, written) = tokio::select! {
         // What ends the run is told before the run ends.
         biased;
@@ -53,15 +56,27 @@ async fn trace(args: &TraceArgs, used: &[Used], filter: Filter) -> Result<Exit, 
     ended(&args.report, &summary, written)
 }
 
+/// What the options name, as it was found to be.
+pub(super) struct Found {
+    notices: Vec<Notice>,
+    recording: Option<Opened>,
+}
+
+impl Found {
+    /// Looks for the processes of the filter, and makes the file of the recording ours.
+    pub(super) fn new(args: &TraceArgs, filter: &Filter) -> Result<Self, Failure> {
+        Ok(Self { notices: named::check(filter)?, recording: recording::opened(&args.record)? })
+    }
+}
+
 /// Everything a run of live tracing needs, attached.
 pub(super) fn prepare(
     args: &TraceArgs,
     filter: Filter,
+    Found { notices, recording }: Found,
     metrics: Option<Answers>,
     sinks: impl FnOnce(&[String]) -> Result<Vec<Box<dyn Sink>>, Failure>,
 ) -> Result<Driver, Failure> {
-    let notices = named::check(&filter)?;
-    let recording = recording::opened(&args.record)?;
     let mut degraded = say_lost(Work::Watch);
     let wanted =
         Attach { kernel: &args.kernel, stacks: args.stacks, verbose: args.report.verbose, family: false };

@@ -28,6 +28,16 @@ impl Apart {
         self.unfit.remove(&id);
     }
 
+    /// Whether there was one.
+    pub(super) fn has_unfit(&self) -> bool {
+        !self.unfit.is_empty()
+    }
+
+    /// Whether this is one.
+    pub(super) fn is_unfit(&self, id: SocketId) -> bool {
+        self.unfit.contains(&id)
+    }
+
     /// Everything was looked at.
     pub(super) const fn looked(&mut self, by_ends: u64, unread: u64) {
         (self.by_ends, self.unread) = (by_ends, unread);

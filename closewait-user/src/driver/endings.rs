@@ -79,6 +79,10 @@ impl Driver {
                 kin.forget(released.id);
             }
             if !self.reporter.ledger().knows(released.id) {
+                if self.apart.is_unfit(released.id) {
+                    // A replay has its looks, and would take it to be there still.
+                    self.tape.forgotten(released.id, now, clock);
+                }
                 continue;
             }
             let mut release = release::release(released, &self.stacks, until).await;

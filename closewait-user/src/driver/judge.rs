@@ -132,6 +132,7 @@ impl Judge {
             memory.error = memory.error.or(ghosts.error(suspect.id));
             if let Some(before) = ghosts.before(suspect.id) {
                 self.outlook.haunts(before, suspect.id);
+                self.rhythms.forget(before);
             }
             let (kept, memory) = (self.shared.keep(evidence, suspect.tuple), boxed(memory));
             let threads = Fact::unknown("not gathered");

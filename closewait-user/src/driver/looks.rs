@@ -54,11 +54,12 @@ impl Driver {
     pub(super) fn room_left(&self) -> usize {
         let ledger = self.reporter.ledger();
         let left = self.rounds.most().saturating_sub(ledger.sockets().len());
-        match left.checked_sub(self.judge.len()) {
-            Some(left) => left,
-            // Some of those that wait have been reported before.
-            None => left.saturating_sub(self.judge.unreported(|id| ledger.knows(id))),
+        let judged = self.judge.len();
+        if left >= judged.saturating_mul(2) {
+            return left - judged;
         }
+        // Some of those that are judged have been reported before.
+        left.saturating_sub(self.judge.unreported(|id| ledger.knows(id)))
     }
 
     /// Looks at some of those that are to be judged anew; returns those that are gone.

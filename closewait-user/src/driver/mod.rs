@@ -354,6 +354,8 @@ impl Driver {
             self.tracker.retire(id, gone_by, &mut self.outcomes);
         }
         let mut ready = judged.ready;
+        // Who has ended since is not to be counted among those that are.
+        ready.retain(|pending| self.kin.is_some() || self.tracker.suspect(pending.suspect.id).is_some());
         let ledger = self.reporter.ledger();
         // A look had found it, and nothing bounded its age then.
         let is_young = |suspect: &Suspect| {
@@ -373,6 +375,10 @@ impl Driver {
                 0 => self.tracker.next_deadline().is_some_and(|at| at <= screen),
                 _ => self.room_left() > 0,
             };
+        // But nobody is told that nothing is stuck while the first are being looked at.
+        let nothing_yet = self.reporter.ledger().is_empty() && !self.apart.has_unfit();
+        let looking = !self.judge.is_idle() || self.tracker.stats().waiting > 0;
+        let late = late && !(nothing_yet && looking);
         if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;
             if self.looks_once {
@@ -381,8 +387,8 @@ impl Driver {
             }
             self.count_apart();
             let stats = self.tracker.stats();
-            let first =
-                FirstLook { watched: stats.tracked, young: stats.tracked.saturating_sub(stats.suspects) };
+            let young = stats.tracked.saturating_sub(stats.suspects).saturating_sub(stats.waiting);
+            let first = FirstLook { watched: stats.tracked, young };
             self.report(Report::FirstLook(first), &clock, now)?;
         }
         if let Some(failure) = self.enricher.take_failure() {
@@ -479,10 +485,14 @@ impl Driver {
         }
         let suspect = &finding.suspect;
         self.tape.looked(&finding, now, clock);
-        if !self.filter.wants_socket(suspect.netns, &suspect.tuple)
-            || !self.filter.wants_evidence(&finding.evidence)
-        {
-            self.apart.unfit(id);
+        let fits = self.filter.wants_socket(suspect.netns, &suspect.tuple);
+        if !fits || !self.filter.wants_evidence(&finding.evidence) {
+            // What does not fit by its ends was counted by the look that found it.
+            if fits {
+                self.apart.unfit(id);
+            } else {
+                self.apart.fits(id);
+            }
             self.leave_out(id, now);
             return Ok(());
         }

@@ -140,7 +140,7 @@ impl<S: Borrow<Suspect>> Group<'_, S> {
     }
 }
 
-/// Of a look in a dump that has not come to its end.
+/// Of a look in a dump that was listed before; it was taken at its end.
 const NOT_ENDED: MonoNs = MonoNs(u64::MAX);
 
 fn in_netns<S: Borrow<Suspect>>(
@@ -190,7 +190,7 @@ fn find_in_dump<S: Borrow<Suspect>>(
     let left = beside.is_some().then(|| sockets.left.take(netns, Clock::mono_now())).flatten();
     let beside = beside.filter(|_| group.have_peers());
     let states = if beside.is_some() { &STUCK_AND_PEERS[..] } else { &[STUCK] };
-    let (mut wanted, mut peers) = (Wanted::default(), HashMap::new());
+    let (mut wanted, mut peers, is_left) = (Wanted::default(), HashMap::new(), left.is_some());
     let mut each = |socket: DiagSocket| {
         if socket.state != STUCK {
             if !socket.mptcp {
@@ -202,7 +202,9 @@ fn find_in_dump<S: Borrow<Suspect>>(
                 }
             }
         } else if let Some(i) = wanted.find(group, ends(socket.tuple, socket.mptcp)) {
-            group.see(i, NOT_ENDED, socket);
+            // What it says of time is as of now, which in a long dump is not its end.
+            let at = if is_left { NOT_ENDED } else { Clock::mono_now() };
+            group.see(i, at, socket);
         }
     };
     let listed = match left {

@@ -153,7 +153,10 @@ impl Replay {
             before: None,
             cause: None,
         };
-        self.release(release, &clock, now)
+        let id = release.released.id;
+        self.release(release, &clock, now)?;
+        self.unfit.remove(&id);
+        Ok(())
     }
 
     fn line(&mut self, line: Line) -> io::Result<()> {

@@ -122,7 +122,8 @@ pub struct CauseCount {
 impl Summary {
     /// Sockets that are in CLOSE_WAIT and have not been for the threshold.
     pub fn young(&self) -> u64 {
-        self.totals.tracker.tracked.saturating_sub(self.stuck).saturating_sub(self.apart.by_holder)
+        let old = self.stuck.saturating_add(self.apart.by_holder).saturating_add(self.totals.tracker.waiting);
+        self.totals.tracker.tracked.saturating_sub(old)
     }
 
     /// Adds up `ledger`.

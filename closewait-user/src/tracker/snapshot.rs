@@ -68,18 +68,20 @@ impl Tracker {
                 self.enter(&second, out);
             }
         }
-        self.add_unknown(snapshot, &known);
+        self.add_unknown(snapshot, &shown, &known);
         if complete {
             self.remember_complete(netns, began);
         }
     }
 
-    fn add_unknown(&mut self, snapshot: &Snapshot, known: &[Option<u32>]) {
+    fn add_unknown(&mut self, snapshot: &Snapshot, shown: &Shown<'_>, known: &[Option<u32>]) {
         let unknown = || {
-            let sockets = snapshot.sockets.iter().zip(known);
+            let sockets = snapshot.sockets.iter().zip(known).enumerate();
             sockets
-                .filter(|(socket, known)| known.is_none() && socket.state == State::CloseWait)
-                .map(|(socket, _)| socket)
+                .filter(|(_, (socket, known))| known.is_none() && socket.state == State::CloseWait)
+                // A dump may show one twice.
+                .filter(|(index, (socket, _))| shown.find(key(socket)) == Some(*index))
+                .map(|(_, (socket, _))| socket)
         };
         if unknown().next().is_none() {
             return;

@@ -14,7 +14,7 @@ use super::looks::first_time_sent;
 use super::{Confidence, Evidence, Look};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
-use crate::item::TcpInfo;
+use crate::item::{TcpInfo, Timer};
 use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
 
 /// What is sent so soon after the EOF is an answer that was on its way or a goodbye (TLS's
@@ -136,7 +136,7 @@ fn sent(case: &Case) -> Option<Sent> {
 
 /// For how long it may be silent.
 fn may_be_silent(sent: &Sent) -> Duration {
-    SILENCE.max(sent.pause * PAUSES)
+    SILENCE.max(sent.pause.saturating_mul(PAUSES))
 }
 
 /// `sent 640 bytes in 42.0 s, the last 3.2 s ago: after the EOF`
@@ -152,8 +152,13 @@ fn says(case: &Case, sent: &Sent) -> String {
     }
 }
 
-/// `finding`, that it still sends, where it has sent after the EOF not too long ago.
+/// `finding`, that it still sends, where it has sent after the EOF not too long ago, and can.
 pub(super) fn goes_on(case: &Case, finding: Finding) -> Option<Finding> {
+    let last = &case.looks.last()?.socket;
+    let no_window = last.tcp.as_ref().is_some_and(|tcp| tcp.snd_wnd == Some(0));
+    if last.send_q > 0 && (last.timer == Timer::Persist || no_window) {
+        return None;
+    }
     let sent = sent(case)?;
     let silent = case.now.since(sent.last);
     (silent <= may_be_silent(&sent)).then(|| {
@@ -173,7 +178,7 @@ pub(super) fn fell_silent(case: &Case, finding: Finding) -> Finding {
     if case.suspect.kind != SuspectKind::Stuck || case.evidence.ended.is_some() {
         return finding;
     }
-    let over = may_be_silent(&sent) * OVER;
+    let over = may_be_silent(&sent).saturating_mul(OVER);
     let mut finding = finding.because(says(case, &sent)).at_most(Confidence::Medium);
     if case.now.since(sent.last) < over {
         finding.leak = finding.leak.filter(|leak| !leak);

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use super::named;
 use super::reporting::{filter_here, listen, runtime, say};
 use super::run::collect::{Collected, Collector};
 use super::snapshot;
@@ -138,7 +139,8 @@ async fn act(
 async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collected, Failure> {
     let collected = Rc::new(RefCell::new(Collected::default()));
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Collector(Rc::clone(&collected)))];
-    let driver = snapshot::prepare(Work::Kill, sinks, filter, args.threshold)?;
+    let notices = named::check(&filter)?;
+    let driver = snapshot::prepare(Work::Kill, sinks, filter, notices, args.threshold)?;
     let _looking = progress::begin("looking at sockets and who holds them", None);
     let (mut by_nobody, _) = Stop::by_hand();
     let (_, written) = tokio::select! {

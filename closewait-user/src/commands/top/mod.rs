@@ -26,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::reporting::{Repeat, color, ended, files, filter_here, listen, runtime, text_options};
-use super::trace::{metrics, prepare};
+use super::trace::{Found, metrics, prepare};
 use crate::cli::{OutputFormat, TopArgs};
 use crate::diagnostics;
 use crate::driver::Stop;
@@ -66,10 +66,12 @@ async fn live(args: &TopArgs) -> Result<Exit, Failure> {
     let filter = filter_here(&args.report.filter)?;
     let mut signals = Signals::listen()?;
     let shared = Shared::new("traced");
+    // Both may refuse, and sinks empty the files that they write to.
+    let found = Found::new(args, &filter)?;
     let mut sinks = files(&args.report)?;
     let counter = StateCounter::spawn(filter.netns.clone());
     let metrics = metrics(args, &mut sinks).await?;
-    let driver = prepare(args, filter, metrics, |degraded| {
+    let driver = prepare(args, filter, found, metrics, |degraded| {
         let mut top = shared.top.borrow_mut();
         if degraded.iter().any(|line| line.starts_with("tracing cannot run")) {
             top.source = "snapshots only,".into();

@@ -129,7 +129,7 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     let left = style.columns().saturating_sub(name.width());
     let rest = shorten(&rest, left);
     // A name may lose its middle, a number may not.
-    let known_as = match left - rest.width() {
+    let known_as = match left.saturating_sub(rest.width()) {
         0..NAME_LEAST => String::new(),
         left => shorten(&known_as, left),
     };

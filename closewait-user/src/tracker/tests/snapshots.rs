@@ -250,3 +250,15 @@ fn an_entry_whose_record_comes_late_is_as_old_as_that_tells() {
     assert!(!b.tracker.is_younger(seen.id, Some(secs(35.0)), secs(36.2)));
     assert_eq!(b.only_suspect(), seen);
 }
+
+#[test]
+fn a_socket_that_a_dump_shows_twice_is_one() {
+    for traced in [true, false] {
+        let mut b = Bench::new();
+        if traced {
+            b.enter(1.0, 1);
+        }
+        b.snapshot(20.0, 20.1, &[1, 2, 1]);
+        assert_eq!(b.tracker.stats().tracked, 2, "traced: {traced}");
+    }
+}

@@ -108,3 +108,25 @@ fn an_answer_or_a_goodbye_is_no_half_close_that_goes_on() {
     rhythms.forget(suspect().id);
     assert_eq!(rhythms.of(suspect().id), None);
 }
+
+#[test]
+fn who_cannot_send_does_not_go_on() {
+    let mut full = at(after_eof(10), 64, 3000, 0);
+    for look in &mut full.looks {
+        (look.socket.send_q, look.socket.timer) = (4096, Timer::Persist);
+        tcp(&mut look.socket).snd_wnd = Some(0);
+    }
+    let verdict = judged(&mut Rhythms::default(), full);
+    assert_eq!((verdict.code, verdict.leak), (Code::SendBlocked, None), "{verdict:?}");
+}
+
+/// A recording can say anything.
+#[test]
+fn a_pause_of_any_length_does_no_harm() {
+    let evidence = at(after_eof(10), 64, 3000, 0);
+    let sent = Sent { from: EOF, bytes: 1, last: after_eof(5), pause: Duration::MAX };
+    let evidence = Evidence { sent: Some(sent), ..evidence };
+    assert_eq!(verdict(&suspect(), &evidence, NOW, &Policy::default()).code, Code::Sending);
+    let silent = Sent { pause: Duration::MAX / 3, ..sent };
+    words(&suspect(), &Evidence { sent: Some(silent), ..evidence }, MonoNs(u64::MAX), &Policy::default());
+}
