@@ -106,7 +106,8 @@ impl Sink for TopSink {
             Report::Loss(gap) => top.notice(format!("lost {}", totals::lost_what(gap))),
             Report::Notice(notice) => {
                 let level = if notice.level == Level::Warning { "warning: " } else { "" };
-                let hint = notice.hint.iter().map(|hint| format!(" ({})", escape(hint))).collect::<String>();
+                let hint =
+                    notice.hint.as_deref().map_or_else(String::new, |hint| format!(" ({})", escape(hint)));
                 top.notice(format!("{level}{}{hint}", escape(&notice.text)));
             }
             Report::Stuck(_) | Report::Ghost(_) => {}
