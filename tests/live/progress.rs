@@ -18,7 +18,7 @@ use super::waiting::show;
 const RECORDING: &[u8] = include_bytes!("../recordings/linux-6.18.recording");
 const LABEL: &str = "reading the recording";
 /// It shows after a second, and within this in any case.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Had it shown, it would have by then.
 const LONG_ENOUGH: Duration = Duration::from_millis(1_600);
 

@@ -5,7 +5,7 @@
 //! The order in which things give way to too many stuck sockets: they are looked at in rounds
 //! of [`ROUND`] or more, the oldest first; between rounds is a rest, a longer one before those are
 //! looked at again that were reported before; and beyond the bound they are counted only,
-//! until others have ended. All of that is said.
+//! until others have ended. What is looked at again late, and what is only counted, is said.
 
 use std::path::{Path, PathBuf};
 
