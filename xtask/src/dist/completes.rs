@@ -19,7 +19,7 @@ const BASH: &str = r#"
 const ZSH: &str = r#"
     zmodload zsh/zpty
     zpty z zsh -f -i
-    zpty -w z 'PS1=; PS2=; autoload -Uz compinit; compinit -u -d /tmp/completes; bindkey "^I" complete-word;
+    zpty -w z 'PS1=; PS2=; autoload -Uz compinit; compinit -u -D; bindkey "^I" complete-word;
         show() { print -r -- "<$BUFFER>"; BUFFER=; }; zle -N show; bindkey "^X" show; print rea""dy'
     zpty -r z said '*ready*'
     zpty -w -n z $'closewait-trace '$1$'\t\x18'
@@ -47,9 +47,11 @@ pub(super) fn zsh(root: &Root) -> Result<()> {
 
 /// The same in fish, which describes each.
 pub(super) fn fish(root: &Root) -> Result<()> {
-    let line = ["env", "HOME=/root", "fish", "-c", FISH];
+    let line = ["env", "HOME=/tmp/completes", "fish", "-c", FISH, "--"];
     let word = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
-    offers(|begun| root.output(&[&line[..], &[begun]].concat()), word)
+    offers(|begun| root.output(&[&line[..], &[begun]].concat()), word)?;
+    // What the package leaves behind is looked for later; this is fish's.
+    root.output(&["rm", "-r", "/tmp/completes"]).map(drop)
 }
 
 fn offers(ask: impl Fn(&str) -> Result<String>, of: impl Fn(&str) -> String) -> Result<()> {

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use std::{
     collections::BTreeSet,
     env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -269,6 +270,12 @@ impl Root {
         command::output(Command::new("tar").args(unpack).arg(&root).arg("--file").arg(bare))?;
         mount(&["-t", "proc", "proc"], &root.join("proc"))?;
         mount(&["-t", "sysfs", "sysfs"], &root.join("sys"))?;
+        // A shell completes on a terminal only.
+        let (terminals, ptmx) = (root.join("dev/pts"), root.join("dev/ptmx"));
+        fs::create_dir_all(&terminals).with_context(|| format!("cannot make {}", terminals.display()))?;
+        mount(&["-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts"], &terminals)?;
+        let _ = fs::remove_file(&ptmx);
+        symlink("pts/ptmx", &ptmx).with_context(|| format!("cannot make {}", ptmx.display()))?;
         Ok(Self(root))
     }
 
