@@ -25,22 +25,7 @@ fn socket(port: u16) -> DiagSocket {
 }
 
 fn holder(fd: u32) -> Holder {
-    let unknown = || Fact::unknown("test");
-    let process = Process {
-        pid: 7,
-        comm: "app".into(),
-        exe: unknown(),
-        cmdline: unknown(),
-        uid: Fact::unknown("test"),
-        container: None,
-        pod: None,
-        cgroups: Vec::new(),
-        nofile: Fact::unknown("test"),
-        began: Fact::unknown("test"),
-        execed: Fact::unknown("test"),
-        parent: Fact::unknown("test"),
-    };
-    Holder { process: process.into(), fd, cloexec: Fact::unknown("test") }
+    Holder { process: Process::unknown(7).into(), fd, cloexec: Fact::unknown("test") }
 }
 
 /// Two sockets that a snapshot has found, and of which nothing bounds the age.

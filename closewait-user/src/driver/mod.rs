@@ -165,14 +165,14 @@ impl Driver {
     /// A driver that begins now.
     pub fn new(mut parts: Parts) -> Self {
         let began = Clock::mono_now();
-        if parts.ends == Ends::AfterFirstLook {
+        let looks_once = parts.ends == Ends::AfterFirstLook;
+        if looks_once {
             parts.enricher.look_once();
         }
         let mut tracker = Tracker::new(parts.threshold);
         if parts.source.is_some() {
             tracker.watched_from(began);
         }
-        let looks_once = parts.ends == Ends::AfterFirstLook;
         Self {
             judge: Judge::new(
                 parts.loaded.as_ref().map_or(&[], |loaded| &loaded.served),

@@ -167,22 +167,7 @@ mod tests {
             retrans: 0,
             tcp: Some(tcp),
         };
-        let unknown = || Fact::unknown("test");
-        let process = Process {
-            pid: 7,
-            comm: "app".into(),
-            exe: unknown(),
-            cmdline: unknown(),
-            uid: Fact::unknown("test"),
-            cgroups: Vec::new(),
-            began: Fact::unknown("test"),
-            execed: Fact::unknown("test"),
-            parent: Fact::unknown("test"),
-            container: None,
-            pod: None,
-            nofile: Fact::unknown("test"),
-        };
-        let holder = Holder { process: process.into(), fd: 5, cloexec: Fact::unknown("test") };
+        let holder = Holder { process: Process::unknown(7).into(), fd: 5, cloexec: Fact::unknown("test") };
         let evidence = Evidence {
             looks: vec![Look { at: NOW, socket }],
             holders: Fact::Known(vec![holder]),

@@ -374,6 +374,28 @@ pub struct Process {
     pub parent: Fact<Parent>,
 }
 
+#[cfg(test)]
+impl Process {
+    /// One called `app`, of which nothing else is known.
+    pub(crate) fn unknown(pid: u32) -> Self {
+        let unknown = || Fact::unknown("test");
+        Self {
+            pid,
+            comm: "app".into(),
+            exe: unknown(),
+            cmdline: unknown(),
+            uid: Fact::unknown("test"),
+            cgroups: Vec::new(),
+            began: Fact::unknown("test"),
+            execed: Fact::unknown("test"),
+            parent: Fact::unknown("test"),
+            container: None,
+            pod: None,
+            nofile: Fact::unknown("test"),
+        }
+    }
+}
+
 /// The parent of a process.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Parent {

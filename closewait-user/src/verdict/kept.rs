@@ -155,22 +155,7 @@ mod tests {
     use crate::verdict::{Keepalive, LocalPeer, Process};
 
     fn holder(pid: u32, fd: u32) -> Holder {
-        let unknown = || Fact::unknown("test");
-        let process = Process {
-            pid,
-            comm: "app".into(),
-            exe: unknown(),
-            cmdline: unknown(),
-            uid: Fact::unknown("test"),
-            container: None,
-            pod: None,
-            cgroups: Vec::new(),
-            nofile: Fact::unknown("test"),
-            began: Fact::unknown("test"),
-            execed: Fact::unknown("test"),
-            parent: Fact::unknown("test"),
-        };
-        Holder { process: process.into(), fd, cloexec: Fact::Known(true) }
+        Holder { process: Process::unknown(pid).into(), fd, cloexec: Fact::Known(true) }
     }
 
     fn tuple(port: u16) -> Tuple {

@@ -70,20 +70,7 @@ fn task(comm: &str, pid: u32, tid: u32) -> Task {
 }
 
 fn process(pid: u32) -> Process {
-    Process {
-        pid,
-        comm: "app".into(),
-        exe: Fact::unknown("test"),
-        cmdline: Fact::unknown("test"),
-        uid: Fact::Known(0),
-        cgroups: Vec::new(),
-        began: Fact::unknown("test"),
-        execed: Fact::unknown("test"),
-        parent: Fact::unknown("test"),
-        container: None,
-        pod: None,
-        nofile: Fact::unknown("test"),
-    }
+    Process { uid: Fact::Known(0), ..Process::unknown(pid) }
 }
 
 fn holding(process: Process, fd: u32) -> Holder {
