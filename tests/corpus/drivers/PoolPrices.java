@@ -34,8 +34,7 @@ public class PoolPrices {
     static void poll(CloseableHttpClient client, CyclicBarrier together) {
         try {
             while (true) {
-                together.await();
-                fetchPrice(client);
+                fetchPrice(client, together);
                 Thread.sleep(20_000);
             }
         } catch (Exception error) {
@@ -49,7 +48,7 @@ public class PoolPrices {
             while (true) {
                 CloseableHttpClient client = HttpClients.createDefault();
                 clients.add(client);
-                fetchPrice(client);
+                fetchPrice(client, new CyclicBarrier(1));
                 Thread.sleep(1000);
             }
         } catch (Exception error) {
@@ -58,8 +57,10 @@ public class PoolPrices {
         }
     }
 
-    static void fetchPrice(CloseableHttpClient client) throws Exception {
+    static void fetchPrice(CloseableHttpClient client, CyclicBarrier together) throws Exception {
         try (CloseableHttpResponse response = client.execute(new HttpGet("http://127.0.0.1:8000/price"))) {
+            // Each has a connection, which a quicker one could else give on to the next.
+            together.await();
             EntityUtils.consume(response.getEntity());
         }
     }
