@@ -16,6 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 const MILLION: u32 = 1_000_000;
 const THRESHOLD: Duration = Duration::from_secs(10);
+/// From one to the next.
+const BETWEEN: Duration = Duration::from_micros(25);
+/// An address is not used again in less than [`closewait_trace::tracker::SKEW`].
+const REUSED_AFTER: Duration = Duration::from_micros(20);
 
 /// Counts the bytes that are allocated.
 struct Counting;
@@ -77,10 +81,10 @@ fn at_size(count: u32) {
     let mut at = MonoNs(30_000_000_000);
     let began = now();
     for n in (0..MILLION).map(|n| scattered_over(n, count)) {
-        at = at + Duration::from_nanos(50);
+        at = at + BETWEEN;
         out.clear();
         tracker.apply(&leave(n, at), &mut out);
-        tracker.apply(&enter(n, at), &mut out);
+        tracker.apply(&enter(n, at + REUSED_AFTER), &mut out);
     }
     let again = now().saturating_sub(began);
     assert_eq!(tracker.stats().tracked, u64::from(count));
@@ -167,11 +171,11 @@ fn enter_and_leave(bencher: Bencher) {
     let mut at = MonoNs(3_000_000_000);
     let mut n = MILLION;
     bencher.counter(ItemsCount::new(2_u32)).bench_local(|| {
-        at = at + Duration::from_micros(25);
+        at = at + BETWEEN;
         n = if n < MILLION + 100 { n + 1 } else { MILLION };
         out.clear();
         tracker.apply(black_box(&enter(n, at)), &mut out);
-        tracker.apply(black_box(&leave(n, at + Duration::from_micros(20))), &mut out);
+        tracker.apply(black_box(&leave(n, at + REUSED_AFTER)), &mut out);
     });
 }
 
@@ -184,12 +188,12 @@ fn leave_and_enter_anywhere(bencher: Bencher) {
     let mut at = MonoNs(3_000_000_000);
     let mut n = 0;
     bencher.counter(ItemsCount::new(2_u32)).bench_local(|| {
-        at = at + Duration::from_micros(25);
+        at = at + BETWEEN;
         n += 1;
         let n = scattered(n);
         out.clear();
         tracker.apply(black_box(&leave(n, at)), &mut out);
-        tracker.apply(black_box(&enter(n, at + Duration::from_micros(20))), &mut out);
+        tracker.apply(black_box(&enter(n, at + REUSED_AFTER)), &mut out);
     });
 }
 

@@ -11,14 +11,21 @@
 
 static int listener, port;
 
-/* Both ends of a connection. */
+/*
+ * Both ends of a connection, between addresses that no other of these has: the kernel gives
+ * the port of an end that is gone to the next, whose SYN would reset an end that is stuck.
+ */
 static void connection(unsigned long n, int ends[2])
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in from = {.sin_family = AF_INET};
 	to.sin_addr.s_addr = htonl(0x7f000001 + n % 200);
+	from.sin_addr.s_addr = htonl(0x7f000101 + n / 200);
 	ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (ends[0] < 0)
 		die("socket");
+	if (bind(ends[0], (void *)&from, sizeof(from)))
+		die("bind");
 	if (connect(ends[0], (void *)&to, sizeof(to)))
 		die("connect");
 	ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -33,6 +33,7 @@ mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -83,6 +84,7 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    heed_sigint();
     let done = match Args::parse().chore {
         Chore::Setup(args) => setup::run(&args),
         Chore::Run(args) => run::run(&args),
@@ -113,4 +115,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A shell has its jobs in the background ignore SIGINT, and whatever they start inherits that:
+/// tracers that a benchmark ends by it, commands whose end a test looks at.
+fn heed_sigint() {
+    // SAFETY: the default action is no handler of ours, whose demands could be violated.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) };
 }

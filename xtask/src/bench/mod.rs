@@ -136,17 +136,14 @@ impl What {
     }
 }
 
-/// Measures and prints tables; writes them to files when asked to.
+/// Measures and prints tables; writes them to files when asked to, as they become fuller.
 ///
 /// # Errors
-/// When something cannot be built or started. A peer that is not installed is a row that says so.
+/// When something cannot be built, started or measured, after all else was. A peer that is not
+/// installed is a row that says so.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(privilege::is_root(), "it needs root: programs are attached in this process, too");
     ensure!(args.rounds > 0 && args.seconds > 0, "at least one round of one second");
-    let wanted = |what: What| match args.what.as_slice() {
-        [] => args.full || what.is_quick(),
-        some => some.contains(&what),
-    };
     let object = args.object.as_deref();
     let built = Executables::build(&["build", "--release", "--bin", "closewait-trace"], object)?;
     let tool = built.get("closewait-trace")?;
@@ -159,36 +156,60 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tracers = tracer::all(tool, &args.only)?;
     // What has to be quiet comes first, what takes long and heats the machine last.
     let mut results = Results::new(Conditions::here(args, cpus));
-    let calls = [(What::Syscalls, "getppid"), (What::Recv, "recv")];
-    results.idle =
-        wanted(What::Idle).then(|| idle::Idle::measure(tool, &net, 2 * args.rounds)).transpose()?;
-    for (_, call) in calls.into_iter().filter(|(what, _)| wanted(*what)) {
-        results.calls.push(calls::Calls::measure(tool, &storm, call)?);
+    let mut rooms = Rooms { args, failed: Vec::new() };
+    let look = 2 * args.rounds;
+    results.idle = rooms.measure(What::Idle, || idle::Idle::measure(tool, &net, look));
+    rooms.save(&mut results)?;
+    for (what, call) in [(What::Syscalls, "getppid"), (What::Recv, "recv")] {
+        results.calls.extend(rooms.measure(what, || calls::Calls::measure(tool, &storm, call)));
     }
-    results.bpf = wanted(What::Bpf).then(|| bpf::Bpf::measure(tool, &storm)).transpose()?;
-    if wanted(What::Storm) {
-        let kinds = storm::kinds(args);
-        let rows = storm.measure(&tracers, &kinds);
-        let _ = fs::remove_file(tracer::recording());
-        results.storm = rows?;
-    }
-    results.stall = wanted(What::Stall).then(|| stall::Stall::measure(tool, &storm, object)).transpose()?;
-    results.gate = wanted(What::Gate).then(|| gate::Gate::measure(tool, 3 * args.rounds)).transpose()?;
-    let starts = || starts::Starts::measure(tool, &pile, &args.reports, 2 * args.rounds);
-    results.starts = wanted(What::Starts).then(starts).transpose()?;
-    results.sizes = wanted(What::Sizes).then(|| sizes::Sizes::measure(tool, &storm)).transpose()?;
-    if wanted(What::Scale) {
-        results.scale = scale::measure(tool, &pile, args.scale, 3)?;
-    }
-    results.tracker = wanted(What::Tracker).then(tracker::Tracker::measure).transpose()?;
-
-    results.judge()?;
-    let text = results.markdown();
-    println!("{text}");
-    if let Some(dir) = &args.out {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        fs::write(dir.join("bench.md"), &text)?;
-        fs::write(dir.join("bench.json"), serde_json::to_string_pretty(&results)?)?;
-    }
+    results.bpf = rooms.measure(What::Bpf, || bpf::Bpf::measure(tool, &storm));
+    rooms.save(&mut results)?;
+    let kinds = storm::kinds(args);
+    results.storm = rooms.measure(What::Storm, || storm.measure(&tracers, &kinds)).unwrap_or_default();
+    let _ = fs::remove_file(tracer::recording());
+    rooms.save(&mut results)?;
+    results.stall = rooms.measure(What::Stall, || stall::Stall::measure(tool, &storm, object));
+    results.gate = rooms.measure(What::Gate, || gate::Gate::measure(tool, 3 * args.rounds));
+    rooms.save(&mut results)?;
+    results.starts =
+        rooms.measure(What::Starts, || starts::Starts::measure(tool, &pile, &args.reports, look));
+    results.sizes = rooms.measure(What::Sizes, || sizes::Sizes::measure(tool, &storm));
+    rooms.save(&mut results)?;
+    let scale = || scale::measure(tool, &pile, args.scale, 3);
+    results.scale = rooms.measure(What::Scale, scale).unwrap_or_default();
+    results.tracker = rooms.measure(What::Tracker, tracker::Tracker::measure);
+    rooms.save(&mut results)?;
+    println!("{}", results.markdown());
+    ensure!(rooms.failed.is_empty(), "not measured: {}", rooms.failed.join("; "));
     Ok(())
+}
+
+/// The rooms that are wanted, and those that failed: one that does costs its own figures, not
+/// an hour's of the others.
+struct Rooms<'a> {
+    args: &'a Args,
+    failed: Vec<String>,
+}
+
+impl Rooms<'_> {
+    fn measure<T>(&mut self, what: What, measure: impl FnOnce() -> Result<T>) -> Option<T> {
+        let is_wanted = match self.args.what.as_slice() {
+            [] => self.args.full || what.is_quick(),
+            some => some.contains(&what),
+        };
+        let found = is_wanted.then(measure)?;
+        let failed = |error| self.failed.push(format!("{what:?}: {error:#}"));
+        found.map_err(failed).ok()
+    }
+
+    /// Judges and writes what there is so far.
+    fn save(&self, results: &mut Results) -> Result<()> {
+        results.judge()?;
+        let Some(dir) = &self.args.out else { return Ok(()) };
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::write(dir.join("bench.md"), results.markdown())?;
+        fs::write(dir.join("bench.json"), serde_json::to_string_pretty(results)?)?;
+        Ok(())
+    }
 }

@@ -127,6 +127,8 @@ impl Starts {
     }
 }
 
+/// A trace that has not reported all by then never will.
+const AT_MOST: &str = "120s";
 const LIVE: &str = "closewait-trace, all reported";
 
 impl Count {
@@ -213,7 +215,7 @@ fn timed(command: &mut Command) -> Result<Run> {
 fn live(tool: &Path, net: &Net, stuck: u32) -> Result<Run> {
     let before = Usage::of_children()?;
     let mut command = Command::new(tool);
-    command.args(["--threshold", "1ms", "-o", "json", "--netns", &net.path()]);
+    command.args(["--threshold", "1ms", "-o", "json", "--netns", &net.path(), "--duration", AT_MOST]);
     let watch = Stopwatch::start();
     let mut child =
         Killed(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
