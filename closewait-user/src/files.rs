@@ -97,20 +97,42 @@ pub fn create_over(path: &Path, mode: u32) -> io::Result<Created> {
     open(path, OpenOptions::new().read(true).write(true), mode, None)
 }
 
+/// The file whose name another one is to take, if there is one: to be read, and not ours to take
+/// unless it belongs to root or to the caller. Another name that it has stays, and is no reason.
+pub fn replaceable(path: &Path) -> io::Result<Option<File>> {
+    // Nobody may keep it waiting at the other end of a pipe.
+    let file = match existing(path, OpenOptions::new().read(true), libc::O_NONBLOCK) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match not_ours(&file.metadata()?, &Trusted::now(), None) {
+        Some(why) => Err(io::Error::other(why)),
+        None => Ok(Some(file)),
+    }
+}
+
+/// Opens what is there, unless it is a symbolic link.
+fn existing(path: &Path, how: &OpenOptions, more: i32) -> io::Result<File> {
+    how.clone().custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | more).open(path).map_err(
+        |error| match error.raw_os_error() {
+            Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed"),
+            _ => error,
+        },
+    )
+}
+
 fn open(path: &Path, how: &OpenOptions, mode: u32, also: Option<u32>) -> io::Result<Created> {
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
     if is_descriptor(path) {
         return Ok(Created { file: how.open(path)?, is_new: false });
     }
-    match how.clone().create_new(true).mode(mode).custom_flags(flags).open(path) {
+    match how.clone().create_new(true).mode(mode).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path)
+    {
         Ok(file) => return Ok(Created { file, is_new: true }),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    let file = how.clone().custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed"),
-        _ => error,
-    })?;
+    let file = existing(path, how, 0)?;
     let metadata = file.metadata()?;
     if let Some(why) = in_the_way(&metadata, &Trusted::now(), also) {
         return Err(io::Error::other(why));
@@ -120,13 +142,16 @@ fn open(path: &Path, how: &OpenOptions, mode: u32, also: Option<u32>) -> io::Res
 
 /// Why a file that was there is not to be written to.
 fn in_the_way(metadata: &Metadata, trusted: &Trusted, also: Option<u32>) -> Option<String> {
+    let linked = metadata.is_file() && metadata.nlink() > 1;
+    let link = || "it is there, and has another name too (a hard link): remove it, or give another name";
+    not_ours(metadata, trusted, also).or_else(|| linked.then(link).map(str::to_owned))
+}
+
+/// Why a file that was there is not ours to do away with.
+fn not_ours(metadata: &Metadata, trusted: &Trusted, also: Option<u32>) -> Option<String> {
     let uid = metadata.uid();
-    if !trusted.has_user(uid) && also != Some(uid) {
-        return Some(format!("it is there, and belongs to user {uid}: remove it, or give another name"));
-    }
-    (metadata.is_file() && metadata.nlink() > 1).then(|| {
-        "it is there, and has another name too (a hard link): remove it, or give another name".into()
-    })
+    (!trusted.has_user(uid) && also != Some(uid))
+        .then(|| format!("it is there, and belongs to user {uid}: remove it, or give another name"))
 }
 
 /// A name for one of this process' own descriptors.

@@ -257,4 +257,39 @@ fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
     record(&other).exits(2).said("is no recording");
     assert_eq!(std::fs::read_to_string(&other).expect("our file"), "not ours");
     record(&path("missing/recording")).exits(2).said("cannot record to");
+    assert!(!Path::new(&path("missing")).exists());
+
+    // Nor what a full recording takes the name of.
+    let full = |file: &str| {
+        let mut command = Command::new(binary());
+        command.args(["--netns", &net.path(), "--duration", "100ms", "--record-max", "1M"]);
+        Tool::spawn(command.args(["--record", file])).end()
+    };
+    let before = path("full.1");
+    std::fs::write(&before, "not ours").expect("our file");
+    full(&path("full")).exits(2).said("--record-max").said(&before).said("is no recording");
+    assert_eq!(std::fs::read_to_string(&before).expect("our file"), "not ours");
+    assert!(!Path::new(&path("full")).exists(), "nothing was recorded");
+    std::fs::copy(&file, &before).expect("our file");
+    full(&path("full")).exits(0).said("is overwritten when");
+}
+
+/// What cannot run leaves no file that looks as if something had been recorded.
+#[test]
+fn no_trace_leaves_no_file() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("recording");
+    let record = |options: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(["--netns", &net.path(), "--duration", "100ms", "--record"]).arg(&file);
+        Tool::spawn(command.args(options)).end()
+    };
+    let cannot = ["--require-trace", "--without", "raw_tp", "--without", "tracepoint"];
+    record(&cannot).exits(77);
+    assert!(!file.exists());
+    record(&[]).exits(0);
+    let before = std::fs::read(&file).expect("a recording");
+    record(&cannot).exits(77);
+    assert_eq!(std::fs::read(&file).expect("it is there"), before);
 }

@@ -6,12 +6,30 @@ use super::reporting::say;
 use crate::cli::RecordArgs;
 use crate::clock::Clock;
 use crate::error::Failure;
-use crate::recording::{Header, Opened, Recorder, Settings};
+use crate::recording::{Header, Opened, Recorder, Settings, has_recording, predecessor};
 
 /// The file that the options name, ours from now on. To be called before anything is attached:
 /// one that cannot be had ends the run at once.
 pub(super) fn opened(args: &RecordArgs) -> Result<Option<Opened>, Failure> {
     let Some(path) = &args.record else { return Ok(None) };
+    let before = args.record_max.is_some().then(|| predecessor(path));
+    if let Some(before) = &before {
+        let replaces = has_recording(before).map_err(|error| {
+            Failure::new(format!(
+                "cannot record to {} with --record-max: {}: {error}",
+                path.display(),
+                before.display()
+            ))
+            .hint("a recording that is full gets that name")
+        })?;
+        if replaces {
+            say(&format!(
+                "the recording {} is overwritten when {} is full",
+                before.display(),
+                path.display()
+            ));
+        }
+    }
     let opened = Opened::open(path).map_err(|error| {
         Failure::new(format!("cannot record to {}: {error}", path.display()))
             .hint("give a file that can be written and is no symbolic link")

@@ -18,7 +18,7 @@ mod writer;
 pub use entry::{Entry, Header, Line, Looked};
 pub use frame::{Damage, NotReadable};
 pub use reader::{Reading, Recording};
-pub use writer::{Opened, Recorder, Settings, Written};
+pub use writer::{Opened, Recorder, Settings, Written, has_recording, predecessor};
 
 #[cfg(test)]
 #[path = "hostile_tests.rs"]

@@ -251,9 +251,11 @@ impl Output {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let mut before = self.path.clone().into_os_string();
-        before.push(".1");
-        std::fs::rename(&self.path, Path::new(&before))?;
+        let before = predecessor(&self.path);
+        // Again: it may have come since this recording began.
+        has_recording(&before)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", before.display())))?;
+        std::fs::rename(&self.path, &before)?;
         self.file = Opened::open(&self.path)?.emptied()?;
         self.in_file = 0;
         self.header.part += 1;
@@ -278,47 +280,84 @@ impl Output {
     }
 }
 
+/// The file that a recording becomes when it is full: `FILE.1`.
+pub fn predecessor(path: &Path) -> PathBuf {
+    let mut before = path.as_os_str().to_owned();
+    before.push(".1");
+    before.into()
+}
+
+/// Whether there is a recording at `path`, which something may take the place of. An error:
+/// something else is there, or another one records to it.
+pub fn has_recording(path: &Path) -> io::Result<bool> {
+    match files::replaceable(path)? {
+        Some(mut file) => Ok(!begins(&mut file)?.is_empty()),
+        None => Ok(false),
+    }
+}
+
+/// Locks the file and reads how it begins; an error unless that is a recording's, or nothing.
+fn begins(file: &mut File) -> io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(io::Error::other(
+                "another closewait-trace records to it: give each a file of its own",
+            ));
+        }
+        // A file system without locks: whoever records there has to see to it.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut start = Vec::new();
+    file.take(MAGIC.len() as u64).read_to_end(&mut start)?;
+    // A recording may have been cut short at any byte.
+    if !MAGIC.starts_with(&start) {
+        let what = "it is there, and is no recording: give another name, or remove it";
+        return Err(io::Error::other(what));
+    }
+    Ok(start)
+}
+
 /// A file that is to become a recording, and is nobody else's as long as it is open. What was
-/// in it is there still.
+/// in it is there still; one that was not there is gone again unless it becomes a recording.
 #[derive(Debug)]
 pub struct Opened {
     file: File,
+    made: Made,
     /// It holds a recording, which will be lost.
     pub replaces: bool,
+}
+
+/// Where a file was made that is empty still.
+#[derive(Debug)]
+struct Made(Option<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // It would say that something was recorded. If it cannot be removed, it is empty.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Opened {
     /// Opens the file, or creates it, and locks it. An error: it is no regular file or a
     /// symbolic link, another one records to it, or it holds something else than a recording.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = files::create_over(path, 0o600)?.file;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other(
-                    "another closewait-trace records to it: give each a file of its own",
-                ));
-            }
-            // A file system without locks: whoever records there has to see to it.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        let mut start = Vec::new();
-        (&mut file).take(MAGIC.len() as u64).read_to_end(&mut start)?;
-        // A recording may have been cut short at any byte.
-        if !MAGIC.starts_with(&start) {
-            let what = "it is there, and is no recording: give another name, or remove it";
-            return Err(io::Error::other(what));
-        }
-        Ok(Self { file, replaces: !start.is_empty() })
+        let files::Created { mut file, is_new } = files::create_over(path, 0o600)?;
+        let made = Made(is_new.then(|| path.to_path_buf()));
+        let replaces = !begins(&mut file)?.is_empty();
+        Ok(Self { file, made, replaces })
     }
 
     fn emptied(self) -> io::Result<File> {
-        let Self { mut file, .. } = self;
+        let Self { mut file, mut made, .. } = self;
+        made.0 = None;
         file.set_len(0)?;
         file.rewind()?;
         // Whatever the mode was that an older file had.
@@ -368,6 +407,51 @@ mod tests {
             assert_eq!(opened.is_ok(), ours, "{content:?}: {opened:?}");
             assert_eq!(std::fs::read_to_string(&settings.path).unwrap(), content, "it is as it was");
         }
+    }
+
+    #[test]
+    fn what_is_made_and_not_begun_is_gone_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recording");
+        let opened = Opened::open(&path).unwrap();
+        assert!(path.exists(), "it is nobody else's");
+        drop(opened);
+        assert!(!path.exists());
+        for content in ["", "closewait-trace rec"] {
+            std::fs::write(&path, content).unwrap();
+            drop(Opened::open(&path).unwrap());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it was there");
+        }
+    }
+
+    #[test]
+    fn a_full_recording_takes_the_place_of_a_recording_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recording");
+        let before = predecessor(&path);
+        assert_eq!(before, dir.path().join("recording.1"));
+        let settings = Settings { path: path.clone(), max: Some(64), redact: false };
+        let record = || {
+            let mut recorder = Recorder::create(&settings, header()).unwrap();
+            recorder.entry(Entry::Dropped(0), MonoNs(1), &Clock::read());
+            recorder.finish()
+        };
+        // It comes while it is recorded.
+        std::fs::write(&before, "precious").unwrap();
+        assert!(has_recording(&before).unwrap_err().to_string().contains("is no recording"));
+        let error = record().unwrap_err().to_string();
+        assert!(error.contains("recording.1") && error.contains("is no recording"), "{error}");
+        assert_eq!(std::fs::read_to_string(&before).unwrap(), "precious");
+
+        std::fs::remove_file(&before).unwrap();
+        assert!(!has_recording(&before).unwrap());
+        for _ in 0..2 {
+            record().unwrap();
+            assert!(has_recording(&before).unwrap());
+        }
+        std::fs::remove_file(&before).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &before).unwrap();
+        assert!(has_recording(&before).unwrap_err().to_string().contains("symbolic link"));
     }
 
     #[test]
