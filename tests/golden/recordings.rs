@@ -1,9 +1,17 @@
-//! Recordings made on real kernels (tests/recordings) give the reports that they gave before.
+//! Recordings made on real kernels (tests/recordings) give the reports that they gave before;
+//! and what a recording tells beside them.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use crate::desk::{assert_valid, golden};
+use closewait_trace::clock::Clock;
+use closewait_trace::recording::entry::{End, Entry, Header};
+use closewait_trace::recording::{Recorder, Settings};
+use closewait_trace::report::{Cost, FirstLook};
+
+use crate::desk::{THRESHOLD, assert_valid, golden, totals};
+use crate::made::{NOW, ago};
 
 /// Five sockets were reported 3.5 s after the start, and closed 4 s later.
 #[test]
@@ -54,4 +62,51 @@ fn recordings_of_kernels_give_the_reports_they_gave() {
         kernels += 1;
     }
     assert!(kernels > 0, "no recording in {}", dir.display());
+}
+
+/// Live told that it could not look everywhere: so does its recording, also one that was cut
+/// off, or whose beginning a later part has replaced.
+#[test]
+fn namespaces_that_could_not_be_looked_into_are_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(NOW, SystemTime::UNIX_EPOCH + Duration::from_hours(498_666));
+    let unread = |name: &str, entries: Vec<Entry>| {
+        let path = dir.path().join(name);
+        let header = Header {
+            tool: "test".into(),
+            kernel: "test".into(),
+            began: ago(120),
+            threshold: THRESHOLD,
+            degraded: Vec::new(),
+            redacted: false,
+            part: 1,
+        };
+        let settings = Settings { path: path.clone(), max: None, redact: false };
+        let mut recorder = Recorder::create(&settings, header).unwrap();
+        for entry in entries {
+            recorder.entry(entry, ago(119), &clock);
+        }
+        recorder.finish().unwrap();
+        let replay = |format: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_closewait-trace"));
+            let out = command.args(["replay", "-o", format]).arg(&path).output().unwrap();
+            assert!(out.status.success() && out.stderr.is_empty(), "{name}: {out:?}");
+            String::from_utf8(out.stdout).unwrap()
+        };
+        let lines = assert_valid(&replay("json"));
+        let summary = lines.iter().find(|line| line["kind"] == "summary").unwrap();
+        (summary["totals"]["unread_namespaces"].as_u64().unwrap(), replay("text"))
+    };
+    let first = || Entry::FirstLook(FirstLook::default());
+    let end = |unread| {
+        let (stats, cost) = (totals(NOW).tracker, Cost::default());
+        Entry::End(Box::new(End { began: ago(120), at: NOW, degraded: Vec::new(), stats, cost, unread }))
+    };
+    let (some, text) = unread("cut off", vec![Entry::Unread(5), first()]);
+    assert_eq!(some, 5);
+    // On the first screen and on the last, and in the summary.
+    assert_eq!(text.matches("5 network namespaces could not be looked into").count(), 3, "{text}");
+    assert_eq!(unread("a later part", vec![end(2)]).0, 2);
+    let (none, text) = unread("mended", vec![Entry::Unread(5), first(), Entry::Unread(0), end(0)]);
+    assert_eq!((none, text.matches("could not be looked into").count()), (0, 1), "{text}");
 }

@@ -53,8 +53,8 @@ fn put(recorder: &mut Recorder, clock: &Clock, reports: Vec<Report>) {
         recorder.entry(entry, found_at(at, findings.len()), clock);
     }
     let totals = totals(NOW);
-    let end =
-        End { began: ago(120), at: NOW, degraded: Vec::new(), stats: totals.tracker, cost: Cost::default() };
+    let (stats, cost) = (totals.tracker, Cost::default());
+    let end = End { began: ago(120), at: NOW, degraded: Vec::new(), stats, cost, unread: 0 };
     recorder.entry(Entry::End(Box::new(end)), NOW, clock);
 }
 

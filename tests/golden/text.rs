@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use closewait_trace::fact::Fact;
 use closewait_trace::item::Gap;
+use closewait_trace::report::text::LEAST;
 use closewait_trace::report::{Apart, CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions};
 use closewait_trace::tracker::TrackerStats;
 use unicode_width::UnicodeWidthStr;
@@ -51,8 +52,38 @@ fn every_width_is_kept() {
             desk.all(hostile());
             desk.finish(totals(NOW));
             for line in desk.out.take().lines() {
-                assert!(line.width() <= width.max(60), "{width}: {line}");
+                assert!(line.width() <= width.max(LEAST), "{width}: {line}");
             }
+        }
+    }
+}
+
+/// Of what one needs to act, nothing is cut where lines are short.
+#[test]
+fn a_narrow_terminal_has_every_pid_descriptor_and_code() {
+    let words = |width| {
+        let style = Style { color: false, width };
+        let mut desk = Desk::text(TextOptions { style, ..OPTIONS });
+        desk.all(incident());
+        desk.finish(totals(NOW));
+        desk.out.take().split_whitespace().collect::<String>()
+    };
+    let whole = words(99);
+    let mut wanted = Vec::new();
+    for report in incident() {
+        let (Report::Stuck(finding) | Report::Ghost(finding)) = report else { continue };
+        wanted.push(finding.verdict.code.to_string());
+        if let Fact::Known(holder) = finding.owner() {
+            wanted.extend([format!("{}]", holder.pid), format!("fd{}", holder.fd)]);
+        }
+    }
+    // What is told of causes of many sockets is an example of each.
+    wanted.retain(|word| whole.contains(word));
+    assert!(wanted.len() > 10, "{wanted:?}");
+    for width in LEAST..99 {
+        let narrow = words(width);
+        for word in &wanted {
+            assert!(narrow.contains(word), "{word:?} is missing at {width}: {narrow}");
         }
     }
 }
@@ -85,6 +116,24 @@ fn when_nothing_is_stuck_the_reader_learns_that_somebody_looked() {
     totals.tracker = TrackerStats::default();
     desk.finish(totals);
     golden("nothing.txt", &format!("{first}{}", desk.out.take()));
+}
+
+#[test]
+fn a_screen_that_is_repeated_tells_of_now() {
+    let every = Duration::from_mins(1);
+    let mut desk = Desk::text(TextOptions { interval: Some(every), ..OPTIONS });
+    desk.report(Report::FirstLook(FirstLook { watched: 38_212, young: 3 }), NOW);
+    let first = desk.out.take();
+    assert!(first.contains("38,212 watched, 3 in CLOSE_WAIT now"), "{first}");
+    for (minute, watching, words) in [
+        (1, FirstLook { watched: 38_215, young: 6 }, "38,215 watched, 6 in CLOSE_WAIT now"),
+        (2, FirstLook { watched: 38_215, young: 0 }, "38,215 watched, none is in CLOSE_WAIT now"),
+    ] {
+        desk.reporter.set_watching(watching);
+        desk.tick(NOW + every * minute);
+        let screen = desk.out.take();
+        assert!(screen.contains(words), "{screen}");
+    }
 }
 
 #[test]

@@ -86,3 +86,19 @@ fn the_text_names_process_count_and_functions() {
         assert!(text.contains(words), "nothing about {words:?}\n{}", ended.everything());
     }
 }
+
+/// The screen that is repeated is about the sockets of now, not of the first look.
+#[test]
+fn nothing_is_stuck_is_said_of_now() {
+    let net = Netns::new();
+    let mut command = Command::new(binary());
+    command.args(["--netns", &net.path(), "--threshold", "1h", "--interval", "200ms"]);
+    let mut tool = Tool::spawn(&mut command);
+    tool.attached();
+    tool.has_printed("0 watched, none is in CLOSE_WAIT now");
+    let mut leaked = THIRTEEN.run(&net, &net);
+    tool.has_printed("13 watched, 13 in CLOSE_WAIT now");
+    leaked.leaker.tell("close");
+    tool.has_printed("13 watched, none is in CLOSE_WAIT now");
+    tool.signal(Signal::INT).exits(0);
+}

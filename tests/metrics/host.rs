@@ -122,7 +122,7 @@ impl Host {
             began: NOW,
             ended: self.now,
             threshold: Duration::from_secs(10),
-            watched: self.stats.entered,
+            watched: self.stats.lives(),
             tracker: self.stats.clone(),
             lost: Gap::default(),
             degraded: Vec::new(),

@@ -33,14 +33,26 @@ impl Apart {
         !self.unfit.is_empty()
     }
 
+    /// How many there are.
+    pub(super) fn count_unfit(&self) -> u64 {
+        self.unfit.len() as u64
+    }
+
     /// Whether this is one.
     pub(super) fn is_unfit(&self, id: SocketId) -> bool {
         self.unfit.contains(&id)
     }
 
-    /// Everything was looked at.
-    pub(super) const fn looked(&mut self, by_ends: u64, unread: u64) {
+    /// Namespaces that the last look could not be taken in.
+    pub(super) const fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Everything was looked at; whether more or fewer namespaces are unread than before.
+    pub(super) const fn looked(&mut self, by_ends: u64, unread: u64) -> bool {
+        let is_news = unread != self.unread;
         (self.by_ends, self.unread) = (by_ends, unread);
+        is_news
     }
 }
 
@@ -50,7 +62,7 @@ impl Driver {
         let tracker = &self.tracker;
         self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
         self.reporter.set_apart(report::Apart {
-            by_holder: self.apart.unfit.len() as u64,
+            by_holder: self.apart.count_unfit(),
             by_ends: self.apart.by_ends,
             unread: self.apart.unread,
         });

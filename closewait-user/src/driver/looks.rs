@@ -139,7 +139,9 @@ impl Driver {
             saw_all = false;
             self.lose_a_look(&hole, clock, now)?;
         }
-        self.apart.looked(by_ends, unread);
+        if self.apart.looked(by_ends, unread) {
+            self.tape.unread(unread, now, clock);
+        }
         self.count_apart();
         if saw_all {
             self.reconciled = Some(now);

@@ -386,9 +386,7 @@ impl Driver {
                 return Ok(());
             }
             self.count_apart();
-            let stats = self.tracker.stats();
-            let young = stats.tracked.saturating_sub(stats.suspects).saturating_sub(stats.waiting);
-            let first = FirstLook { watched: stats.tracked, young };
+            let first = self.watching();
             self.report(Report::FirstLook(first), &clock, now)?;
         }
         if let Some(failure) = self.enricher.take_failure() {
@@ -400,13 +398,26 @@ impl Driver {
             let hint = Some("what was recorded until then can be replayed".into());
             self.report(Report::Notice(Notice { level: Level::Warning, text, hint }), &clock, now)?;
         }
+        if self.reporter.deadline().is_some_and(|due| now >= due) {
+            // A screen that is repeated tells of now.
+            self.count_apart();
+            self.reporter.set_watching(self.watching());
+        }
         self.reporter.tick(&clock, now)
+    }
+
+    /// What is watched now, of which nothing has been reported.
+    fn watching(&self) -> FirstLook {
+        let stats = self.tracker.stats();
+        let old = self.reporter.ledger().sockets().len() as u64 + self.apart.count_unfit();
+        let young = stats.tracked.saturating_sub(old.saturating_add(stats.waiting));
+        FirstLook { watched: stats.lives(), young }
     }
 
     fn end_recording(&mut self, clock: &Clock) {
         let tape = std::mem::replace(&mut self.tape, Tape::new(None));
-        let stats = self.tracker.stats();
-        match tape.finish(self.began, &self.degraded, stats, self.source.as_ref(), clock) {
+        let (stats, unread) = (self.tracker.stats(), self.apart.unread());
+        match tape.finish(self.began, &self.degraded, stats, unread, self.source.as_ref(), clock) {
             None => {}
             Some(Ok(Written { entries, bytes, dropped: 0 })) => {
                 log::info!("recorded {entries} entries in {bytes} bytes");
@@ -516,7 +527,7 @@ impl Driver {
             began: self.began,
             ended,
             threshold: self.threshold,
-            watched: stats.entered,
+            watched: stats.lives(),
             tracker: stats.clone(),
             lost: Gap { missed: stats.missed, ..self.lost },
             degraded: self.degraded.clone(),

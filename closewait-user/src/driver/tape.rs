@@ -51,6 +51,11 @@ impl Tape {
         }
     }
 
+    /// So many namespaces cannot be looked into from now on.
+    pub(super) fn unread(&mut self, namespaces: u64, now: MonoNs, clock: &Clock) {
+        self.entry(|| Entry::Unread(namespaces), now, clock);
+    }
+
     fn entry(&mut self, entry: impl FnOnce() -> Entry, now: MonoNs, clock: &Clock) {
         if let Some(recorder) = &mut self.0 {
             recorder.entry(entry(), now, clock);
@@ -77,13 +82,14 @@ impl Tape {
         began: MonoNs,
         degraded: &[String],
         stats: &TrackerStats,
+        unread: u64,
         source: Option<&RingSource>,
         clock: &Clock,
     ) -> Option<io::Result<Written>> {
         let mut recorder = self.0?;
         let at = Clock::mono_now();
-        let end =
-            End { began, at, degraded: degraded.to_vec(), stats: stats.clone(), cost: cost::cost(source) };
+        let (degraded, stats, cost) = (degraded.to_vec(), stats.clone(), cost::cost(source));
+        let end = End { began, at, degraded, stats, cost, unread };
         recorder.entry(Entry::End(Box::new(end)), at, clock);
         Some(recorder.finish())
     }

@@ -61,6 +61,8 @@ pub enum Entry {
     Released(Box<Ended>),
     /// Everything present at the start had been judged.
     FirstLook(FirstLook),
+    /// So many network namespaces could not be looked into from now on; none before the first.
+    Unread(u64),
     /// Records were lost.
     Loss(Gap),
     /// Something about the tool itself.
@@ -145,4 +147,7 @@ pub struct End {
     pub stats: TrackerStats,
     /// What the tool itself used.
     pub cost: Cost,
+    /// Network namespaces that could not be looked into at last.
+    #[serde(default)]
+    pub unread: u64,
 }

@@ -66,6 +66,8 @@ pub struct Replay {
     too_many_before: bool,
     /// Looked at, not ended, and not wanted by the filter.
     unfit: HashSet<SocketId>,
+    /// Network namespaces that could not be looked into.
+    unread: u64,
 }
 
 impl Replay {
@@ -86,6 +88,7 @@ impl Replay {
             before: BTreeMap::new(),
             too_many_before: false,
             unfit: HashSet::new(),
+            unread: 0,
         }
     }
 
@@ -194,6 +197,10 @@ impl Replay {
                 self.reporter.report(Report::FirstLook(first), &clock, now)?;
             }
             Entry::FirstLook(_) => {}
+            Entry::Unread(namespaces) => {
+                self.unread = namespaces;
+                self.count_apart();
+            }
             Entry::Loss(gap) => {
                 self.lost.add(&gap);
                 if wanted {
@@ -206,6 +213,7 @@ impl Replay {
             Entry::End(end) => {
                 (self.degraded, self.cost, self.stats) = (end.degraded, end.cost, Some(end.stats));
                 (self.header.began, self.now) = (end.began, end.at);
+                self.unread = end.unread;
             }
         }
         self.reporter.tick(&clock, now)
@@ -247,6 +255,12 @@ impl Replay {
         Ok(())
     }
 
+    /// Has the reports tell what is counted apart.
+    fn count_apart(&mut self) {
+        let by_holder = self.unfit.len() as u64;
+        self.reporter.set_apart(Apart { by_holder, unread: self.unread, ..Apart::default() });
+    }
+
     fn is_wanted(&self, at: MonoNs) -> bool {
         (self.wanted.from..=self.wanted.to).contains(&at)
     }
@@ -273,6 +287,7 @@ impl Replay {
 
     /// Writes the end of every sink. `incomplete`: what the reading has shown to be missing.
     pub fn finish(mut self, incomplete: Vec<String>) -> (Summary, io::Result<()>) {
+        self.count_apart();
         let whole = self.wanted.is_everything(&self.header);
         let tracker = self.stats.filter(|_| whole).unwrap_or_else(|| self.tracker.stats().clone());
         self.degraded.extend(incomplete);
@@ -284,14 +299,12 @@ impl Replay {
             began: self.header.began.max(self.wanted.from),
             ended: self.now,
             threshold: self.wanted.threshold,
-            watched: tracker.entered,
+            watched: tracker.lives(),
             tracker,
             lost: self.lost,
             degraded: self.degraded,
             cost: self.cost,
         };
-        let by_holder = self.unfit.len() as u64;
-        self.reporter.set_apart(Apart { by_holder, ..Apart::default() });
         self.reporter.finish(totals, &self.clock)
     }
 }

@@ -17,7 +17,7 @@ use crate::verdict::Code;
 
 use super::cause::CauseId;
 use super::counts::{Apart, ByEnding, ByLeak};
-use super::model::{Ending, Finding, Release, entered};
+use super::model::{Ending, Finding, FirstLook, Release, entered};
 use super::present::{Member, Owners, PortsLeft};
 
 pub use super::aggregate::{Cause, Process, Same};
@@ -63,6 +63,7 @@ pub struct Ledger {
     endings: ByEnding,
     closed: ByLeak,
     apart: Apart,
+    watching: FirstLook,
 }
 
 impl Ledger {
@@ -74,6 +75,16 @@ impl Ledger {
     /// Remembers what was counted apart.
     pub const fn set_apart(&mut self, apart: Apart) {
         self.apart = apart;
+    }
+
+    /// What is watched, as it was last told.
+    pub const fn watching(&self) -> FirstLook {
+        self.watching
+    }
+
+    /// Remembers what is watched now.
+    pub const fn set_watching(&mut self, watching: FirstLook) {
+        self.watching = watching;
     }
 
     /// Takes out a socket that goes on under another id (it turned ghost).

@@ -110,6 +110,10 @@ impl Reporter {
                 release.cause = self.ledger.release(&release);
                 Report::Released(release)
             }
+            Report::FirstLook(look) => {
+                self.ledger.set_watching(look);
+                Report::FirstLook(look)
+            }
             other => other,
         };
         self.each(clock, now, |sink, at| sink.report(&report, at))
@@ -160,6 +164,11 @@ impl Reporter {
     /// Tells what is counted apart from now on.
     pub fn set_apart(&mut self, apart: Apart) {
         self.ledger.set_apart(apart);
+    }
+
+    /// Tells what is watched from now on, for a screen that is repeated.
+    pub fn set_watching(&mut self, watching: FirstLook) {
+        self.ledger.set_watching(watching);
     }
 
     /// What has been reported so far.

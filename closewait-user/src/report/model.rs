@@ -260,12 +260,12 @@ pub struct Closer {
     pub by_finalizer: bool,
 }
 
-/// What there was when everything present at the start had been judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+/// What there was when everything present at the start had been judged, or at a later time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct FirstLook {
-    /// Sockets that are watched, in any state.
+    /// Sockets that were watched so far.
     pub watched: u64,
-    /// Of these, in CLOSE_WAIT for less than the threshold.
+    /// Of these, in CLOSE_WAIT now, for less than the threshold.
     pub young: u64,
 }
 

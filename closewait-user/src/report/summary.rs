@@ -24,7 +24,7 @@ pub struct Totals {
     pub ended: MonoNs,
     /// A socket was reported once it had been in CLOSE_WAIT this long.
     pub threshold: Duration,
-    /// Sockets watched, in any state.
+    /// Sockets watched: those that were in CLOSE_WAIT at some time.
     pub watched: u64,
     /// What the tracker has counted.
     pub tracker: TrackerStats,
@@ -39,8 +39,7 @@ pub struct Totals {
 impl Totals {
     /// Sockets that were in CLOSE_WAIT at some time.
     pub fn entered(&self) -> u64 {
-        let TrackerStats { entered, found_by_snapshot, unmatched_leaves, .. } = &self.tracker;
-        entered.saturating_add(*found_by_snapshot).saturating_add(*unmatched_leaves)
+        self.tracker.lives()
     }
 
     /// Sockets that left it, seen or inferred.

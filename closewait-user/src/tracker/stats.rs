@@ -57,6 +57,13 @@ pub struct TrackerStats {
     pub dwell: Dwell,
 }
 
+impl TrackerStats {
+    /// Lives that were told of, by whatever: sockets that were in CLOSE_WAIT at some time.
+    pub const fn lives(&self) -> u64 {
+        self.entered.saturating_add(self.found_by_snapshot).saturating_add(self.unmatched_leaves)
+    }
+}
+
 /// A histogram of times in powers of two of a millisecond.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Dwell {

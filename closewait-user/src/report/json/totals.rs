@@ -190,7 +190,7 @@ pub(crate) struct SummaryLine {
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TotalsLine {
-    /// Sockets watched, in any state.
+    /// Sockets watched: those that were in CLOSE_WAIT at some time.
     pub watched: u64,
     /// Sockets that were in CLOSE_WAIT at some time.
     pub entered: u64,

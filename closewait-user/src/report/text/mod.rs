@@ -34,7 +34,7 @@ pub(crate) mod stack;
 pub(crate) mod style;
 pub(crate) mod totals;
 
-pub use style::{ColorWhen, Style, color_choice};
+pub use style::{ColorWhen, LEAST, Style, WIDEST, color_choice};
 pub use totals::lost_what;
 
 /// What the user chose about text.
@@ -62,13 +62,13 @@ pub struct TextSink {
     pace: Pace,
     /// When the full report is due by `interval`.
     repeat: Option<MonoNs>,
-    first_look: Option<FirstLook>,
+    looked: bool,
 }
 
 impl TextSink {
     /// Writes reports to `out`, notices and losses to `notes`.
     pub fn new(out: Box<dyn Write>, notes: Box<dyn Write>, options: TextOptions) -> Self {
-        Self { out, notes, options, pace: Pace::default(), repeat: None, first_look: None }
+        Self { out, notes, options, pace: Pace::default(), repeat: None, looked: false }
     }
 
     fn lines(&mut self, lines: &[String]) -> io::Result<()> {
@@ -108,7 +108,8 @@ impl TextSink {
         let stuck: u64 = causes.iter().map(|c| c.now.total()).sum();
         let what =
             format!("-- {}  {what}; {} stuck in all", totals::time(at), style::plural(stuck, "socket"));
-        let mut lines = vec![String::new(), what];
+        let mut lines = vec![String::new()];
+        lines.extend(style::fitted(what, &self.options.style));
         lines.extend(self.blocks(&shown, at.now));
         self.lines(&lines)
     }
@@ -130,7 +131,7 @@ impl TextSink {
         for (_, causes) in owners {
             lines.push(String::new());
             let of_owner: Vec<_> = causes.iter().map(|(cause, _)| *cause).collect();
-            lines.push(block::owner_line(&of_owner, style));
+            lines.extend(block::owner_lines(&of_owner, style));
             for (cause, before) in causes {
                 lines.extend(block::cause_lines(cause, before, now, style));
             }
@@ -141,13 +142,14 @@ impl TextSink {
                 sockets.add(cause.now);
             }
             lines.push(String::new());
-            lines.push(format!(
+            let more = format!(
                 "... and {} with {}: {} (--limit {} shows all)",
                 style::plural(rest.len() as u64, "more cause"),
                 style::plural(sockets.total(), "socket"),
                 totals::leaks(sockets),
                 causes.len()
-            ));
+            );
+            lines.extend(style::fitted(more, style));
         }
         lines
     }
@@ -175,7 +177,7 @@ impl Sink for TextSink {
                 self.lines(&lines)
             }
             Report::FirstLook(look) => {
-                self.first_look = Some(*look);
+                self.looked = true;
                 self.pace.looked(at.now);
                 self.pace.take(at);
                 if self.options.group || at.ledger.is_empty() { self.screen(*look, at) } else { Ok(()) }
@@ -196,13 +198,13 @@ impl Sink for TextSink {
         if self.options.once {
             return Ok(());
         }
-        if let (Some(repeat), Some(look)) = (self.repeat, self.first_look) {
+        if let Some(repeat) = self.repeat {
             if at.now < repeat {
                 return Ok(());
             }
             self.pace.take(at);
             self.lines(&[String::new()])?;
-            return self.screen(look, at);
+            return self.screen(at.ledger.watching(), at);
         }
         match self.pace.take(at) {
             Some(due) => self.change(&due, at),
@@ -215,7 +217,7 @@ impl Sink for TextSink {
     }
 
     fn finish(&mut self, summary: &Summary, at: Moment<'_>) -> io::Result<()> {
-        if self.first_look.is_some() {
+        if self.looked {
             self.lines(&[String::new()])?;
         }
         if self.options.group || at.ledger.is_empty() {
