@@ -7,7 +7,24 @@ use rustix::process::Signal;
 
 use super::netns::{Netns, output};
 use super::tool::{Tool, binary};
-use super::workload::SERVER;
+use super::workload::{SERVER, Workload};
+
+/// Those that were there before are not said to have become stuck, nor forgotten.
+#[test]
+fn a_page_tells_who_was_stuck_before_it_was_watched() {
+    let net = Netns::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let page = dir.path().join("page.html").to_str().expect("text").to_owned();
+    let _before = Workload { leak: 5, ..SERVER }.run(&net, &net);
+    let mut tool = Tool::trace(&net, &["--html", &page]);
+    tool.has_reported("stuck", 5);
+    let _since = SERVER.run(&net, &net);
+    tool.has_reported("stuck", 8);
+    tool.signal(Signal::INT).exits(0);
+    let page = fs::read_to_string(&page).expect("it was written");
+    let words = "5 were in CLOSE_WAIT before it was watched, 3 became stuck since and 0 ended";
+    assert!(page.contains(words), "{page}");
+}
 
 #[test]
 fn a_page_is_written_live_and_from_a_recording() {

@@ -38,13 +38,16 @@ pub struct History {
     level: u64,
     /// Sockets that were taken out of the ledger to go on under another id.
     renamed: u64,
+    /// Sockets that may have been in CLOSE_WAIT before it began: no births.
+    found: u64,
     /// When a filter began to leave sockets out; the first few times.
     filtered: Vec<MonoNs>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: None, width: FIRST, stretches: Vec::new(), level: 0, renamed: 0, filtered: Vec::new() }
+        let (stretches, filtered) = (Vec::new(), Vec::new());
+        Self { began: None, width: FIRST, stretches, level: 0, renamed: 0, found: 0, filtered }
     }
 }
 
@@ -76,6 +79,12 @@ impl History {
         &self.filtered
     }
 
+    /// How many were stuck of which it is not certain that they were not in CLOSE_WAIT before
+    /// it began.
+    pub const fn found(&self) -> u64 {
+        self.found
+    }
+
     /// Counts what a report tells.
     pub fn report(&mut self, report: &Report, at: Moment<'_>) {
         let began = *self.began.get_or_insert(at.now);
@@ -89,6 +98,8 @@ impl History {
                     self.renamed -= 1;
                 } else if entered(&finding.suspect).1.is_some_and(|earliest| earliest >= began) {
                     self.at(at.now).births += 1;
+                } else {
+                    self.found += 1;
                 }
                 self.level += 1;
             }

@@ -65,7 +65,7 @@ fn class(leak: Option<bool>) -> &'static str {
 }
 
 fn one(out: &mut dyn Write, cause: &Cause<'_>, at: Moment<'_>) -> io::Result<()> {
-    let owner = block::owner_line(&[cause], &WHOLE);
+    let owner = block::owner_lines(&[cause], &WHOLE).concat();
     let lines = block::cause_lines(cause, 0, at.now, &WHOLE);
     let (head, facts) = lines.split_first().map_or(("", &[][..]), |(head, facts)| (head.trim(), facts));
     writeln!(out, "<section class=\"cause {}\" id=\"cause-{}\">", class(cause.leak()), cause.id)?;
@@ -100,7 +100,7 @@ fn lines(out: &mut dyn Write, others: &[Cause<'_>]) -> io::Result<()> {
     writeln!(out, "</tr></thead><tbody>")?;
     let (shown, rest) = others.split_at(others.len().min(LINES));
     for cause in shown {
-        let owner = block::owner_line(&[cause], &WHOLE);
+        let owner = block::owner_lines(&[cause], &WHOLE).concat();
         let place = crate::report::text::place::of_cause(cause);
         writeln!(
             out,

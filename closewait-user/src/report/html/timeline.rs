@@ -29,14 +29,7 @@ pub(super) fn write(out: &mut dyn Write, history: &History, at: Moment<'_>) -> i
     let time = |at: crate::clock::MonoNs, clock: &crate::clock::Clock| {
         humantime::format_rfc3339_seconds(clock.wall(at)).to_string().replace('T', " ").replace('Z', " UTC")
     };
-    let words = format!(
-        "Stuck sockets, at most {}; below: how many became stuck in each {width}, at most {}. In all {} became \
-         stuck and {} ended.",
-        count(stuck),
-        count(births),
-        count(all),
-        count(ends)
-    );
+    let words = words(stuck, (all > 0).then_some((births, width.as_str())), history.found(), all, ends);
     let filtered: Vec<_> = history.filtered().iter().map(|&moment| time(moment, at.clock)).collect();
     let words = match filtered.as_slice() {
         [] => words,
@@ -46,9 +39,32 @@ pub(super) fn write(out: &mut dyn Write, history: &History, at: Moment<'_>) -> i
     };
     writeln!(out, "<h2>Timeline</h2>\n<figure>\n<figcaption>{}</figcaption>", text(&words))?;
     image(out, "stuck", STUCK, &words, &area(stretches, stuck))?;
-    image(out, "births", BIRTHS, "", &bars(stretches, births))?;
+    if all > 0 {
+        image(out, "births", BIRTHS, "", &bars(stretches, births))?;
+    }
     let (from, to) = (time(began, at.clock), time(at.now, at.clock));
     writeln!(out, "<p class=\"ends\"><span>{}</span><span>{}</span></p>\n</figure>", text(&from), text(&to))
+}
+
+/// What the images show. `births`: the most in one stretch, and how long that is; `before`: those
+/// that were not born while it was watched.
+fn words(stuck: u64, births: Option<(u64, &str)>, before: u64, born: u64, ended: u64) -> String {
+    let below = births.map_or(String::new(), |(most, width)| {
+        format!("; below: how many became stuck in each {width}, at most {}", count(most))
+    });
+    let were = if before == 1 { "was" } else { "were" };
+    let of = match (before, born) {
+        (0, _) => format!("In all {} became stuck", count(born)),
+        (_, 0) => {
+            format!("{} {were} in CLOSE_WAIT before it was watched, none became stuck since", count(before))
+        }
+        _ => format!(
+            "{} {were} in CLOSE_WAIT before it was watched, {} became stuck since",
+            count(before),
+            count(born)
+        ),
+    };
+    format!("Stuck sockets, at most {}{below}. {of} and {} ended.", count(stuck), count(ended))
 }
 
 /// One path as an image that is as wide as the page; words would be drawn out of shape in it.
@@ -91,4 +107,32 @@ fn x(n: usize, of: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a height in an image")]
 fn part(n: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_stuck_before_is_told_apart_from_who_became_so() {
+        let below = Some((3, "1s"));
+        for (births, before, born, want) in [
+            (
+                below,
+                0,
+                7,
+                "; below: how many became stuck in each 1s, at most 3. In all 7 became stuck and 2 ended.",
+            ),
+            (
+                below,
+                4_900,
+                41,
+                "; below: how many became stuck in each 1s, at most 3. 4,900 were in CLOSE_WAIT before it was \
+                 watched, 41 became stuck since and 2 ended.",
+            ),
+            (None, 1, 0, ". 1 was in CLOSE_WAIT before it was watched, none became stuck since and 2 ended."),
+        ] {
+            assert_eq!(words(4_941, births, before, born, 2), format!("Stuck sockets, at most 4,941{want}"));
+        }
+    }
 }
