@@ -20,6 +20,7 @@ use crate::kernel::load::Served;
 use crate::report::Finding;
 use crate::source::ring::RingSource;
 use crate::stack::Stacks;
+use crate::tcp::Tuple;
 use crate::tracker::{SocketId, Suspect, Tracker};
 use crate::verdict::{Evidence, Policy, Rhythms, Shared, verdict};
 
@@ -362,7 +363,8 @@ impl Judge {
     }
 
     /// Takes the second look at those that are due; returns those that are gone. One that
-    /// was accepted meanwhile is looked at from the start: who holds it was not asked.
+    /// was accepted meanwhile is looked at from the start: who holds it was not asked. One that
+    /// was read to its EOF meanwhile is looked at once more: that changes what it is.
     fn look_again(
         &mut self,
         enricher: &mut Enricher,
@@ -396,7 +398,13 @@ impl Judge {
             match looks.next() {
                 Some(Ok(Some(look))) if pending.was_not_accepted() && look.inode() != 0 => true,
                 Some(Ok(Some(look))) => {
-                    pending.kept.push(look);
+                    let memory = |sk, tuple: &Tuple| source.and_then(|source| source.memory(sk, tuple));
+                    if pending.learns_of_eof(&look, memory) {
+                        pending.stage = Stage::Looked(look.at());
+                        pending.kept.restart(look);
+                    } else {
+                        pending.kept.push(look);
+                    }
                     false
                 }
                 Some(Ok(None)) | None => {

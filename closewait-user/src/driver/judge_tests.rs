@@ -1,6 +1,6 @@
 use super::*;
-use crate::decode::{Memory, Opening};
-use crate::item::{DiagSocket, Item, Netns, Snapshot, Task, Timer};
+use crate::decode::{EofReading, Memory, Opening};
+use crate::item::{DiagSocket, Item, Netns, SkAddr, Snapshot, Task, Timer};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::verdict::{Holder, Look, OpenedVia, PackedLook, Process};
 
@@ -95,4 +95,37 @@ fn what_waits_is_told_as_it_was_gathered() {
     assert_eq!(evidence.looks, [Look { at: NOW, socket: socket(1) }, second]);
     judge.shared.change(&mut pending.kept, |evidence| evidence.holders = Fact::Known(Vec::new()));
     assert_eq!(pending.unheld_inode(), Some(9));
+}
+
+#[test]
+fn an_eof_that_was_read_since_the_first_look_is_learned_of_once() {
+    let (_, suspects) = found();
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, false);
+    let suspect = Suspect { sk: Some(SkAddr(9)), ..suspects[0].clone() };
+    let mut pending = ready(&mut judge, suspect, Some(NOW));
+    let tuple = pending.suspect.tuple;
+    let look = |recv_q| {
+        let socket = DiagSocket { recv_q, ..socket(1) };
+        PackedLook::new(Look { at: NOW + Duration::from_secs(1), socket }, tuple)
+    };
+    let opening = pending.memory.as_ref().and_then(|memory| memory.opening.clone());
+    let task = Task { pid: 7, tid: 7, comm: "app".into() };
+    let eof = EofReading { at: NOW, task, stack: Err(0), reads: 1 };
+    let read =
+        |_: SkAddr, _: &Tuple| Some(Memory { opening: opening.clone(), eof: Some(eof.clone()), error: None });
+    let unread = |_: SkAddr, _: &Tuple| Some(Memory { opening: opening.clone(), ..Memory::default() });
+    let asked = |_: SkAddr, _: &Tuple| -> Option<Memory> { panic!("nobody can have read the FIN") };
+
+    assert!(!pending.learns_of_eof(&look(1), asked));
+    for nothing_new in [pending.learns_of_eof(&look(0), unread), pending.learns_of_eof(&look(0), |_, _| None)]
+    {
+        assert!(!nothing_new);
+    }
+    assert!(pending.opener().is_some(), "what was known is known still");
+    assert!(pending.learns_of_eof(&look(0), read));
+    assert!(pending.memory.as_ref().is_some_and(|memory| memory.eof.as_ref() == Some(&eof)));
+    assert!(!pending.learns_of_eof(&look(0), asked), "the first read is the one that counts");
+    pending.kept.restart(look(0));
+    pending.kept.push(look(0));
+    assert_eq!(pending.evidence().looks.len(), 2);
 }

@@ -9,10 +9,11 @@ use crate::clock::MonoNs;
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::Found;
 use crate::fact::Fact;
-use crate::item::{StackId, StackRef};
+use crate::item::{SkAddr, StackId, StackRef};
 use crate::stack::{self, Stacks};
+use crate::tcp::Tuple;
 use crate::tracker::{Since, Suspect};
-use crate::verdict::{EofRead, Evidence, Frame, Kept, OpenedVia, Opener, Rhythms, Role, Threads};
+use crate::verdict::{EofRead, Evidence, Frame, Kept, OpenedVia, Opener, PackedLook, Rhythms, Role, Threads};
 
 /// See the module. There may be a hundred thousand at a time.
 pub(super) struct Pending {
@@ -84,6 +85,23 @@ impl Pending {
     /// Whether it was still in its listener's queue when it was looked at.
     pub(super) fn was_not_accepted(&self) -> bool {
         self.kept.last().is_some_and(|look| look.inode() == 0)
+    }
+
+    /// Takes over what the kernel side remembers by now, if that tells of the first read of EOF,
+    /// which `look` shows may have come since it was asked. What a program does that has just
+    /// been told EOF takes one more look to be seen.
+    pub(super) fn learns_of_eof(
+        &mut self,
+        look: &PackedLook,
+        memory: impl FnOnce(SkAddr, &Tuple) -> Option<Memory>,
+    ) -> bool {
+        let is_known = self.memory.as_ref().is_some_and(|memory| memory.eof.is_some());
+        // The FIN counts as one until a read has returned 0.
+        let (0, false, Some(sk)) = (look.recv_q(), is_known, self.suspect.sk) else { return false };
+        let memory = memory(sk, &self.suspect.tuple).filter(|memory| memory.eof.is_some());
+        let learns = memory.is_some();
+        self.memory = memory.map(Box::new).or(self.memory.take());
+        learns
     }
 
     /// The inode of a socket that nobody was found to hold.

@@ -60,6 +60,12 @@ impl Kept {
     pub fn push(&mut self, look: PackedLook) {
         self.looks.push(look);
     }
+
+    /// The first look anew.
+    pub fn restart(&mut self, look: PackedLook) {
+        self.looks.clear();
+        self.looks.push(look);
+    }
 }
 
 fn holders(evidence: &mut Evidence) -> &mut [Holder] {

@@ -96,6 +96,11 @@ impl PackedLook {
         }
     }
 
+    /// Bytes that nobody has read, and the FIN.
+    pub const fn recv_q(&self) -> u32 {
+        self.recv_q
+    }
+
     /// The same in full, of the suspect with these ends.
     pub fn look(&self, of: Tuple) -> Look {
         let is_set = |bit: u16| self.known & bit != 0;
