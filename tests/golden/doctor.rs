@@ -7,7 +7,10 @@ use closewait_trace::fact::Fact;
 use closewait_trace::report::doctor::{
     Cannot, Capability, Check, Findings, Kernel, Purpose, Remedy, SelfTest, Tracing,
 };
-use closewait_trace::report::{json, text};
+use closewait_trace::report::json;
+use closewait_trace::report::text::doctor::Paper;
+use closewait_trace::report::text::{LEAST, WIDEST};
+use unicode_width::UnicodeWidthStr;
 
 use crate::desk::{Desk, OPTIONS, assert_fits, assert_valid, golden};
 use crate::made::NOW;
@@ -107,15 +110,40 @@ fn tested() -> SelfTest {
 #[test]
 fn the_text_says_what_is_lost_and_how_to_get_it() {
     let mut out = Vec::new();
-    text::doctor::findings(&mut out, &little()).unwrap();
-    text::doctor::self_test(&mut out, &tested()).unwrap();
-    out.extend(b"\n----\n");
-    text::doctor::findings(&mut out, &nothing()).unwrap();
-    text::doctor::self_test(&mut out, &SelfTest::NotRun("tracing cannot run here".into())).unwrap();
-    text::doctor::self_test(&mut out, &SelfTest::NotFound(Duration::from_secs(20))).unwrap();
+    let mut paper = Paper { out: &mut out, width: WIDEST };
+    paper.findings(&little()).unwrap();
+    paper.self_test(&tested()).unwrap();
+    paper.out.write_all(b"\n----\n").unwrap();
+    paper.findings(&nothing()).unwrap();
+    paper.self_test(&SelfTest::NotRun("tracing cannot run here".into())).unwrap();
+    paper.self_test(&SelfTest::NotFound(Duration::from_secs(20))).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_fits(&text);
     golden("doctor.txt", &text);
+}
+
+/// On a narrow terminal there is the same, in lines that fit it; a command to be copied is whole.
+#[test]
+fn a_narrow_terminal_has_all_words_in_lines_that_fit() {
+    let all = |width| {
+        let mut out = Vec::new();
+        let mut paper = Paper { out: &mut out, width };
+        for findings in [little(), nothing()] {
+            paper.findings(&findings).unwrap();
+        }
+        paper.self_test(&tested()).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let words = |text: &str| text.split_whitespace().collect::<String>();
+    let whole = all(WIDEST);
+    for width in LEAST..WIDEST {
+        let text = all(width);
+        assert_eq!(words(&text), words(&whole), "{width}");
+        for line in text.lines().filter(|line| !line.starts_with("    sudo ")) {
+            assert!(line.width() <= width, "{width}: {line}");
+            assert_eq!(line.trim_end(), line, "blanks at the end");
+        }
+    }
 }
 
 #[test]

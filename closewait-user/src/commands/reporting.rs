@@ -17,6 +17,7 @@ use crate::filter::Filter;
 use crate::privileges::{self, Work};
 use crate::progress;
 use crate::report::flame::Form;
+use crate::report::text::{LEAST, WIDEST};
 use crate::report::{
     ColorWhen, FlameSink, HtmlSink, JsonSink, Sink, Style, Summary, TextOptions, TextSink, color_choice, gate,
 };
@@ -148,9 +149,17 @@ fn is_journal(file: impl std::os::fd::AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// Columns of the terminal; 99 elsewhere, so that a report fits a ticket.
-fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(99, |size| usize::from(size.ws_col)).clamp(60, 99)
+/// Columns of text on stdout: those of the terminal; elsewhere so many that a report fits a ticket.
+pub(super) fn width() -> usize {
+    narrow().unwrap_or(WIDEST)
+}
+
+/// Columns of the terminal that stdout is, where they are fewer than elsewhere.
+pub(super) fn narrow() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    // A terminal that has never been told its size has none.
+    let columns = Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)?;
+    (columns < WIDEST).then(|| columns.max(LEAST))
 }
 
 /// The exit code of a run that ended with this summary.

@@ -9,6 +9,7 @@ mod self_test;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::reporting::width;
 use crate::cli::{DoctorArgs, OutputFormat};
 use crate::clock::Clock;
 use crate::enrich::pods;
@@ -19,7 +20,8 @@ use crate::kernel::plan;
 use crate::kernel::support::{BTF_PATH, Support};
 use crate::progress;
 use crate::report::doctor::{Findings, SelfTest};
-use crate::report::{json, text};
+use crate::report::json;
+use crate::report::text::doctor::Paper;
 
 use findings::{Asker, findings};
 
@@ -64,10 +66,11 @@ type Tested = Option<Result<SelfTest, Failure>>;
 /// The findings first, because the self-test takes a second or two. It is made whether or not
 /// they could be written.
 fn in_text(out: &mut impl Write, args: &DoctorArgs, found: &Findings) -> (io::Result<()>, Tested) {
-    let told = text::doctor::findings(out, found).and_then(|()| out.flush());
+    let width = width();
+    let told = Paper { out, width }.findings(found).and_then(|()| out.flush());
     let tested = test(args, found);
     let told = told.and_then(|()| match &tested {
-        Some(tested) => text::doctor::self_test(out, &shown(tested)),
+        Some(tested) => Paper { out, width }.self_test(&shown(tested)),
         None => Ok(()),
     });
     (told, tested)

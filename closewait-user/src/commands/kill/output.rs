@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::super::reporting::narrow;
 use crate::cli::OutputFormat;
 use crate::clock::Clock;
 use crate::report::json::killed as json;
@@ -16,11 +17,13 @@ pub(super) struct Output {
     /// How many sockets came out how.
     counts: BTreeMap<&'static str, u64>,
     out: io::Stdout,
+    /// Columns of a terminal that has few.
+    narrow: Option<usize>,
 }
 
 impl Output {
     pub(super) fn new(format: OutputFormat) -> Self {
-        Self { format, counts: BTreeMap::new(), out: io::stdout() }
+        Self { format, counts: BTreeMap::new(), out: io::stdout(), narrow: narrow() }
     }
 
     /// What became of one socket.
@@ -28,7 +31,7 @@ impl Output {
         *self.counts.entry(killed.outcome.words()).or_default() += 1;
         match self.format {
             OutputFormat::Json => json::killed(&mut self.out, killed, &Clock::read())?,
-            OutputFormat::Text => writeln!(self.out, "{}", text::line(killed))?,
+            OutputFormat::Text => writeln!(self.out, "{}", text::told(text::line(killed), self.narrow))?,
         }
         self.out.flush()
     }
@@ -45,7 +48,7 @@ impl Output {
         }
         for (why, count) in by_reason {
             *self.counts.entry("spared").or_default() += count;
-            writeln!(self.out, "{}", text::spared(count, &why))?;
+            writeln!(self.out, "{}", text::told(text::spared(count, &why), self.narrow))?;
         }
         self.out.flush()
     }
@@ -64,9 +67,9 @@ impl Output {
             }
             OutputFormat::Text => {
                 if !owners.is_empty() {
-                    write!(self.out, "\n{}", text::table(owners))?;
+                    write!(self.out, "\n{}", text::owners(owners, self.narrow))?;
                 }
-                writeln!(self.out, "\n{}", text::wrapped(&aftermath))?;
+                writeln!(self.out, "\n{}", text::wrapped(&aftermath, self.narrow))?;
             }
         }
         self.out.flush()
@@ -80,7 +83,7 @@ impl Output {
                 let notice = Notice { level: Level::Note, text: tally, hint: None };
                 json::notice(&mut self.out, &notice, &Clock::read(), Clock::mono_now())?;
             }
-            OutputFormat::Text => writeln!(self.out, "\n{tally}")?,
+            OutputFormat::Text => writeln!(self.out, "\n{}", text::told(tally, self.narrow))?,
         }
         Ok(self.counts.get(Outcome::Failed(String::new()).words()).copied().unwrap_or(0))
     }

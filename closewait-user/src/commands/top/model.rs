@@ -276,7 +276,7 @@ impl Detail {
             return Self { id, columns, role, lines, sockets, unlisted: 0, stacks };
         };
         let style = Style { color: false, width: usize::from(columns) };
-        let mut lines = vec![block::owner_line(&[cause], &style)];
+        let mut lines = block::owner_lines(&[cause], &style);
         lines.extend(block::cause_lines(cause, 0, at.now, &style));
         let mut members: Vec<&Member> = at.ledger.sockets().filter(|member| member.cause == id).collect();
         let oldest = |member: &&Member| (member.entered, member.tuple.remote.port, member.tuple.local.port);

@@ -19,7 +19,7 @@ use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 use super::outlook;
 use super::place;
 use super::stack::{build_ids, fold};
-use super::style::{Paint, Style, age, count, plural, shorten, wrap};
+use super::style::{Paint, Style, age, count, fitted, plural, shorten, wrap};
 use super::totals::{endings, leaks};
 
 /// Column where what a label introduces begins.
@@ -60,8 +60,8 @@ pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>)
     }
 }
 
-/// The owner line of causes that share an owner.
-pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
+/// The owner of causes that share one: a line, or more where that is too short for its numbers.
+pub(crate) fn owner_lines(causes: &[&Cause<'_>], style: &Style) -> Vec<String> {
     let finding = causes[0].exemplar;
     let holder = match finding.owner() {
         Fact::Known(holder) => holder,
@@ -72,8 +72,7 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
             let opened = opened.map_or(String::new(), |opener| format!("; opened by {opener}"));
             let rest =
                 format!("  {}{opened}", if end.closed_after.is_some() { "closed it" } else { "has ended" });
-            let left = style.columns().saturating_sub(who.width());
-            return format!("{}{}", style.paint(Paint::Owner, &who), shorten(&rest, left));
+            return owned(&who, &rest, style);
         }
         Fact::Unknown(reason) => {
             // Nobody holds it: that is known, too.
@@ -82,8 +81,7 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
             let who = if nobody { "held by nobody" } else { "owner unknown" };
             let opened = opener_name(&finding.evidence).map_or(String::new(), |o| format!(", opened by {o}"));
             let rest = format!("{opened}: {}", escape(&reason));
-            let left = style.columns() - who.len();
-            return format!("{}{}", style.paint(Paint::Owner, who), shorten(&rest, left));
+            return owned(who, &rest, style);
         }
     };
     let mut processes: Vec<(u32, Process)> = Vec::new();
@@ -95,12 +93,19 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     }
     processes.sort_by_key(|(pid, _)| *pid);
 
-    let shown: Vec<_> = processes.iter().take(4).map(|(pid, _)| pid.to_string()).collect();
-    let mut pids = if shown.is_empty() { holder.pid.to_string() } else { shown.join(",") };
-    if processes.len() > shown.len() {
-        pids.push_str(&format!(" and {} more", count((processes.len() - shown.len()) as u64)));
-    }
-    let name = shorten(&format!("{}[{pids}]", quoted(&holder.comm)), style.columns());
+    let pids = |most: usize| {
+        let shown: Vec<_> = processes.iter().take(most).map(|(pid, _)| pid.to_string()).collect();
+        let mut pids = if shown.is_empty() { holder.pid.to_string() } else { shown.join(",") };
+        if processes.len() > shown.len() {
+            pids.push_str(&format!(" and {} more", count((processes.len() - shown.len()) as u64)));
+        }
+        format!("[{pids}]")
+    };
+    let comm = quoted(&holder.comm);
+    let fits = |most: &usize| comm.width() + pids(*most).width() <= style.columns();
+    // No pid is cut; rather its process is only counted.
+    let pids = pids((2..=4).rev().find(fits).unwrap_or(1));
+    let name = format!("{}{pids}", shorten(&comm, style.columns().saturating_sub(pids.width())));
     let mut known_as = String::new();
     if let Some(exe) = holder.exe.known().filter(|exe| !named_after(&holder.comm, exe)) {
         known_as.push_str(&format!("  {}", shorten(&escape(exe), 40)));
@@ -127,13 +132,28 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
         rest.push_str(&outlook::rate(only.growth, only.nofile));
     }
     let left = style.columns().saturating_sub(name.width());
-    let rest = shorten(&rest, left);
+    let painted = style.paint(Paint::Owner, &name);
+    if rest.width() > left {
+        let parts = known_as.split("  ").chain(rest.split("  ")).map(|part| (None, part.to_owned()));
+        let mut lines = vec![painted];
+        lines.extend(row(&parts.collect::<Vec<_>>(), 4, style));
+        return lines;
+    }
     // A name may lose its middle, a number may not.
     let known_as = match left.saturating_sub(rest.width()) {
         0..NAME_LEAST => String::new(),
         left => shorten(&known_as, left),
     };
-    format!("{}{known_as}{rest}", style.paint(Paint::Owner, &name))
+    vec![format!("{painted}{known_as}{rest}")]
+}
+
+/// Who is to be told of, and the rest of the line, or lines.
+fn owned(who: &str, rest: &str, style: &Style) -> Vec<String> {
+    let mut lines = fitted(format!("{who}{rest}"), style);
+    if let Some(rest) = lines.first().and_then(|first| first.strip_prefix(who)) {
+        lines[0] = format!("{}{rest}", style.paint(Paint::Owner, who));
+    }
+    lines
 }
 
 /// `812 of 1,024 fds (79%)`
@@ -224,8 +244,14 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
 pub(crate) fn row(parts: &[(Option<Paint>, String)], indent: usize, style: &Style) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = style.columns();
-    for (paint, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
-        let painted = paint.map_or_else(|| text.clone(), |paint| style.paint(paint, text));
+    let most = style.columns() - indent - 4;
+    // A part that is longer than a line becomes several.
+    let parts = parts.iter().flat_map(|(paint, text)| {
+        let pieces = if text.width() > most { wrap(text, most, usize::MAX) } else { vec![text.clone()] };
+        pieces.into_iter().map(|text| (*paint, text))
+    });
+    for (paint, text) in parts.filter(|(_, text)| !text.is_empty()) {
+        let painted = paint.map_or_else(|| text.clone(), |paint| style.paint(paint, &text));
         match lines.last_mut() {
             Some(line) if used + 2 + text.width() <= style.columns() => {
                 line.push_str(&format!("  {painted}"));
@@ -344,7 +370,7 @@ fn labelled_stack(
     match stack {
         Fact::Known(stack) if !stack.is_empty() => {
             let mut body: Vec<_> = who.into_iter().collect();
-            body.extend(fold(stack, style.columns() - BODY));
+            body.extend(fold(stack, style.columns() - BODY, style.lines(2)));
             put(lines, style, label, body);
             noted(lines, style, build_ids(stack).as_deref());
         }
@@ -356,9 +382,10 @@ fn labelled_stack(
     }
 }
 
-/// Adds `text` after `label`, wrapped to at most `max` lines; nothing when it is empty.
+/// Adds `text` after `label`, wrapped to at most `max` lines of the widest; nothing when it is
+/// empty.
 pub(crate) fn labelled(lines: &mut Vec<String>, style: &Style, label: &str, text: &str, max: usize) {
-    put(lines, style, label, wrap(text, style.columns() - BODY, max));
+    put(lines, style, label, wrap(text, style.columns() - BODY, style.lines(max)));
 }
 
 /// The labels that [`put`] has written, and what follows each, of lines too long to be wrapped.

@@ -11,10 +11,8 @@ use crate::report::escape::escape;
 use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::model::Finding;
 
-use super::style::{age, count, plural, shorten, wrap};
+use super::style::{WIDEST, age, count, plural, shorten, within, wrap};
 
-/// Under this many columns, where that is ours to decide.
-const WIDTH: usize = 99;
 /// Owners that the table shows; the rest are counted.
 const SHOWN: usize = 20;
 
@@ -64,11 +62,57 @@ fn held_by(finding: &Finding) -> String {
     }
 }
 
-/// The owners, those of most sockets first; with `after` missing (a dry run) without the
-/// columns that it would fill.
-pub fn table(owners: &[Fate]) -> String {
+/// The owners as a table, or, where a terminal is too `narrow` for it, each in a sentence.
+pub fn owners(owners: &[Fate], narrow: Option<usize>) -> String {
+    let table = table(owners);
+    let Some(columns) = narrow.filter(|&columns| table.lines().any(|line| line.width() > columns)) else {
+        return table;
+    };
+    let mut text = String::new();
+    for owner in &worst_first(owners)[..owners.len().min(SHOWN)] {
+        text.push_str(&within(sentence(owner), columns).join("\n"));
+        text.push('\n');
+    }
+    text.push_str(&others(owners));
+    text
+}
+
+fn worst_first(owners: &[Fate]) -> Vec<&Fate> {
     let mut sorted: Vec<_> = owners.iter().collect();
     sorted.sort_by_key(|owner| (std::cmp::Reverse(owner.sockets), owner.pid));
+    sorted
+}
+
+/// `java[8]: 1,000 sockets; 1,013 of 20,000 fds before, 1,013 after, 1,000 still open`
+fn sentence(owner: &Fate) -> String {
+    let number = |fact: &Fact<u64>| fact.known().map_or("?".into(), |n| count(*n));
+    let before = match owner.before.known() {
+        None => "? fds".into(),
+        Some(nofile) if nofile.soft == u64::MAX => format!("{} fds", count(nofile.used)),
+        Some(nofile) => format!("{} of {} fds", count(nofile.used), count(nofile.soft)),
+    };
+    let after = match &owner.after {
+        None => String::new(),
+        Some(After::Ended) => " before, and it has ended".into(),
+        Some(After::Runs { used, open }) => {
+            format!(" before, {} after, {} still open", number(used), number(open))
+        }
+    };
+    format!("{}: {}; {before}{after}", name(owner), plural(owner.sockets, "socket"))
+}
+
+/// Those that are not shown.
+fn others(owners: &[Fate]) -> String {
+    match owners.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        rest => format!("and {} with no more sockets than these\n", plural(rest as u64, "owner")),
+    }
+}
+
+/// The owners, those of most sockets first; with `after` missing (a dry run) without the
+/// columns that it would fill.
+fn table(owners: &[Fate]) -> String {
+    let sorted = worst_first(owners);
     let dry = owners.iter().all(|owner| owner.after.is_none());
     let names = sorted.iter().take(SHOWN).map(|owner| name(owner)).collect::<Vec<_>>();
     let wide = names.iter().map(|name| name.width()).max().unwrap_or(0).max("process".len());
@@ -90,10 +134,7 @@ pub fn table(owners: &[Fate]) -> String {
         }
         text.push('\n');
     }
-    if sorted.len() > SHOWN {
-        let rest = (sorted.len() - SHOWN) as u64;
-        let _ = writeln!(text, "and {} with no more sockets than these", plural(rest, "owner"));
-    }
+    text.push_str(&others(owners));
     text
 }
 
@@ -155,9 +196,17 @@ pub fn aftermath(owners: &[Fate], told: Told) -> String {
     text
 }
 
-/// In lines under 100 columns.
-pub fn wrapped(text: &str) -> String {
-    wrap(text, WIDTH, 9).join("\n")
+/// In lines of the terminal, or under 100 columns.
+pub fn wrapped(text: &str, narrow: Option<usize>) -> String {
+    wrap(text, narrow.unwrap_or(WIDEST), usize::MAX).join("\n")
+}
+
+/// One line for programs and for wide terminals; on a narrow one, what follows is further in.
+pub fn told(line: String, narrow: Option<usize>) -> String {
+    match narrow {
+        Some(columns) => within(line, columns).join("\n"),
+        None => line,
+    }
 }
 
 /// Sockets that were let be for one reason.
@@ -212,6 +261,29 @@ mod tests {
              ja\\nva[7]         2    20,000       1,013\n"
         );
         assert!(table(&[owner(7, 2, Some(After::Ended))]).ends_with("      ended           -\n"));
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_nothing_is_cut() {
+        let owners = [owner(7, 2, Some(runs(1_013, 0))), owner(21_773, 1_000, Some(runs(1_013, 1_000)))];
+        assert_eq!(super::owners(&owners, None), table(&owners));
+        assert_eq!(super::owners(&owners, Some(80)), table(&owners));
+        let narrow = super::owners(&owners, Some(40));
+        assert_eq!(
+            narrow,
+            "ja\\nva[21773]: 1,000 sockets; 1,013\n    of 20,000 fds before, 1,013 after,\n    1,000 still open\n\
+             ja\\nva[7]: 2 sockets; 1,013 of\n    20,000 fds before, 1,013 after, 0\n    still open\n"
+        );
+        let dry = super::owners(&[owner(7, 2, None)], Some(40));
+        assert_eq!(dry, "ja\\nva[7]: 2 sockets; 1,013 of\n    20,000 fds\n");
+        let line = "would destroy  [2001:db8:1111:2222:3333:4444:5555:6666]:65535, java[21773] fd 17";
+        assert_eq!(told(line.into(), None), line);
+        let narrow = told(line.into(), Some(40));
+        assert!(narrow.lines().all(|line| line.width() <= 40), "{narrow}");
+        assert_eq!(
+            narrow.split_whitespace().collect::<String>(),
+            line.split_whitespace().collect::<String>()
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) fn release(r: &Release, clock: &Clock, style: &Style) -> Vec<String> 
             labelled(&mut lines, style, "by", &format!("{who}{finalizer}"), 2);
             match &closer.stack {
                 Fact::Known(stack) => {
-                    for line in fold(stack, style.columns() - BODY) {
+                    for line in fold(stack, style.columns() - BODY, style.lines(2)) {
                         lines.push(format!("{}{line}", " ".repeat(BODY)));
                     }
                 }

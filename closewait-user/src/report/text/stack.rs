@@ -18,21 +18,25 @@ use super::style::{age, shorten, span};
 /// Widest a single symbol may be.
 const SYMBOL: usize = 48;
 
-/// One line of `width` columns, or two when the second earns it; what does not
+/// One line of `width` columns, or up to `most` when the next earns it; what does not
 /// fit is counted. An empty stack gives no line.
-pub(crate) fn fold(frames: &[Frame], width: usize) -> Vec<String> {
+pub(crate) fn fold(frames: &[Frame], width: usize, most: usize) -> Vec<String> {
     let names = names(frames);
     let mut lines: Vec<String> = Vec::new();
     for (i, name) in names.iter().enumerate() {
         let left = names.len() - i;
-        match &mut lines[..] {
-            [] => lines.push(shorten(name, width)),
-            [line] if line.width() + 4 + name.width() <= width => line.push_str(&format!(" <- {name}")),
-            [_] => lines.push(format!("<- {}", shorten(name, width - 3 - more(left - 1).width()))),
-            [.., line] if line.width() + 4 + name.width() + more(left - 1).width() <= width => {
+        // On the last line there must be room to say how many are left.
+        let room = |lines: usize| if lines < most { 0 } else { more(left - 1).width() };
+        let now = lines.len();
+        match lines.last_mut() {
+            None => lines.push(shorten(name, width - room(1))),
+            Some(line) if line.width() + 4 + name.width() + room(now) <= width => {
                 line.push_str(&format!(" <- {name}"));
             }
-            [.., line] => {
+            Some(_) if now < most => {
+                lines.push(format!("<- {}", shorten(name, width - 3 - room(now + 1))));
+            }
+            Some(line) => {
                 line.push_str(&more(left));
                 break;
             }
@@ -213,11 +217,11 @@ mod tests {
             frame("", "/usr/bin/app"),
             frame("", ""),
         ];
-        assert_eq!(fold(&frames, 80), ["serve <- step x3 <- app+0x1a2 <- 0x55d000001234"]);
-        assert_eq!(fold(&frames, 36), ["serve <- step x3 <- app+0x1a2", "<- 0x55d000001234"]);
-        assert_eq!(fold(&frames, 28), ["serve <- step x3", "<- app+0x1a2 <- … 1 more"]);
-        assert_eq!(fold(&frames[..1], 80), ["accept4"]);
-        assert_eq!(fold(&[], 80), Vec::<String>::new());
+        assert_eq!(fold(&frames, 80, 2), ["serve <- step x3 <- app+0x1a2 <- 0x55d000001234"]);
+        assert_eq!(fold(&frames, 36, 2), ["serve <- step x3 <- app+0x1a2", "<- 0x55d000001234"]);
+        assert_eq!(fold(&frames, 28, 2), ["serve <- step x3", "<- app+0x1a2 <- … 1 more"]);
+        assert_eq!(fold(&frames[..1], 80, 2), ["accept4"]);
+        assert_eq!(fold(&[], 80, 2), Vec::<String>::new());
     }
 
     #[test]
@@ -243,9 +247,9 @@ mod tests {
         let long = "a::very::long::name::".repeat(9);
         for n in 0..40 {
             let frames: Vec<_> = (0..n).map(|i| frame(&format!("{long}{i}"), "m")).collect();
-            for width in 40..120 {
-                let lines = fold(&frames, width);
-                assert!(lines.len() <= 2);
+            for (width, most) in (26..120).flat_map(|width| [1, 2, 7].map(|most| (width, most))) {
+                let lines = fold(&frames, width, most);
+                assert!(lines.len() <= most);
                 assert!(lines.iter().all(|l| l.width() <= width), "{n} frames, {width}: {lines:?}");
             }
         }
@@ -258,7 +262,7 @@ mod tests {
         first.line = Some(88);
         let mut guess = first.clone();
         guess.how = How::Scan;
-        assert_eq!(fold(&[first, guess], 80), ["handle_conn (server.c:88) <- handle_conn?"]);
+        assert_eq!(fold(&[first, guess], 80, 2), ["handle_conn (server.c:88) <- handle_conn?"]);
     }
 
     #[test]

@@ -12,14 +12,19 @@ use crate::report::model::Age;
 pub struct Style {
     /// Use ANSI colours.
     pub color: bool,
-    /// Columns a line may take; at least 60 are used.
+    /// Columns a line may take; at least [`LEAST`] are used.
     pub width: usize,
 }
 
+/// Columns of what is no terminal: under 100, as tickets and mail have it.
+pub const WIDEST: usize = 99;
+/// Fewer columns than these are not kept to: a terminal breaks lines by itself.
+pub const LEAST: usize = 40;
+
 impl Default for Style {
-    /// No colour, 99 columns: under 100, as tickets and mail have it.
+    /// No colour, no terminal.
     fn default() -> Self {
-        Self { color: false, width: 99 }
+        Self { color: false, width: WIDEST }
     }
 }
 
@@ -58,7 +63,14 @@ pub(crate) enum Paint {
 
 impl Style {
     pub(crate) fn columns(&self) -> usize {
-        self.width.max(60)
+        self.width.max(LEAST)
+    }
+
+    /// How many lines a text may take that may take `lines` of the widest: where they hold less,
+    /// more of them.
+    pub(crate) fn lines(&self, lines: usize) -> usize {
+        const BEFORE: usize = super::block::BODY;
+        lines.max((lines * (WIDEST - BEFORE)).div_ceil(self.columns() - BEFORE))
     }
 
     pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
@@ -97,11 +109,48 @@ fn take_columns(chars: impl Iterator<Item = char>, width: usize) -> String {
         .collect()
 }
 
+/// The longest words that are never shortened, but broken where a line is shorter: addresses.
+const ADDRESS: usize = 47;
+
+/// A word in pieces that fit `width` columns.
+fn pieces(word: &str, width: usize) -> Vec<String> {
+    let word = shorten(word, width.max(ADDRESS));
+    let mut pieces = Vec::new();
+    let mut rest = word.as_str();
+    while rest.width() > width {
+        let piece = take_columns(rest.chars(), width);
+        if piece.is_empty() {
+            break;
+        }
+        rest = &rest[piece.len()..];
+        pieces.push(piece);
+    }
+    pieces.push(rest.to_owned());
+    pieces
+}
+
+/// `text` in one line, as it is, if that has room for it; else broken at blanks, what follows
+/// further in.
+pub(crate) fn fitted(text: String, style: &Style) -> Vec<String> {
+    within(text, style.columns())
+}
+
+/// The same for so many columns.
+pub(crate) fn within(text: String, columns: usize) -> Vec<String> {
+    const INDENT: usize = 4;
+    if text.width() <= columns {
+        return vec![text];
+    }
+    let lines = wrap(&text, columns - INDENT, usize::MAX);
+    let indent = |(i, line)| if i == 0 { line } else { format!("{:INDENT$}{line}", "") };
+    lines.into_iter().enumerate().map(indent).collect()
+}
+
 /// Breaks `text` at blanks into at most `lines` lines of `width` columns. What
-/// does not fit ends in `…`; a word longer than a line is shortened.
+/// does not fit ends in `…`; a word longer than a line and than any address is shortened.
 pub(crate) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let words = text.split(' ').filter(|w| !w.is_empty()).map(|w| shorten(w, width));
+    let words = text.split(' ').filter(|w| !w.is_empty()).flat_map(|w| pieces(w, width));
     for word in words {
         let full = out.len() == lines;
         match out.last_mut() {
@@ -209,7 +258,10 @@ mod tests {
         assert_eq!(wrap("aa bb cc", 5, 9), ["aa bb", "cc"]);
         assert_eq!(wrap("aa bb cc dd", 5, 2), ["aa bb", "cc dd"]);
         assert_eq!(wrap("aa bb; cc dd ee", 6, 2), ["aa bb;", "cc dd…"]);
-        assert_eq!(wrap("aaaaaaaaaa b", 5, 9), ["a…aaa", "b"]);
+        assert_eq!(wrap("aaaaaaaaaa b", 5, 9), ["aaaaa", "aaaaa", "b"]);
+        assert_eq!(wrap("[2001:db8::7]:51334 b", 10, 9), ["[2001:db8:", ":7]:51334", "b"]);
+        assert_eq!(wrap(&"x".repeat(99), 60, 9), [shorten(&"x".repeat(99), 60)]);
+        assert_eq!(wrap("日本", 1, 9), ["日本"], "no room for any");
         assert_eq!(wrap("", 5, 9), Vec::<String>::new());
         assert_eq!(shorten("/very/long/path/to/java", 12), "/ve…/to/java");
         assert_eq!(shorten("日本日本日本", 7), "日…日本");

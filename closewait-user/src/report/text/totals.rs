@@ -51,7 +51,7 @@ pub(crate) fn headline(
         if all_ended { judged(stuck, closed) } else { leaks(stuck) },
         time(at)
     ));
-    wrap(&text, style.columns(), 3)
+    wrap(&text, style.columns(), style.lines(3))
 }
 
 /// `2026-11-20 18:00:00 UTC`
@@ -114,9 +114,9 @@ pub(crate) fn nothing(look: FirstLook, threshold: Duration, apart: Apart, style:
         span(threshold),
         count(look.watched)
     );
-    let mut lines = wrap(&text, style.columns(), 3);
+    let mut lines = wrap(&text, style.columns(), style.lines(3));
     for sentence in self::apart(apart) {
-        lines.extend(wrap(&sentence, style.columns(), 3));
+        lines.extend(wrap(&sentence, style.columns(), style.lines(3)));
     }
     lines
 }
@@ -153,7 +153,7 @@ fn unread(apart: Apart) -> Option<String> {
 pub(crate) fn summary(s: &Summary, style: &Style) -> Vec<String> {
     let mut lines = vec!["summary".to_owned()];
     for (label, text) in summary_rows(s) {
-        for (i, line) in wrap(&text, style.columns() - 12, 4).into_iter().enumerate() {
+        for (i, line) in wrap(&text, style.columns() - 12, style.lines(4)).into_iter().enumerate() {
             lines.push(format!("  {:<10}{line}", if i == 0 { label } else { "" }));
         }
     }
