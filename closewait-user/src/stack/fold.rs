@@ -6,8 +6,9 @@ use super::python::merge::is_interpreter;
 use crate::verdict::{Frame, How};
 
 /// Modules whose frames are plumbing whatever they are called: the C library
-/// and the loader wrap system calls and start threads.
-const PLUMBING_MODULES: [&str; 6] = ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libuv.so"];
+/// and the loader wrap system calls and start threads, and event loops call back.
+const PLUMBING_MODULES: [&str; 7] =
+    ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libuv.so", "libevent"];
 
 /// Modules of the kernel's own.
 const KERNEL_MODULES: [&str; 2] = ["[vdso]", "[vsyscall]"];

@@ -73,12 +73,21 @@ def java(source, *args, jars=(), options=()):
 
 def go(source):
     """Compiles a file of this directory; the program."""
+    return _compiled(source, ["go", "build"])
+
+
+def c(source, *libraries):
+    """Compiles a file of this directory; the program."""
+    return _compiled(source, ["cc", "-O2", "-g", "-Wall"], libraries)
+
+
+def _compiled(source, compiler, libraries=()):
     built = os.environ["CORPUS_BUILT"]
     os.makedirs(built, exist_ok=True)
-    program = os.path.join(built, source.removesuffix(".go"))
+    program = os.path.join(built, os.path.splitext(source)[0])
     # Another case may compile the same, or run it, just now.
     new = f"{program}.{os.getpid()}"
-    subprocess.run(["go", "build", "-o", new, os.path.join(HERE, source)], check=True, stdout=sys.stderr)
+    subprocess.run([*compiler, "-o", new, os.path.join(HERE, source), *libraries], check=True, stdout=sys.stderr)
     os.rename(new, program)
     return program
 
