@@ -51,8 +51,7 @@ impl EventLoop {
             }
             Self::Libevent => {
                 "libevent read the EOF for a callback that is on no stack: look at the event callback of these \
-                 bufferevents, which has to call bufferevent_free() at BEV_EVENT_EOF (they close their sockets then \
-                 if they were made with BEV_OPT_CLOSE_ON_FREE)"
+                 bufferevents, which has to free them at BEV_EVENT_EOF (with BEV_OPT_CLOSE_ON_FREE)"
             }
             Self::Node => {
                 "Node's event loop read the EOF for a handler that is on no stack: look at the 'end' handler of \

@@ -64,7 +64,7 @@ fn which(said: &Said, text: &str, scene: &Scene) -> Answer {
     }
     // One tells of other states, too, and one only of this.
     let shown = |port: u16| {
-        rows(text, port).iter().any(|row| said.name != "tcpstates" || row.contains("-> CLOSE_WAIT"))
+        between(text, scene, port).iter().any(|row| said.name != "tcpstates" || row.contains("-> CLOSE_WAIT"))
     };
     let leaked = scene.leaks.iter().filter(|leak| shown(leak.port)).count();
     let closed = scene.closed.iter().filter(|port| shown(**port)).count();
@@ -87,7 +87,7 @@ fn each(said: &Said, scene: &Scene, finds: impl Fn(&str, &Leak) -> Option<usize>
     }
     let mut evidence = String::new();
     for leak in &scene.leaks {
-        let rows = rows(&said.now, leak.port);
+        let rows = between(&said.now, scene, leak.port);
         let Some((row, at)) = rows.iter().find_map(|row| Some((row, finds(row, leak)?))) else {
             let edge = rows.iter().find(|row| row.contains("-> CLOSE_WAIT"));
             let row = edge.or(rows.first()).map_or("-", |row| row);
@@ -203,6 +203,14 @@ fn chunks(text: &str) -> Vec<String> {
 /// Of these, the ones about a port.
 fn rows(text: &str, port: u16) -> Vec<String> {
     chunks(text).into_iter().filter(|chunk| has(chunk, port.into())).collect()
+}
+
+/// Of these, the ones about the server and this client: tracers tell of the whole host, where
+/// another may have the same port.
+fn between(text: &str, scene: &Scene, client: u16) -> Vec<String> {
+    let mut rows = rows(text, client);
+    rows.retain(|row| has(row, scene.port.into()));
+    rows
 }
 
 /// Whether a number stands in a text by itself.

@@ -20,6 +20,8 @@ pub(super) struct Scene {
     pub(super) empty: Net,
     programs: Vec<Child>,
     cgroup: Option<PathBuf>,
+    /// Of the server
+    pub(super) port: u16,
     pub(super) leaks: Vec<Leak>,
     pub(super) ghost: Leak,
     /// Ports of connections that the server closed
@@ -46,6 +48,7 @@ impl Scene {
             empty: Net::new()?,
             programs: Vec::new(),
             cgroup: cgroup(),
+            port: 0,
             leaks: Vec::new(),
             ghost: Leak::default(),
             closed: Vec::new(),
@@ -71,6 +74,7 @@ impl Scene {
         let port = server.value("ready", "port")?.to_string();
         let client = ["--port", &port, "--first", "--close", "5", "--send", "7"];
         start(&mut self.programs, &self.net, "leaky_client", &client, "")?;
+        self.port = port.parse()?;
         self.leaks = server.leaks()?;
         let mut ghosts = start(&mut self.programs, &self.net, "ghosts", &["shutdown"], "")?;
         self.ghost = ghosts.leaks()?.first().copied().context("there is no ghost")?;
