@@ -51,6 +51,7 @@ impl Driver {
         self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
         self.reporter.set_apart(report::Apart {
             by_holder: self.apart.unfit.len() as u64,
+            ended: 0,
             by_ends: self.apart.by_ends,
             unread: self.apart.unread,
         });

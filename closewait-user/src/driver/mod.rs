@@ -516,6 +516,7 @@ impl Driver {
             began: self.began,
             ended,
             threshold: self.threshold,
+            running: None,
             watched: stats.entered,
             tracker: stats.clone(),
             lost: Gap { missed: stats.missed, ..self.lost },

@@ -284,6 +284,7 @@ impl Replay {
             began: self.header.began.max(self.wanted.from),
             ended: self.now,
             threshold: self.wanted.threshold,
+            running: None,
             watched: tracker.entered,
             tracker,
             lost: self.lost,

@@ -14,7 +14,7 @@ use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Process};
 use crate::report::model::{Age, Finding, owner};
 use crate::text::Text;
-use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
+use crate::verdict::{self, Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
 use super::outlook;
 use super::place;
@@ -26,7 +26,7 @@ use super::totals::{endings, leaks};
 pub(crate) const BODY: usize = 14;
 
 /// A path or a container in fewer columns, its blanks included, tells nothing.
-const NAME_LEAST: usize = 10;
+pub(crate) const NAME_LEAST: usize = 10;
 
 /// The three words for `leak`, and their colour.
 pub(crate) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
@@ -46,16 +46,16 @@ pub(crate) fn confidence_word(confidence: Confidence) -> &'static str {
 }
 
 /// What causes are put together under one owner line by.
-pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>) {
+pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, [Option<Text>; 2]) {
     match finding.owner() {
-        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
+        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), [h.program.clone(), h.container.clone()]),
         Fact::Unknown(reason) => match &finding.evidence.ended {
             // Of all that have ended the one with this name.
             Some(end) => {
                 let closed = format!("{}", end.closed_after.is_some());
-                (end.task.comm.clone(), Some(closed.into()), None)
+                (end.task.comm.clone(), Some(closed.into()), [None, None])
             }
-            None => (reason, opener_name(&finding.evidence).map(Text::from), None),
+            None => (reason, opener_name(&finding.evidence).map(Text::from), [None, None]),
         },
     }
 }
@@ -129,11 +129,18 @@ pub(crate) fn owner_line(causes: &[&Cause<'_>], style: &Style) -> String {
     let left = style.columns().saturating_sub(name.width());
     let rest = shorten(&rest, left);
     // A name may lose its middle, a number may not.
-    let known_as = match left.saturating_sub(rest.width()) {
-        0..NAME_LEAST => String::new(),
-        left => shorten(&known_as, left),
+    let mut left = left.saturating_sub(rest.width());
+    let mut fitted = |name: &str| {
+        if left < NAME_LEAST {
+            return String::new();
+        }
+        let name = shorten(name, left);
+        left = left.saturating_sub(name.width());
+        name
     };
-    format!("{}{known_as}{rest}", style.paint(Paint::Owner, &name))
+    let program = fitted(&running(&holder.comm, holder.program.as_deref()));
+    let known_as = fitted(&known_as);
+    format!("{}{known_as}{rest}", style.paint(Paint::Owner, &(name + &program)))
 }
 
 /// `812 of 1,024 fds (79%)`
@@ -149,6 +156,27 @@ fn fds(n: Nofile) -> String {
 /// `java[21773]`
 pub(crate) fn name(comm: &str, pid: u32) -> String {
     format!("{}[{pid}]", quoted(comm))
+}
+
+/// `java[21773] -jar shop.jar`: a process and what it runs.
+pub(crate) fn named(process: &verdict::Process) -> String {
+    name(&process.comm, process.pid) + &running(&process.comm, process.program.as_deref())
+}
+
+/// What a process called `comm` runs, as it follows its name: ` -jar shop.jar`. Empty where the
+/// name tells all.
+pub(crate) fn running(comm: &str, program: Option<&str>) -> String {
+    let Some(program) = program else { return String::new() };
+    let program = own_part(comm, program);
+    // Two blanks divide what stands in a line.
+    let plain = program.trim() == program && !program.contains("  ") && !program.contains('"');
+    let program = shorten(&escape(program), 48);
+    if plain { format!(" {program}") } else { format!(" \"{program}\"") }
+}
+
+/// The part of a program that is not its name: `-jar shop.jar` of `java -jar shop.jar`.
+pub(crate) fn own_part<'a>(comm: &str, program: &'a str) -> &'a str {
+    program.strip_prefix(comm).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(program)
 }
 
 /// A comm as it is, or in quotes when it could be taken for the text around it.
@@ -297,6 +325,9 @@ fn other_holders(evidence: &Evidence) -> Option<String> {
         return None;
     }
     let shown = 6;
+    // What those run that run the same as the owner is in the head.
+    let of_owner = owner(evidence).known().and_then(|owner| owner.program.clone());
+    let holder_name = |holder: &Holder| holder_name(holder, holder.program != of_owner);
     let mut names: Vec<_> = holders.iter().take(shown).map(holder_name).collect();
     if holders.len() > shown {
         names.push(format!("{} more", holders.len() - shown));
@@ -304,9 +335,10 @@ fn other_holders(evidence: &Evidence) -> Option<String> {
     Some(names.join(", "))
 }
 
-fn holder_name(h: &Holder) -> String {
+fn holder_name(h: &Holder, with_program: bool) -> String {
     let inherits = if h.cloexec == Fact::Known(false) { " without CLOEXEC" } else { "" };
-    format!("{} fd {}{inherits}", name(&h.comm, h.pid), h.fd)
+    let who = if with_program { named(h) } else { name(&h.comm, h.pid) };
+    format!("{who} fd {}{inherits}", h.fd)
 }
 
 fn opened(lines: &mut Vec<String>, evidence: &Evidence, style: &Style) {
