@@ -258,7 +258,9 @@ pub(super) fn label(line: &str, comm: &str, exe: Option<&str>) -> Option<Text> {
     // Separated by blanks is what a process has written itself: a title.
     let by = if line.contains('\0') { '\0' } else { ' ' };
     let title = if by == ' ' { title(line) } else { None };
-    let label = title.or_else(|| command(line.split(by), comm, exe))?;
+    // In a title that looks like a command the interpreter is the first word.
+    let others = if by == ' ' { [None, None] } else { [Some(comm), exe] };
+    let label = title.or_else(|| command(line.split(by), comm, others))?;
     (label != comm).then(|| bounded(label).into())
 }
 
@@ -276,12 +278,17 @@ fn title(line: &str) -> Option<String> {
     Some(format!("{name} {app}"))
 }
 
-/// An interpreter and what it runs.
-fn command<'a>(mut words: impl Iterator<Item = &'a str>, comm: &str, exe: Option<&str>) -> Option<String> {
+/// An interpreter and what it runs. It may be called by another name than it has in the
+/// command line: by the kernel's, or that of its file.
+fn command<'a>(
+    mut words: impl Iterator<Item = &'a str>,
+    comm: &str,
+    [kernel, exe]: [Option<&str>; 2],
+) -> Option<String> {
     // A login shell's begins with a dash.
     let first = file_name(words.next()?).trim_start_matches('-');
     let exe = exe.map(|exe| file_name(exe.strip_suffix(" (deleted)").unwrap_or(exe)));
-    let names = [Some(comm), Some(first), exe];
+    let names = [kernel, Some(first), exe];
     let (name, interpreter) =
         names.into_iter().flatten().find_map(|name| Some((name, Interpreter::called(name)?)))?;
     let Runs { before, program } = interpreter.runs(&mut words)?;

@@ -231,12 +231,8 @@ fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
             let program = holder.program.as_deref();
             let name = block::name(&holder.comm, pid);
             let owner = format!("{name}{}{more}", block::running(&holder.comm, program));
-            let brief = match program {
-                Some(program) => {
-                    format!("{}{more}", block::name(block::own_part(&holder.comm, program), pid))
-                }
-                None => format!("{name}{more}"),
-            };
+            let brief = program.map_or(&*holder.comm, |program| brief(&holder.comm, program));
+            let brief = format!("{}{more}", block::name(brief, pid));
             (owner, brief, container.into_owned())
         }
         Fact::Unknown(_) => (nobody(finding), nobody(finding), String::new()),
@@ -265,6 +261,17 @@ fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
             (_, Same::One(port)) => format!(":{port}"),
             _ => String::new(),
         },
+    }
+}
+
+/// What tells most of a program: the file of `-jar shop.jar`, the module of `-m shop.api`.
+fn brief<'a>(comm: &str, program: &'a str) -> &'a str {
+    let part = block::own_part(comm, program);
+    match (part.starts_with('-'), part.split_once(' ')) {
+        (true, Some((_, file))) => file,
+        // Of `-c` there is no more.
+        (true, None) => program,
+        (false, _) => part,
     }
 }
 

@@ -208,10 +208,10 @@ mod tests {
         ]);
         assert_eq!(
             text,
-            "process     sockets  fd limit  fds before  fds after  still open\n\
-             ja\\nva[8]     1,000    20,000       1,013      1,013       1,000\n\
-             ja\\nva[7]         2    20,000       1,013      1,013           0\n\
-             ja\\nva[9]         1    20,000       1,013          ?           ?\n"
+            "process                        sockets  fd limit  fds before  fds after  still open\n\
+             ja\\nva[8] java -jar shop.jar     1,000    20,000       1,013      1,013       1,000\n\
+             ja\\nva[7]                            2    20,000       1,013      1,013           0\n\
+             ja\\nva[9]                            1    20,000       1,013          ?           ?\n"
         );
         let dry = table(&[owner(7, 2, None)]);
         assert_eq!(
