@@ -6,7 +6,7 @@ use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::NetnsFilter;
 use crate::item::Netns;
 use crate::tcp::Tuple;
-use crate::verdict::{Evidence, Holder};
+use crate::verdict::{Evidence, Holder, ProcessEnd};
 
 /// The filters, validated. The default lets everything pass.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,13 @@ impl Filter {
             && !self.exclude_ports.contains(&remote)
     }
 
+    /// As much of it as the ends of a socket tell.
+    #[must_use]
+    pub fn by_ends(&self) -> Self {
+        let all = self.clone();
+        Self { pids: Vec::new(), comms: Vec::new(), cgroups: Vec::new(), exclude_comms: Vec::new(), ..all }
+    }
+
     /// Whether a socket with this evidence is of interest: by its holders, or by its
     /// listener when nobody accepted it. With a filter by process, a socket whose
     /// holders are unknown is not.
@@ -47,6 +54,9 @@ impl Filter {
         let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
         let holders = evidence.holders.known().map(Vec::as_slice).unwrap_or_default();
         let mut all = holders.iter().chain(listener);
+        if let (Some(end), None) = (&evidence.ended, all.clone().next()) {
+            return self.wants_ended(end, evidence);
+        }
         let excluded = |holder: &Holder| self.exclude_comms.iter().any(|comm| is_named(&holder.comm, comm));
         if all.clone().next().is_some() && all.clone().all(excluded) {
             return false;
@@ -59,6 +69,19 @@ impl Filter {
                 && (self.comms.is_empty() || self.comms.iter().any(|comm| is_named(&holder.comm, comm)))
                 && (self.cgroups.is_empty() || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
         })
+    }
+
+    /// The same of a socket that has ended with its process, or by its close, before anybody
+    /// looked who holds it. What is not known does not keep a leak from a gate.
+    fn wants_ended(&self, end: &ProcessEnd, evidence: &Evidence) -> bool {
+        let opener = evidence.opener.known().map(|opener| &opener.task);
+        let tasks = [Some(&end.task), opener.filter(|task| task.pid == end.task.pid)];
+        // A process is called as its main thread is.
+        let main = tasks.into_iter().flatten().find(|task| task.tid == task.pid);
+        let is_of = |comms: &[String]| main.map(|main| comms.iter().any(|comm| is_named(&main.comm, comm)));
+        (self.pids.is_empty() || self.pids.contains(&end.task.pid))
+            && (self.comms.is_empty() || is_of(&self.comms) != Some(false))
+            && is_of(&self.exclude_comms) != Some(true)
     }
 
     /// The only namespace wanted, when there is just one.
@@ -83,8 +106,13 @@ pub fn is_named(comm: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::MonoNs;
     use crate::enrich::netns::NetnsRef;
+    use crate::fact::Fact;
+    use crate::item::Task;
     use crate::tcp::Endpoint;
+    use crate::text::Text;
+    use crate::verdict::{OpenedVia, Opener};
     use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -109,6 +137,38 @@ mod tests {
         for (comm, wanted, is) in table {
             assert_eq!(is_named(comm, wanted), is, "{comm} {wanted}");
         }
+    }
+
+    #[test]
+    fn what_ended_before_it_was_looked_at_is_left_out_only_if_its_process_is_known() {
+        let task = |tid, comm| Task { pid: 7, tid, comm: Text::of(comm) };
+        let ended = |tid, comm| {
+            let written = Fact::unknown("test");
+            let ended = Some(ProcessEnd { task: task(tid, comm), closed_after: None, written });
+            Evidence { ended, ..Evidence::unknown() }
+        };
+        let opened = |mut evidence: Evidence, comm| {
+            let (via, at, fd) = (OpenedVia::Accept, MonoNs(1), None);
+            let (stack, stack_note) = (Fact::unknown("test"), None);
+            evidence.opener = Fact::Known(Opener { task: task(7, comm), via, at, fd, stack, stack_note });
+            evidence
+        };
+        let of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        for (evidence, only_java, not_java) in [
+            (ended(7, "java"), true, false),
+            (ended(7, "make"), false, true),
+            (ended(8, "worker-1"), true, true),
+            (opened(ended(8, "worker-1"), "java"), true, false),
+            (opened(ended(8, "worker-1"), "make"), false, true),
+        ] {
+            let only = Filter { comms: of(&["java"]), ..Filter::default() };
+            assert_eq!(only.wants_evidence(&evidence), only_java, "{evidence:?}");
+            let but = Filter { exclude_comms: of(&["java"]), ..Filter::default() };
+            assert_eq!(but.wants_evidence(&evidence), not_java, "{evidence:?}");
+            assert!(only.by_ends().wants_evidence(&evidence));
+        }
+        let pid = |pid| Filter { pids: vec![pid], ..Filter::default() }.wants_evidence(&ended(8, "x"));
+        assert_eq!((pid(7), pid(8)), (true, false));
     }
 
     #[test]

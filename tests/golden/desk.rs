@@ -106,6 +106,7 @@ pub(crate) fn totals(ended: MonoNs) -> Totals {
         began: ago(120),
         ended,
         threshold: THRESHOLD,
+        running: None,
         watched: 38_212,
         tracker,
         lost: Gap::default(),

@@ -26,6 +26,8 @@ pub(crate) fn hostile() -> Vec<Report> {
     for (i, name) in (0_u32..).zip(names) {
         let mut h = holder(100 + i, name, &format!("/tmp/{name}/{}", "long".repeat(60)), i);
         of(&mut h).container = Some(format!("docker {name}{}", "0123456789abcdef".repeat(4)).into());
+        // Of a recording that was made up: what is read is bounded.
+        of(&mut h).program = (i % 2 == 0).then(|| format!("{name} x  {name}{}", "y".repeat(200)).into());
         h.cloexec = Fact::unknown("no fdinfo");
         of(&mut h).uid = Fact::unknown("no status");
         if i == 3 {

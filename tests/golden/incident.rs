@@ -42,6 +42,7 @@ fn java() -> Vec<Case> {
         let mut pod = Pod::of_ids("2c48913c-b29f-11e7-9350-020968147796".into(), None);
         pod.name = Fact::Known(PodName { namespace: "shop".into(), name: "cart".into() });
         pod.labels = Fact::Known([("app".to_owned(), "cart".to_owned())].into());
+        of(&mut h).program = Some("java -jar cart.jar".into());
         of(&mut h).container = pod.display();
         of(&mut h).pod = Some(pod.into());
         h
@@ -146,7 +147,8 @@ fn gunicorn() -> Vec<Case> {
             case.tuple = tuple("::ffff:10.0.0.1", 8000, "::ffff:10.0.9.9", 33_000 + n);
             case.queues = (518, 0);
             case.timer = Timer::Keepalive;
-            let worker = holder(pid, "gunicorn: worke", "/usr/bin/python3.12", 9 + u32::from(n));
+            let mut worker = holder(pid, "gunicorn: worke", "/usr/bin/python3.12", 9 + u32::from(n));
+            of(&mut worker).program = Some("gunicorn shop.wsgi:app".into());
             case.held(vec![fds(worker, 1_300 - u64::from(pid), 1_024)])
         })
         .collect()
@@ -181,9 +183,10 @@ fn others() -> Vec<Case> {
         h.cloexec = Fact::Known(false);
         h
     };
-    let mut uwsgi = Case::new(7_700, 271, inherited)
-        .held(vec![child(344, "sh", "/bin/dash"), child(345, "sleep", "/bin/sleep")])
-        .opened(
+    let mut shell = child(344, "sh", "/bin/dash");
+    of(&mut shell).program = Some("sh backup.sh".into());
+    let mut uwsgi =
+        Case::new(7_700, 271, inherited).held(vec![shell, child(345, "sleep", "/bin/sleep")]).opened(
             310,
             "uwsgi",
             OpenedVia::Accept,
@@ -210,4 +213,24 @@ fn others() -> Vec<Case> {
     )]);
     ghost.kind = SuspectKind::Ghost { closed: ago(95), from: State::CloseWait };
     vec![curl, uwsgi, ghost]
+}
+
+/// Sockets of three programs of one interpreter, two of them with workers: of one verdict, to
+/// one server, and without stacks.
+pub(crate) fn interpreted() -> Vec<Report> {
+    let ignored = verdict(Code::EofIgnored, Confidence::Medium, Some(true), &["0 bytes unread"], "Close it.");
+    let programs = [
+        (410, "python3 orders_api.py"),
+        (411, "python3 orders_api.py"),
+        (420, "python3 -m mails.worker"),
+        (430, "python3 gunicorn shop.wsgi:app"),
+        (431, "python3 gunicorn shop.wsgi:app"),
+        (432, "python3 gunicorn shop.wsgi:app"),
+    ];
+    let case = |(n, (pid, program)): (u32, (u32, &'static str))| {
+        let mut process = fds(holder(pid, "python3", "/usr/bin/python3.12", 9), 10 + u64::from(n), 1_024);
+        of(&mut process).program = Some(program.into());
+        Case::new(n, 20 + u64::from(n), ignored.clone()).client("10.4.0.9", 5432).held(vec![process]).report()
+    };
+    (0..).zip(programs).map(case).collect()
 }

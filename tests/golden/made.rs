@@ -6,7 +6,7 @@ mod incident;
 mod leak;
 
 pub(crate) use hostile::hostile;
-pub(crate) use incident::{incident, one_of_each};
+pub(crate) use incident::{incident, interpreted, one_of_each};
 pub(crate) use leak::{endings, leak, release, talk};
 
 use std::net::IpAddr;
@@ -229,6 +229,7 @@ pub(crate) fn holder(pid: u32, comm: &str, exe: &str, fd: u32) -> Holder {
     let process = Process {
         pid,
         comm: comm.to_owned().into(),
+        program: None,
         exe: Fact::Known(exe.to_owned().into()),
         cmdline: Fact::unknown("not read"),
         uid: Fact::Known(1000),

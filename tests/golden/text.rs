@@ -5,12 +5,14 @@ use std::time::Duration;
 use closewait_trace::fact::Fact;
 use closewait_trace::item::Gap;
 use closewait_trace::report::text::LEAST;
-use closewait_trace::report::{Apart, CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions};
+use closewait_trace::report::{
+    Apart, CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions, Totals,
+};
 use closewait_trace::tracker::TrackerStats;
 use unicode_width::UnicodeWidthStr;
 
 use crate::desk::{Desk, OPTIONS, Page, assert_fits, golden, totals};
-use crate::made::{NOW, endings, hostile, incident, leak, one_of_each, release, talk};
+use crate::made::{NOW, endings, hostile, incident, interpreted, leak, one_of_each, release, talk};
 
 #[test]
 fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
@@ -29,6 +31,43 @@ fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
     let text = desk.out.take();
     assert_fits(&text);
     golden("incident.txt", &text);
+}
+
+/// What one interpreter runs in several processes parts its causes, which nothing else does
+/// where no stack is known; workers of one program stay together.
+#[test]
+fn programs_of_one_interpreter_have_heads_of_their_own() {
+    let mut desk = Desk::text(OPTIONS);
+    desk.all(interpreted());
+    desk.finish(totals(NOW));
+    let text = desk.out.take();
+    assert_fits(&text);
+    golden("programs.txt", &text);
+}
+
+#[test]
+fn a_gate_says_what_it_goes_by() {
+    for (least, running, says) in [
+        (
+            100,
+            Some(10_000),
+            "1 socket in CLOSE_WAIT for 100ms or longer at the end of the process, or for 10s before: 1 leaked",
+        ),
+        (
+            0,
+            Some(10_000),
+            "1 socket in CLOSE_WAIT for any time at the end of the process, or for 10s before: 1 leaked",
+        ),
+        (50, Some(50), "1 socket in CLOSE_WAIT for 50ms or longer: 1 leaked"),
+        (50, None, "1 socket in CLOSE_WAIT for 50ms or longer: 1 leaked"),
+    ] {
+        let (threshold, running) = (Duration::from_millis(least), running.map(Duration::from_millis));
+        let mut desk = Desk::text(TextOptions { threshold, once: true, ..OPTIONS });
+        desk.all(leak(0, 1, 70));
+        desk.finish(Totals { threshold, running, ..totals(NOW) });
+        let text = desk.out.take().replace('\n', " ");
+        assert!(text.starts_with(says), "{text}");
+    }
 }
 
 #[test]
@@ -143,7 +182,7 @@ fn nothing_is_said_of_what_was_looked_at_only() {
         Apart { by_holder: 5, ..Apart::default() },
         Apart { by_ends: 1, ..Apart::default() },
         Apart { unread: 5, ..Apart::default() },
-        Apart { by_holder: 1_000, by_ends: 2, unread: 1 },
+        Apart { by_holder: 1_000, by_ends: 2, unread: 1, ended: 0 },
     ] {
         let mut desk = Desk::text(OPTIONS);
         desk.reporter.set_apart(apart);

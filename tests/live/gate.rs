@@ -140,6 +140,25 @@ fn a_leak_fails_and_none_passes() {
     server(&SHORT, &["--leak", "0", "--close", "5"]).exits(0).said("no socket leaked");
 }
 
+/// A filter by process leaves out what ended with another, and says so; what it is asked for
+/// counts, though that has ended, too.
+#[test]
+fn what_the_filter_leaves_out_is_counted_and_told() {
+    let report = Scrap::new("left-out");
+    let with = |comm| [&SHORT[..], &["--comm", comm, "-o", "json", "--report", report.path()]].concat();
+    server(&with("other"), &["--leak", "3"])
+        .exits(0)
+        .said("no socket leaked, 3 left out by the filter; exit 0");
+    let summary = |text: String| serde_json::from_str::<Value>(text.lines().last().expect("a line"));
+    let summary = summary(report.text()).expect("JSON");
+    assert_eq!(
+        (&summary["kind"], &summary["totals"]["left_out"]),
+        (&"summary".into(), &3.into()),
+        "{summary}"
+    );
+    server(&with("leaky_server"), &["--leak", "3"]).exits(1).said("3 sockets leaked, of 1 cause; exit 1");
+}
+
 /// A verdict takes until half a second after the start of CLOSE_WAIT; a close before that
 /// must not hide that it came too late. (A slow machine that is judged before passes too.)
 #[test]

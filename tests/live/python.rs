@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::deep::{EOF_READ, OPENER, right};
 use super::netns::Netns;
 use super::scenario::programs;
-use super::tool::{Ended, Tool};
+use super::tool::{Ended, Tool, binary};
 use super::waiting::show;
 use super::workload::{CLIENT, SERVER, Workload};
 
@@ -60,17 +60,59 @@ impl Python {
 
     /// A program that runs the scenario by this interpreter.
     fn scenario(&self, dir: &TempDir) -> PathBuf {
-        let file = dir.path().join("scenario");
-        let script = programs().join("deep_python.py");
+        self.running(&programs().join("deep_python.py"), &dir.path().join("scenario"))
+    }
+
+    /// Makes `file` a program that has this interpreter run a script.
+    fn running(&self, script: &Path, file: &Path) -> PathBuf {
         let mut text = "#!/bin/sh\n".to_owned();
         if let Some((variable, path)) = &self.library {
             let _ = writeln!(text, "export {variable}={}", path.display());
         }
-        let _ = writeln!(text, "exec {} -S {} \"$@\"", self.exe.display(), script.display());
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-        file
+        let _ = writeln!(text, "exec '{}' -S '{}' \"$@\"", self.exe.display(), script.display());
+        std::fs::write(file, text).unwrap();
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
+        file.to_owned()
     }
+}
+
+/// Of a snapshot there are no stacks: what parts two services is what their interpreter runs.
+#[test]
+fn two_programs_of_one_interpreter_are_two_owners() {
+    let python = Python::all().remove(0);
+    let (net, dir) = (Netns::new(), tempfile::tempdir().unwrap());
+    let names = ["orders_api.py", "a\u{1b}[2J\n.py"];
+    let programs = names.map(|name| {
+        let script = dir.path().join(name);
+        std::fs::copy(programs().join("deep_python.py"), &script).unwrap();
+        python.running(&script, &dir.path().join(format!("run-{}", name.len())))
+    });
+    let leaked: Vec<_> = programs
+        .iter()
+        .map(|program| Workload { program: program.to_str().unwrap(), ..SERVER }.run(&net, &net))
+        .collect();
+    let snapshot = |format| {
+        let mut command = Command::new(binary());
+        command.args(["snapshot", "--threshold", "10ms", "-o", format, "--netns", &net.path()]);
+        let ended = Tool::spawn(&mut command).end();
+        ended.exits(0);
+        ended
+    };
+    let (json, text) = (snapshot("json"), snapshot("text"));
+    let interpreter = python.exe.file_name().unwrap().to_str().unwrap();
+    let mut causes = BTreeSet::new();
+    for (leaked, name) in leaked.iter().zip(names) {
+        let reports: Vec<_> = json.of_kind("stuck").filter(|report| leaked.include(report)).collect();
+        assert_eq!(reports.len(), SERVER.leak, "{}", json.everything());
+        for report in reports {
+            assert_eq!(report["holders"][0]["program"], format!("{interpreter} {name}"), "{report}");
+            causes.insert(report["cause"].to_string());
+        }
+        let shown = name.replace('\u{1b}', "\\u{1b}").replace('\n', "\\n");
+        let head = format!("{interpreter}[{}] {shown}  ", leaked.leaker.pid());
+        assert!(text.printed.iter().any(|line| line.starts_with(&head)), "{head}\n{}", text.everything());
+    }
+    assert_eq!(causes.len(), 2, "{}", json.everything());
 }
 
 fn symbols(stack: &Value) -> Vec<&str> {

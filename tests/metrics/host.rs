@@ -121,6 +121,7 @@ impl Host {
         Totals {
             began: NOW,
             ended: self.now,
+            running: None,
             threshold: Duration::from_secs(10),
             watched: self.stats.lives(),
             tracker: self.stats.clone(),
@@ -201,6 +202,7 @@ fn process(number: u32) -> Process {
     Process {
         pid: 1000 + number,
         comm: comm.into(),
+        program: None,
         exe: Fact::unknown("made up"),
         cmdline: Fact::unknown("made up"),
         uid: Fact::Known(1000),

@@ -63,6 +63,7 @@ impl Driver {
         self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
         self.reporter.set_apart(report::Apart {
             by_holder: self.apart.count_unfit(),
+            ended: 0,
             by_ends: self.apart.by_ends,
             unread: self.apart.unread,
         });

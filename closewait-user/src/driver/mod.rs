@@ -527,6 +527,7 @@ impl Driver {
             began: self.began,
             ended,
             threshold: self.threshold,
+            running: None,
             watched: stats.lives(),
             tracker: stats.clone(),
             lost: Gap { missed: stats.missed, ..self.lost },

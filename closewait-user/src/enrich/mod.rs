@@ -22,6 +22,7 @@ pub mod pods;
 mod ports;
 pub mod proc_net_tcp;
 pub mod procfs;
+mod program;
 mod sight;
 pub mod sock_diag;
 mod sockets;

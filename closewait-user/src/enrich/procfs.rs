@@ -16,14 +16,18 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::path::Arg;
 
-use super::{cgroup, container};
+use super::{cgroup, container, program};
 use crate::clock::Clock;
 use crate::fact::Fact;
 use crate::text::Text;
 use crate::verdict::{Nofile, Parent, Process};
 
-/// As much of a file as is worth reading; command lines can be 2 MiB long.
+/// As much of a file as is worth reading.
 pub(super) const READ_MAX: usize = 8192;
+
+/// And of a command line, which can be 2 MiB long: behind the class path of a Java program, of
+/// tens of KiB, stands what it is.
+const LINE_MAX: usize = 64 << 10;
 
 /// Reads process `pid` from its directory `dir`. `used` is its number of
 /// descriptors. An error: it has ended, or not even its name can be read.
@@ -35,11 +39,19 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
     let used = used.map_err(|e| format!("cannot read /proc/{pid}/fd: {e}"));
     let nofile = used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
     let place = container::place(&cgroup);
+    let comm = comm(dir)?;
+    let line = read_most(dir, "cmdline", LINE_MAX);
+    let exe_path = exe.as_deref().ok();
+    let program = line.as_deref().ok().and_then(|line| program::label(whole_words(line), &comm, exe_path));
     Ok(Process {
         pid,
-        comm: comm(dir)?.into(),
+        comm: comm.into(),
+        program,
         exe: fact(exe.map(Text::from).map_err(|e| format!("cannot read /proc/{pid}/exe: {e}"))),
-        cmdline: fact(ask(dir, pid, "cmdline", |line| Some(joined(line).into()))),
+        cmdline: fact(match line {
+            Ok(line) => Ok(joined(&line[..line.floor_char_boundary(READ_MAX)]).into()),
+            Err(e) => Err(format!("cannot read /proc/{pid}/cmdline: {e}")),
+        }),
         uid: fact(ask(dir, pid, "status", real_uid)),
         // A process need not be in any container: without the file nothing is claimed.
         container: place.as_ref().map(|place| place.to_string().into()),
@@ -109,9 +121,13 @@ pub fn open_dir(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
 
 /// The beginning of a file below `dir`, as UTF-8, lossily.
 pub(super) fn read(dir: BorrowedFd<'_>, name: &str) -> io::Result<String> {
+    read_most(dir, name, READ_MAX)
+}
+
+fn read_most(dir: BorrowedFd<'_>, name: &str, most: usize) -> io::Result<String> {
     let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
-    File::from(file).take(READ_MAX as u64).read_to_end(&mut bytes)?;
+    File::from(file).take(most as u64).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
@@ -138,6 +154,14 @@ fn fact<T>(result: Result<T, String>) -> Fact<T> {
 /// Empty for a kernel thread and after the process ended.
 pub(super) fn joined(cmdline: &str) -> String {
     cmdline.trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Without a word that was cut where reading ended: it could be taken for another.
+fn whole_words(line: &str) -> &str {
+    match line.rfind('\0') {
+        Some(last) if line.len() >= LINE_MAX => &line[..last],
+        _ => line,
+    }
 }
 
 /// The 22nd field of /proc/PID/stat is when the process began, since boot: counted in 1/100 s

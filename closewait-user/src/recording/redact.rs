@@ -1,7 +1,8 @@
 //! Takes addresses and command lines out of what is recorded. An address becomes the
 //! same other address everywhere in one recording, so that grouping by remote still
 //! works: IPv4 from 240.0.0.0/4, IPv6 from 2001:db8::/32, neither of which is anybody's.
-//! Loopback and unspecified addresses stay: they name nobody.
+//! Loopback and unspecified addresses stay: they name nobody. What an interpreter runs is of
+//! a command line, and owners are told apart by it: each becomes a number.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,6 +19,7 @@ const REDACTED: &str = "taken out of the recording";
 #[derive(Default)]
 pub(super) struct Redactor {
     known: HashMap<IpAddr, IpAddr>,
+    programs: HashMap<String, usize>,
 }
 
 impl Redactor {
@@ -52,6 +54,10 @@ impl Redactor {
             Value::Array(values) => values.iter_mut().for_each(|value| self.walk(value)),
             Value::Object(fields) => {
                 for (name, value) in fields {
+                    if let (true, Value::String(program)) = (name == "program", &mut *value) {
+                        *program = self.program(program);
+                        continue;
+                    }
                     match value.get_mut("known") {
                         Some(_) if name == "cmdline" => *value = serde_json::json!({ "unknown": REDACTED }),
                         // Names in programs: `dead::beef` is none of an address.
@@ -62,6 +68,12 @@ impl Redactor {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+
+    fn program(&mut self, program: &str) -> String {
+        let number = self.programs.len() + 1;
+        let number = *self.programs.entry(program.to_owned()).or_insert(number);
+        format!("program {number}")
     }
 
     fn tuple(&mut self, tuple: &mut Tuple) {
@@ -150,5 +162,9 @@ mod tests {
         let holder = json!({"comm": "java", "cmdline": {"known": "java -Dpassword=x"}, "ip": "10.0.0.9"});
         let want = json!({"comm": "java", "cmdline": {"unknown": REDACTED}, "ip": "240.0.0.1"});
         assert_eq!(redactor.json(holder), want);
+        let programs = |of: [&str; 3]| json!(of.map(|of| json!({"comm": "python3", "program": of})));
+        let redacted =
+            redactor.json(programs(["python3 orders.py", "python3 users.py", "python3 orders.py"]));
+        assert_eq!(redacted, programs(["program 1", "program 2", "program 1"]), "told apart still");
     }
 }

@@ -299,6 +299,7 @@ impl Replay {
             began: self.header.began.max(self.wanted.from),
             ended: self.now,
             threshold: self.wanted.threshold,
+            running: None,
             watched: tracker.lives(),
             tracker,
             lost: self.lost,

@@ -17,7 +17,7 @@ use super::model::owner;
 
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
-/// owner's comm and exe (`ended` for a socket of a command that ended with its process or
+/// owner's comm, exe and, where it has one, program (`ended` for a socket of a command that ended with its process or
 /// was closed late), verdict code, role, remote service, the opener's frames from the
 /// innermost (without those of an interpreter between functions of its program,
 /// [`of_program`]); then, when the stack of a read of EOF is known, `EOF` and its frames.
@@ -48,6 +48,9 @@ impl CauseId {
                 // After an upgrade the running file is shown as "PATH (deleted)".
                 let exe = holder.exe.known().map_or("", Text::as_str);
                 hash.part(exe.strip_suffix(" (deleted)").unwrap_or(exe));
+                if let Some(program) = &holder.program {
+                    hash.part(program);
+                }
             }
             Fact::Unknown(_) => {
                 hash.part("?");

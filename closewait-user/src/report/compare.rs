@@ -22,6 +22,7 @@ pub struct Causes(BTreeMap<String, Counted>);
 struct Counted {
     code: String,
     owner: Option<String>,
+    program: Option<String>,
     opened: Option<String>,
     sockets: u64,
     leaks: u64,
@@ -54,6 +55,9 @@ pub struct Difference {
     pub code: String,
     /// The process to blame.
     pub owner: Option<String>,
+    /// What that runs, where that tells more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// The function that opened one of the sockets.
     pub opened: Option<String>,
     /// Sockets reported in the first run.
@@ -70,6 +74,7 @@ impl Causes {
         let counted = |cause: &super::summary::CauseCount| Counted {
             code: cause.code.name().to_owned(),
             owner: cause.owner.clone(),
+            program: cause.program.as_deref().map(str::to_owned),
             opened: cause.opened.clone(),
             sockets: cause.sockets.total(),
             leaks: cause.sockets.yes,
@@ -105,6 +110,7 @@ impl Causes {
             let known = Counted {
                 code: text(&cause["code"])?,
                 owner: text(&cause["owner"]),
+                program: text(&cause["program"]),
                 opened: None,
                 sockets: ["true", "null", "false"].iter().map(|leak| count(sockets, leak)).sum(),
                 leaks: count(sockets, "true"),
@@ -122,9 +128,13 @@ impl Causes {
         if !is_socket || line["update"] == true {
             return;
         }
-        let owner = text(&line["holders"][0]["comm"]).or_else(|| text(&line["listener"]["comm"]));
+        let owner = match &line["holders"][0] {
+            Value::Null => &line["listener"],
+            holder => holder,
+        };
+        let (owner, program) = (text(&owner["comm"]), text(&owner["program"]));
         let opened = opened_in(&line["opener"]["stack"]);
-        let first = Counted { code, owner, opened, sockets: 0, leaks: 0 };
+        let first = Counted { code, owner, program, opened, sockets: 0, leaks: 0 };
         let counted = self.0.entry(cause).or_insert(first);
         counted.sockets += 1;
         counted.leaks += u64::from(line["verdict"]["leak"] == true);
@@ -152,6 +162,7 @@ impl Causes {
                     cause: id.clone(),
                     code: shown.code.clone(),
                     owner: shown.owner.clone(),
+                    program: shown.program.clone(),
                     opened: shown.opened.clone(),
                     before: sockets(before),
                     after: sockets(after),
@@ -205,8 +216,9 @@ impl Change {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owner = self
-            .owner
+            .program
             .as_deref()
+            .or(self.owner.as_deref())
             .map_or_else(|| "?".into(), |owner| super::escape::escape(owner).into_owned());
         write!(
             f,
@@ -230,7 +242,8 @@ mod tests {
     fn causes(of: &[(&str, u64, u64)]) -> Causes {
         let counted = |&(id, sockets, leaks): &(&str, u64, u64)| {
             let (owner, opened) = (Some("java".into()), Some("lease".into()));
-            let counted = Counted { code: "NOT_READING".into(), owner, opened, sockets, leaks };
+            let (code, program) = ("NOT_READING".into(), Some("java -jar shop.jar".into()));
+            let counted = Counted { code, owner, program, opened, sockets, leaks };
             (id.to_owned(), counted)
         };
         Causes(of.iter().map(counted).collect())
@@ -256,9 +269,9 @@ mod tests {
 
     #[test]
     fn lines_are_counted_by_their_summary_or_one_by_one() {
-        let stuck = r#"{"kind":"stuck","cause":"0000000a","holders":[{"comm":"java"}],"opener":{"stack":[{"symbol":"connect","module":"/lib/libc.so.6"},{"symbol":"lease","module":"/app"}]},"verdict":{"code":"NOT_READING","leak":true}}"#;
+        let stuck = r#"{"kind":"stuck","cause":"0000000a","holders":[{"comm":"java","program":"java -jar shop.jar"}],"opener":{"stack":[{"symbol":"connect","module":"/lib/libc.so.6"},{"symbol":"lease","module":"/app"}]},"verdict":{"code":"NOT_READING","leak":true}}"#;
         let update = stuck.replace("\"cause\"", "\"update\":true,\"cause\"");
-        let summary = r#"{"kind":"summary","by_cause":[{"cause":"0000000a","owner":"java","code":"NOT_READING","sockets":{"true":7,"null":1,"false":0}}]}"#;
+        let summary = r#"{"kind":"summary","by_cause":[{"cause":"0000000a","owner":"java","program":"java -jar shop.jar","code":"NOT_READING","sockets":{"true":7,"null":1,"false":0}}]}"#;
         let (one_by_one, unread) = Causes::of_lines([stuck, &update, "", stuck, "{"].into_iter());
         assert_eq!((one_by_one, unread), (causes(&[("0000000a", 2, 2)]), 1));
         let (by_summary, unread) = Causes::of_lines([stuck, summary].into_iter());

@@ -60,6 +60,8 @@ pub struct Apart {
     /// Sockets that have been in CLOSE_WAIT for the threshold, of which the filter wants none
     /// of the holders.
     pub by_holder: u64,
+    /// Those among them that have ended since. (A trace forgets them, a gate does not.)
+    pub ended: u64,
     /// Sockets in CLOSE_WAIT at the last look, for any time, whose ports the filter leaves out.
     pub by_ends: u64,
     /// Network namespaces that the last look could not be taken in.

@@ -75,6 +75,8 @@ pub struct Fate {
     pub pid: u32,
     /// Its name.
     pub comm: Text,
+    /// What it runs, where that tells more.
+    pub program: Option<Text>,
     /// Destroyed sockets that it held or did not accept; in a dry run, those that would be.
     pub sockets: u64,
     /// Its descriptors in use, and the limit, before.

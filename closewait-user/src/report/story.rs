@@ -6,6 +6,7 @@ use std::path::Path;
 use super::cause::CauseId;
 use super::escape::escape;
 use super::model::Finding;
+use super::text::block::own_part;
 use crate::stack::fold::own_frames;
 use crate::verdict::{Code, Frame};
 
@@ -44,7 +45,11 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
     let (evidence, verdict, says) = (&finding.evidence, &finding.verdict, finding.says());
     let opener = evidence.opener.known();
     let who = match (finding.owner().known(), opener) {
-        (Some(owner), _) => format!("{}[{}]", owner.comm, owner.pid),
+        (Some(owner), _) => {
+            let program = owner.program.as_deref().map(|program| own_part(&owner.comm, program));
+            let program = program.map_or(String::new(), |program| format!(" {program}"));
+            format!("{}[{}]{program}", owner.comm, owner.pid)
+        }
         (None, Some(opener)) => format!("{}[{}]", opener.task.comm, opener.task.pid),
         (None, None) => "an unknown process".into(),
     };

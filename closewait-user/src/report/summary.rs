@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::MonoNs;
 use crate::item::Gap;
+use crate::text::Text;
 use crate::tracker::TrackerStats;
 use crate::verdict::Code;
 
@@ -24,6 +25,8 @@ pub struct Totals {
     pub ended: MonoNs,
     /// A socket was reported once it had been in CLOSE_WAIT this long.
     pub threshold: Duration,
+    /// In a gate: only when its process had ended then, else after so long.
+    pub running: Option<Duration>,
     /// Sockets watched: those that were in CLOSE_WAIT at some time.
     pub watched: u64,
     /// What the tracker has counted.
@@ -110,6 +113,8 @@ pub struct CauseCount {
     pub code: Code,
     /// The name of the process to blame.
     pub owner: Option<String>,
+    /// What that runs, where that tells more.
+    pub program: Option<Text>,
     /// The innermost function of the program that opened one of them.
     pub opened: Option<String>,
     /// Its sockets, ended ones included.
@@ -121,7 +126,8 @@ pub struct CauseCount {
 impl Summary {
     /// Sockets that are in CLOSE_WAIT and have not been for the threshold.
     pub fn young(&self) -> u64 {
-        let old = self.stuck.saturating_add(self.apart.by_holder).saturating_add(self.totals.tracker.waiting);
+        let unfit = self.apart.by_holder.saturating_sub(self.apart.ended);
+        let old = self.stuck.saturating_add(unfit).saturating_add(self.totals.tracker.waiting);
         self.totals.tracker.tracked.saturating_sub(old)
     }
 
@@ -140,6 +146,7 @@ impl Summary {
                 cause: cause.id,
                 code: cause.exemplar.verdict.code,
                 owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
+                program: cause.exemplar.owner().known().and_then(|h| h.program.clone()),
                 opened: cause.exemplar.opened_in().map(str::to_owned),
                 sockets,
                 stuck: cause.now.total(),

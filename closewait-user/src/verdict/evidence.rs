@@ -347,6 +347,10 @@ pub struct Process {
     pub pid: u32,
     /// Its name (of its main thread).
     pub comm: Text,
+    /// What it runs, where that tells more than its name: `python3 orders_api.py`. Never an
+    /// argument of it. (Not in recordings of versions before 0.2.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
     /// Path of its executable.
     pub exe: Fact<Text>,
     /// Its command line, arguments joined by spaces.
@@ -382,6 +386,7 @@ impl Process {
         Self {
             pid,
             comm: "app".into(),
+            program: None,
             exe: unknown(),
             cmdline: unknown(),
             uid: Fact::unknown("test"),

@@ -129,5 +129,12 @@ impl One {
 }
 
 fn owner(holder: &Holder, before: Fact<Nofile>) -> Fate {
-    Fate { pid: holder.pid, comm: holder.comm.clone(), sockets: 0, before, after: None }
+    Fate {
+        pid: holder.pid,
+        comm: holder.comm.clone(),
+        program: holder.program.clone(),
+        sockets: 0,
+        before,
+        after: None,
+    }
 }

@@ -7,7 +7,8 @@ use super::collect::{Collected, Socket};
 use super::suppress::Suppressions;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
-use crate::report::{Age, Ending, Finding, Release, entered};
+use crate::filter::Filter;
+use crate::report::{Age, Apart, Ending, Finding, Release, entered};
 
 /// What counts.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) others: Vec<Reported>,
     /// Sockets that would count and are suppressed.
     pub(super) suppressed: usize,
+    /// Sockets that would be reported and do not fit the filter.
+    pub(super) apart: Apart,
 }
 
 /// One socket.
@@ -50,6 +53,7 @@ impl Outcome {
 pub(super) fn decide(
     collected: &Collected,
     rules: Rules,
+    filter: &Filter,
     now: MonoNs,
     suppressions: &mut Suppressions,
 ) -> Outcome {
@@ -57,6 +61,11 @@ pub(super) fn decide(
     for socket in collected.sockets.values() {
         let until = socket.release.as_ref().map_or(now, |release| release.released.at);
         let Some(counts) = counts(socket, rules, until) else { continue };
+        if !filter.wants_evidence(&socket.finding.evidence) {
+            outcome.apart.by_holder += 1;
+            outcome.apart.ended += u64::from(socket.release.is_some());
+            continue;
+        }
         if counts && suppressions.suppress(&socket.finding) {
             outcome.suppressed += 1;
             continue;

@@ -99,7 +99,8 @@ async fn gate(
         enricher,
         stacks,
         reporter: Reporter::new(vec![Box::new(Collector(Rc::clone(&collected)))]),
-        filter,
+        // Whose a socket is matters when it has ended, too: the gate decides about that.
+        filter: filter.by_ends(),
         threshold: args.report.threshold().min(LEAST),
         ends: Ends::BySignal,
         degraded,
@@ -122,13 +123,15 @@ async fn gate(
     let how = how?;
     written.map_err(|error| Failure::new(format!("the trace ended early: {error}")))?;
 
-    let outcome = gate::decide(&collected.borrow(), rules, Clock::mono_now(), &mut suppressions);
+    let now = Clock::mono_now();
+    let mut outcome = gate::decide(&collected.borrow(), rules, &filter, now, &mut suppressions);
     if args.update_baseline {
         suppressions.update(&outcome.counted)?;
     }
-    let Summary { mut totals, .. } = summary;
+    let Summary { mut totals, apart, .. } = summary;
+    outcome.apart.unread = apart.unread;
     // What ended with its process is reported from here on.
-    totals.threshold = rules.least;
+    (totals.threshold, totals.running) = (rules.least, Some(rules.threshold));
     let lost = totals.lost;
     outputs.write(args, &outcome, &collected.borrow(), totals)?;
     if lost.total() > 0 {
@@ -191,8 +194,12 @@ fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: 
         0 => String::new(),
         n => format!(", {n} more suppressed"),
     };
+    let left_out = match outcome.apart.by_holder {
+        0 => String::new(),
+        n => format!(", {n} left out by the filter"),
+    };
     let max = if max > 0 { format!(" (at most {max} allowed)") } else { String::new() };
-    format!("{name} {how}; {stuck}{suppressed}{max}; exit {}", exit.code())
+    format!("{name} {how}; {stuck}{suppressed}{left_out}{max}; exit {}", exit.code())
 }
 
 /// What [`crate::fuzz`] reads as a file of `--suppressions`.

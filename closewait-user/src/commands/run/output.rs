@@ -97,6 +97,7 @@ fn write(
     totals: Totals,
 ) -> io::Result<()> {
     let mut reporter = Reporter::new(sinks);
+    reporter.set_apart(outcome.apart);
     let (clock, now) = (Clock::read(), totals.ended);
     reporter.tick(&clock, totals.began)?;
     for notice in &collected.notices {

@@ -117,7 +117,7 @@ impl Suppressions {
         }
         for (cause, (finding, sockets)) in causes {
             let opener = finding.evidence.opener.known().map(|opener| opener.task.comm.as_str());
-            let owner = finding.owner().known().map(|owner| owner.comm.as_str());
+            let owner = finding.owner().known().map(|owner| owner.program.as_deref().unwrap_or(&owner.comm));
             let who = owner.or(opener).unwrap_or("unknown");
             let who = crate::report::escape::escape(who);
             let _ = write!(text, "cause:{cause} # {} of {who}, {sockets}", finding.verdict.code);

@@ -53,6 +53,8 @@ pub struct Row {
     pub id: CauseId,
     /// Whose it is.
     pub owner: String,
+    /// The same in a few columns: of `python3[7] orders.py` what tells most, `orders.py[7]`.
+    pub brief: String,
     /// Where that runs; empty outside of containers.
     pub container: String,
     /// Why it is stuck.
@@ -220,15 +222,20 @@ impl Model {
 
 fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
     let finding = cause.exemplar;
-    let (owner, container) = match finding.owner() {
+    let (owner, brief, container) = match finding.owner() {
         Fact::Known(holder) => {
             let others = cause.processes.len().saturating_sub(1);
             let pid = cause.processes.keys().next().copied().unwrap_or(holder.pid);
             let more = if others > 0 { format!(" and {others} more") } else { String::new() };
             let container = holder.container.as_deref().map(escape).unwrap_or_default();
-            (format!("{}{more}", block::name(&holder.comm, pid)), container.into_owned())
+            let program = holder.program.as_deref();
+            let name = block::name(&holder.comm, pid);
+            let owner = format!("{name}{}{more}", block::running(&holder.comm, program));
+            let brief = program.map_or(&*holder.comm, |program| brief(&holder.comm, program));
+            let brief = format!("{}{more}", block::name(brief, pid));
+            (owner, brief, container.into_owned())
         }
-        Fact::Unknown(_) => (nobody(finding), String::new()),
+        Fact::Unknown(_) => (nobody(finding), nobody(finding), String::new()),
     };
     let used = |nofile: &Nofile| nofile.used.saturating_mul(1000) / nofile.soft.max(1);
     let rate = match cause.processes.values().next() {
@@ -238,6 +245,7 @@ fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
     Row {
         id: cause.id,
         owner,
+        brief,
         container,
         code: finding.verdict.code,
         leak: cause.leak(),
@@ -253,6 +261,17 @@ fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
             (_, Same::One(port)) => format!(":{port}"),
             _ => String::new(),
         },
+    }
+}
+
+/// What tells most of a program: the file of `-jar shop.jar`, the module of `-m shop.api`.
+fn brief<'a>(comm: &str, program: &'a str) -> &'a str {
+    let part = block::own_part(comm, program);
+    match (part.starts_with('-'), part.split_once(' ')) {
+        (true, Some((_, file))) => file,
+        // Of `-c` there is no more.
+        (true, None) => program,
+        (false, _) => part,
     }
 }
 

@@ -18,7 +18,7 @@ use super::ledger::Cause;
 use super::model::Report;
 use super::summary::Summary;
 use super::text::style::{plural, span};
-use super::text::totals;
+use super::text::totals::{self, Threshold};
 use super::{Moment, Sink};
 use markup::{inert, text};
 
@@ -102,9 +102,9 @@ fn head(out: &mut dyn Write, summary: &Summary, causes: &[Cause<'_>], at: Moment
     let totals = &summary.totals;
     let headline = if causes.is_empty() {
         let look = super::FirstLook { watched: totals.watched, young: summary.young() };
-        totals::nothing(look, totals.threshold, summary.apart, &causes::WHOLE)
+        totals::nothing(look, Threshold::of(totals), summary.apart, &causes::WHOLE)
     } else {
-        totals::headline(causes, totals.threshold, at, &causes::WHOLE)
+        totals::headline(causes, Threshold::of(totals), at, &causes::WHOLE)
     };
     writeln!(out, "<p class=\"headline\">{}</p>", text(&headline.join(" ")))?;
     // Until when is in the headline.

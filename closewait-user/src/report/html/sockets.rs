@@ -8,7 +8,7 @@ use super::causes::is_told;
 use super::markup::{inert, text};
 use crate::report::Member;
 use crate::report::ledger::Cause;
-use crate::report::text::block::leak_word;
+use crate::report::text::block::{leak_word, running};
 use crate::report::text::style::{age, count};
 use crate::report::{Age, Moment};
 
@@ -53,9 +53,13 @@ pub(super) fn write(out: &mut dyn Write, causes: &[Cause<'_>], at: Moment<'_>) -
     writeln!(out, "</tr></thead><tbody>")?;
     for member in members {
         let cause = place.get(&member.cause).map(|&n| &causes[n]);
-        let name = cause.and_then(|cause| cause.exemplar.owner().known().map(|holder| inert(&holder.comm)));
+        let owner = cause.and_then(|cause| cause.exemplar.owner().known().copied());
+        let name = owner.map(|holder| inert(&holder.comm)).unwrap_or_default();
+        // All sockets of a cause are of processes that run the same.
+        let program =
+            owner.map(|holder| running(&holder.comm, holder.program.as_deref())).unwrap_or_default();
         let (owner, fd) = match member.pid.zip(member.fd) {
-            Some((pid, fd)) => (format!("{}[{pid}]", name.unwrap_or_default()), fd.to_string()),
+            Some((pid, fd)) => (format!("{name}[{pid}]{}", text(&program)), fd.to_string()),
             None => ("unknown".into(), "?".into()),
         };
         let id = member.cause;

@@ -15,6 +15,10 @@ use super::values::split;
 pub(crate) struct Holder {
     pid: u32,
     comm: Text,
+    /// What it runs, where that tells more than its name: `python3 orders_api.py`. No argument of
+    /// it is ever part of this, nor code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Text>,
     exe: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exe_unknown: Option<Text>,
@@ -41,6 +45,7 @@ impl From<&verdict::Holder> for Holder {
         Self {
             pid: h.pid,
             comm: h.comm.clone(),
+            program: h.program.clone(),
             exe,
             exe_unknown,
             fd: h.fd,
@@ -101,6 +106,9 @@ pub(crate) struct Listener {
     /// Null when no process was found.
     pid: Option<u32>,
     comm: Option<Text>,
+    /// As of a holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Text>,
     fd: Option<u32>,
     /// Connections waiting to be accepted.
     queue: u32,
@@ -114,6 +122,7 @@ impl From<&verdict::Listener> for Listener {
         Self {
             pid: holder.map(|h| h.pid),
             comm: holder.map(|h| h.comm.clone()),
+            program: holder.and_then(|h| h.program.clone()),
             fd: holder.map(|h| h.fd),
             queue: l.queue,
             limit: l.limit,

@@ -81,6 +81,9 @@ pub(crate) struct OwnerLine {
     pub ts: String,
     pub pid: u32,
     pub comm: Text,
+    /// As of a holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
     /// Destroyed sockets that it held or did not accept; in a dry run, those that would be.
     pub sockets: u64,
     /// The most descriptors it may have; null when not known.
@@ -113,6 +116,7 @@ impl From<&Fate> for OwnerLine {
             ts: String::new(),
             pid: owner.pid,
             comm: owner.comm.clone(),
+            program: owner.program.clone(),
             sockets: owner.sockets,
             soft: before.map(|nofile| nofile.soft),
             fds_before: before.map(|nofile| nofile.used),

@@ -122,6 +122,9 @@ pub(crate) struct Peer {
     /// Who has a descriptor on it; null when nobody has, or nobody was found.
     pid: Option<u32>,
     comm: Option<Text>,
+    /// As of a holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Text>,
     fd: Option<u32>,
 }
 
@@ -133,6 +136,7 @@ impl From<&LocalPeer> for Peer {
             half_closed: peer.has_file,
             pid: holder.map(|h| h.pid),
             comm: holder.map(|h| h.comm.clone()),
+            program: holder.and_then(|h| h.program.clone()),
             fd: holder.map(|h| h.fd),
         }
     }

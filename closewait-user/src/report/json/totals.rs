@@ -12,6 +12,7 @@ use crate::report::counts::{ByEnding, ByLeak};
 use crate::report::ledger::{Cause, Same};
 use crate::report::model::{Age, Ending, Level, Notice};
 use crate::report::summary::{Copies, Cost, Summary};
+use crate::text::Text;
 use crate::verdict::Code;
 
 use super::processes::{ProcessLine, processes};
@@ -26,6 +27,9 @@ pub(crate) struct CauseLine {
     pub cause: String,
     /// The process to blame; null when unknown.
     pub owner: Option<String>,
+    /// What that runs, as of a holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
     /// Its processes that have sockets stuck now.
     pub pids: Vec<u32>,
     /// Those with most sockets, 20 at most.
@@ -58,6 +62,7 @@ impl CauseLine {
             ts: timestamp(at.clock, at.now),
             cause: cause.id.to_string(),
             owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
+            program: cause.exemplar.owner().known().and_then(|h| h.program.clone()),
             pids: cause.processes.keys().copied().collect(),
             processes: processes([cause]),
             code: cause.exemplar.verdict.code,
@@ -249,6 +254,9 @@ pub(crate) struct CauseCountLine {
     pub cause: String,
     /// The process to blame; null when unknown.
     pub owner: Option<String>,
+    /// What that runs, as of a holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
     pub code: Code,
     /// Reported sockets by `leak`, ended ones included.
     pub sockets: ByLeak,
@@ -315,6 +323,7 @@ impl SummaryLine {
                 .map(|c| CauseCountLine {
                     cause: c.cause.to_string(),
                     owner: c.owner.clone(),
+                    program: c.program.clone(),
                     code: c.code,
                     sockets: c.sockets,
                     stuck: c.stuck,

@@ -14,7 +14,7 @@ use crate::report::escape::escape;
 use crate::report::ledger::{Cause, Process};
 use crate::report::model::{Age, Finding, owner};
 use crate::text::Text;
-use crate::verdict::{Confidence, Evidence, Frame, Holder, Nofile, Verdict};
+use crate::verdict::{self, Confidence, Evidence, Frame, Holder, Nofile, Verdict};
 
 use super::outlook;
 use super::place;
@@ -26,7 +26,7 @@ use super::totals::{endings, leaks};
 pub(crate) const BODY: usize = 14;
 
 /// A path or a container in fewer columns, its blanks included, tells nothing.
-const NAME_LEAST: usize = 10;
+pub(crate) const NAME_LEAST: usize = 10;
 
 /// The three words for `leak`, and their colour.
 pub(crate) fn leak_word(leak: Option<bool>) -> (&'static str, Paint) {
@@ -46,16 +46,16 @@ pub(crate) fn confidence_word(confidence: Confidence) -> &'static str {
 }
 
 /// What causes are put together under one owner line by.
-pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, Option<Text>) {
+pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, [Option<Text>; 2]) {
     match finding.owner() {
-        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), h.container.clone()),
+        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), [h.program.clone(), h.container.clone()]),
         Fact::Unknown(reason) => match &finding.evidence.ended {
             // Of all that have ended the one with this name.
             Some(end) => {
                 let closed = format!("{}", end.closed_after.is_some());
-                (end.task.comm.clone(), Some(closed.into()), None)
+                (end.task.comm.clone(), Some(closed.into()), [None, None])
             }
-            None => (reason, opener_name(&finding.evidence).map(Text::from), None),
+            None => (reason, opener_name(&finding.evidence).map(Text::from), [None, None]),
         },
     }
 }
@@ -131,20 +131,28 @@ pub(crate) fn owner_lines(causes: &[&Cause<'_>], style: &Style) -> Vec<String> {
     if let [(_, only)] = &processes[..] {
         rest.push_str(&outlook::rate(only.growth, only.nofile));
     }
+    let program = running(&holder.comm, holder.program.as_deref());
     let left = style.columns().saturating_sub(name.width());
-    let painted = style.paint(Paint::Owner, &name);
     if rest.width() > left {
-        let parts = known_as.split("  ").chain(rest.split("  ")).map(|part| (None, part.to_owned()));
-        let mut lines = vec![painted];
+        let parts = [program.trim_start()].into_iter().chain(known_as.split("  ")).chain(rest.split("  "));
+        let parts = parts.map(|part| (None, part.to_owned()));
+        let mut lines = vec![style.paint(Paint::Owner, &name)];
         lines.extend(row(&parts.collect::<Vec<_>>(), 4, style));
         return lines;
     }
     // A name may lose its middle, a number may not.
-    let known_as = match left.saturating_sub(rest.width()) {
-        0..NAME_LEAST => String::new(),
-        left => shorten(&known_as, left),
+    let mut left = left.saturating_sub(rest.width());
+    let mut fitted = |name: &str| {
+        if left < NAME_LEAST {
+            return String::new();
+        }
+        let name = shorten(name, left);
+        left = left.saturating_sub(name.width());
+        name
     };
-    vec![format!("{painted}{known_as}{rest}")]
+    let program = fitted(&program);
+    let known_as = fitted(&known_as);
+    vec![format!("{}{known_as}{rest}", style.paint(Paint::Owner, &(name + &program)))]
 }
 
 /// Who is to be told of, and the rest of the line, or lines.
@@ -169,6 +177,27 @@ fn fds(n: Nofile) -> String {
 /// `java[21773]`
 pub(crate) fn name(comm: &str, pid: u32) -> String {
     format!("{}[{pid}]", quoted(comm))
+}
+
+/// `java[21773] -jar shop.jar`: a process and what it runs.
+pub(crate) fn named(process: &verdict::Process) -> String {
+    name(&process.comm, process.pid) + &running(&process.comm, process.program.as_deref())
+}
+
+/// What a process called `comm` runs, as it follows its name: ` -jar shop.jar`. Empty where the
+/// name tells all.
+pub(crate) fn running(comm: &str, program: Option<&str>) -> String {
+    let Some(program) = program else { return String::new() };
+    let program = own_part(comm, program);
+    // Two blanks divide what stands in a line.
+    let plain = program.trim() == program && !program.contains("  ") && !program.contains('"');
+    let program = shorten(&escape(program), 48);
+    if plain { format!(" {program}") } else { format!(" \"{program}\"") }
+}
+
+/// The part of a program that is not its name: `-jar shop.jar` of `java -jar shop.jar`.
+pub(crate) fn own_part<'a>(comm: &str, program: &'a str) -> &'a str {
+    program.strip_prefix(comm).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(program)
 }
 
 /// A comm as it is, or in quotes when it could be taken for the text around it.
@@ -323,6 +352,9 @@ fn other_holders(evidence: &Evidence) -> Option<String> {
         return None;
     }
     let shown = 6;
+    // What those run that run the same as the owner is in the head.
+    let of_owner = owner(evidence).known().and_then(|owner| owner.program.clone());
+    let holder_name = |holder: &Holder| holder_name(holder, holder.program != of_owner);
     let mut names: Vec<_> = holders.iter().take(shown).map(holder_name).collect();
     if holders.len() > shown {
         names.push(format!("{} more", holders.len() - shown));
@@ -330,9 +362,10 @@ fn other_holders(evidence: &Evidence) -> Option<String> {
     Some(names.join(", "))
 }
 
-fn holder_name(h: &Holder) -> String {
+fn holder_name(h: &Holder, with_program: bool) -> String {
     let inherits = if h.cloexec == Fact::Known(false) { " without CLOEXEC" } else { "" };
-    format!("{} fd {}{inherits}", name(&h.comm, h.pid), h.fd)
+    let who = if with_program { named(h) } else { name(&h.comm, h.pid) };
+    format!("{who} fd {}{inherits}", h.fd)
 }
 
 fn opened(lines: &mut Vec<String>, evidence: &Evidence, style: &Style) {

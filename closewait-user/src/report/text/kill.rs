@@ -11,8 +11,11 @@ use crate::report::escape::escape;
 use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::model::Finding;
 
+use super::block::{self, NAME_LEAST, named, running};
 use super::style::{WIDEST, age, count, plural, shorten, within, wrap};
 
+/// So many columns are for a process.
+const NAME_MOST: usize = 48;
 /// Owners that the table shows; the rest are counted.
 const SHOWN: usize = 20;
 
@@ -44,10 +47,10 @@ pub fn line(killed: &Killed<'_>) -> String {
 fn held_by(finding: &Finding) -> String {
     let evidence = &finding.evidence;
     if let Fact::Known(listener) = &evidence.listener {
-        return listener.holder.as_ref().map_or_else(
-            || "not accepted".into(),
-            |holder| format!("not accepted by {}[{}]", escape(&holder.comm), holder.pid),
-        );
+        return listener
+            .holder
+            .as_ref()
+            .map_or_else(|| "not accepted".into(), |holder| format!("not accepted by {}", named(holder)));
     }
     match (finding.owner(), &evidence.holders) {
         (Fact::Known(holder), Fact::Known(holders)) => {
@@ -55,7 +58,7 @@ fn held_by(finding: &Finding) -> String {
                 0 | 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            format!("{}[{}] fd {}{more}", escape(&holder.comm), holder.pid, holder.fd)
+            format!("{} fd {}{more}", named(holder), holder.fd)
         }
         (_, Fact::Known(_)) => "held by nobody".into(),
         (_, Fact::Unknown(_)) => "holder unknown".into(),
@@ -139,7 +142,11 @@ fn table(owners: &[Fate]) -> String {
 }
 
 fn name(owner: &Fate) -> String {
-    format!("{}[{}]", shorten(&escape(&owner.comm), 40), owner.pid)
+    let name = block::name(&owner.comm, owner.pid);
+    match NAME_MOST.saturating_sub(name.width()) {
+        0..NAME_LEAST => name,
+        left => name + &shorten(&running(&owner.comm, owner.program.as_deref()), left),
+    }
 }
 
 /// What is told about the descriptors at the end.
@@ -231,7 +238,8 @@ mod tests {
 
     fn owner(pid: u32, sockets: u64, after: Option<After>) -> Fate {
         let before = Fact::Known(Nofile { used: 1_013, soft: 20_000 });
-        Fate { pid, comm: "ja\nva".to_owned().into(), sockets, before, after }
+        let program = (pid == 8).then(|| "java -jar shop.jar".to_owned().into());
+        Fate { pid, comm: "ja\nva".to_owned().into(), program, sockets, before, after }
     }
 
     fn runs(used: u64, open: u64) -> After {
@@ -249,10 +257,10 @@ mod tests {
         ]);
         assert_eq!(
             text,
-            "process     sockets  fd limit  fds before  fds after  still open\n\
-             ja\\nva[8]     1,000    20,000       1,013      1,013       1,000\n\
-             ja\\nva[7]         2    20,000       1,013      1,013           0\n\
-             ja\\nva[9]         1    20,000       1,013          ?           ?\n"
+            "process                        sockets  fd limit  fds before  fds after  still open\n\
+             ja\\nva[8] java -jar shop.jar     1,000    20,000       1,013      1,013       1,000\n\
+             ja\\nva[7]                            2    20,000       1,013      1,013           0\n\
+             ja\\nva[9]                            1    20,000       1,013          ?           ?\n"
         );
         let dry = table(&[owner(7, 2, None)]);
         assert_eq!(

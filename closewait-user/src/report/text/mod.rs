@@ -79,13 +79,14 @@ impl TextSink {
     }
 
     /// The full report.
-    fn screen(&mut self, look: FirstLook, at: Moment<'_>) -> io::Result<()> {
+    fn screen(&mut self, look: FirstLook, running: Option<Duration>, at: Moment<'_>) -> io::Result<()> {
+        let threshold = totals::Threshold { least: self.options.threshold, running };
         let causes = at.ledger.causes();
         let style = &self.options.style;
         let lines = if causes.is_empty() {
-            totals::nothing(look, self.options.threshold, at.ledger.apart(), style)
+            totals::nothing(look, threshold, at.ledger.apart(), style)
         } else {
-            let mut lines = totals::headline(&causes, self.options.threshold, at, style);
+            let mut lines = totals::headline(&causes, threshold, at, style);
             let shown: Vec<_> = causes.iter().map(|cause| (cause, 0)).collect();
             lines.extend(self.blocks(&shown, at.now));
             lines
@@ -180,7 +181,7 @@ impl Sink for TextSink {
                 self.looked = true;
                 self.pace.looked(at.now);
                 self.pace.take(at);
-                if self.options.group || at.ledger.is_empty() { self.screen(*look, at) } else { Ok(()) }
+                if self.options.group || at.ledger.is_empty() { self.screen(*look, None, at) } else { Ok(()) }
             }
             Report::Loss(gap) => self.note(&format!(
                 "lost {}; the sockets concerned are confirmed before they are reported",
@@ -204,7 +205,7 @@ impl Sink for TextSink {
             }
             self.pace.take(at);
             self.lines(&[String::new()])?;
-            return self.screen(at.ledger.watching(), at);
+            return self.screen(at.ledger.watching(), None, at);
         }
         match self.pace.take(at) {
             Some(due) => self.change(&due, at),
@@ -221,7 +222,8 @@ impl Sink for TextSink {
             self.lines(&[String::new()])?;
         }
         if self.options.group || at.ledger.is_empty() {
-            self.screen(FirstLook { watched: summary.totals.watched, young: summary.young() }, at)?;
+            let look = FirstLook { watched: summary.totals.watched, young: summary.young() };
+            self.screen(look, summary.totals.running, at)?;
         }
         let mut lines = vec![String::new()];
         lines.extend(totals::summary(summary, &self.options.style));

@@ -10,7 +10,7 @@ use crate::growth::Growth;
 use crate::report::model::Finding;
 use crate::verdict::Nofile;
 
-use super::block::{labelled, name};
+use super::block::{labelled, named};
 use super::style::{Style, count, span};
 
 /// Ports are worth a line from this share of all on.
@@ -64,7 +64,7 @@ pub(crate) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
         let who = peer
             .holder
             .as_ref()
-            .map_or("a process of this host".to_owned(), |h| format!("{} fd {}", name(&h.comm, h.pid), h.fd));
+            .map_or("a process of this host".to_owned(), |h| format!("{} fd {}", named(h), h.fd));
         labelled(lines, style, "peer", &format!("{who}, only half-closed ({})", peer.state), 2);
     }
     if let Some(ports) = evidence.ports.known() {

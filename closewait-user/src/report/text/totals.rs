@@ -1,21 +1,54 @@
 //! Text about everything at once: the headline, the sentence for "nothing is
 //! stuck", and the summary.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::report::Moment;
 use crate::report::counts::{Apart, ByEnding, ByLeak};
 use crate::report::ledger::Cause;
 use crate::report::model::{Ending, FirstLook};
-use crate::report::summary::{Copies, Summary};
+use crate::report::summary::{Copies, Summary, Totals};
 use crate::tracker::{Dwell, SuspectKind};
 
 use super::style::{Style, count, plural, span, wrap};
 
+/// How long a socket has been stuck that is reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threshold {
+    /// So long.
+    pub(crate) least: Duration,
+    /// See [`Totals::running`].
+    pub(crate) running: Option<Duration>,
+}
+
+impl Threshold {
+    /// That of a run.
+    pub(crate) const fn of(totals: &Totals) -> Self {
+        Self { least: totals.threshold, running: totals.running }
+    }
+}
+
+/// `10s or longer`; of a gate `100ms or longer at the end of the process, or for 10s before`.
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.least {
+            Duration::ZERO if self.running.is_some() => f.write_str("any time")?,
+            least => write!(f, "{} or longer", span(least))?,
+        }
+        match self.running {
+            Some(running) if running > self.least => {
+                write!(f, " at the end of the process, or for {} before", span(running))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How many, how bad, and when: the first line of a report.
 pub(crate) fn headline(
     causes: &[Cause<'_>],
-    threshold: Duration,
+    threshold: Threshold,
     at: Moment<'_>,
     style: &Style,
 ) -> Vec<String> {
@@ -31,17 +64,13 @@ pub(crate) fn headline(
             ghosts += cause.now.total();
         }
     }
-    let threshold = span(threshold);
     let all_ended = stuck.total() == 0;
     let mut text = if stuck.total() > 0 {
-        format!("{} in CLOSE_WAIT for {threshold} or longer", plural(stuck.total() - ghosts, "socket"))
+        format!("{} in CLOSE_WAIT for {threshold}", plural(stuck.total() - ghosts, "socket"))
     } else {
         stuck = gone;
         let were = if gone.total() == 1 { "was and has" } else { "were and have" };
-        format!(
-            "No socket is in CLOSE_WAIT for {threshold} or longer now; {} {were} ended",
-            count(gone.total())
-        )
+        format!("No socket is in CLOSE_WAIT for {threshold} now; {} {were} ended", count(gone.total()))
     };
     if ghosts > 0 {
         text.push_str(&format!(", and {} (descriptor open, TCP gone)", plural(ghosts, "ghost")));
@@ -99,7 +128,7 @@ pub(crate) fn endings(n: ByEnding) -> String {
 }
 
 /// Said when nothing is stuck, so that the reader knows that somebody looked.
-pub(crate) fn nothing(look: FirstLook, threshold: Duration, apart: Apart, style: &Style) -> Vec<String> {
+pub(crate) fn nothing(look: FirstLook, threshold: Threshold, apart: Apart, style: &Style) -> Vec<String> {
     let young = match look.young {
         0 => "none is in CLOSE_WAIT now".to_owned(),
         n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
@@ -109,11 +138,8 @@ pub(crate) fn nothing(look: FirstLook, threshold: Duration, apart: Apart, style:
         (0, _) => "In the network namespaces that could be read, no socket",
         _ => "No socket that fits the filter",
     };
-    let text = format!(
-        "{of} has been in CLOSE_WAIT for {} or longer; {} watched, {young}.",
-        span(threshold),
-        count(look.watched)
-    );
+    let text =
+        format!("{of} has been in CLOSE_WAIT for {threshold}; {} watched, {young}.", count(look.watched));
     let mut lines = wrap(&text, style.columns(), style.lines(3));
     for sentence in self::apart(apart) {
         lines.extend(wrap(&sentence, style.columns(), style.lines(3)));
@@ -177,8 +203,7 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
         ),
     ));
     let reported = s.leak.total();
-    let mut text =
-        format!("{} as stuck for {} or longer", plural(reported, "socket"), span(totals.threshold));
+    let mut text = format!("{} as stuck for {}", plural(reported, "socket"), Threshold::of(totals));
     if reported > 0 {
         text.push_str(&format!(": {}", judged(s.leak, s.closed)));
         let codes: Vec<_> =

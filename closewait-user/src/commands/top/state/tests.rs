@@ -8,6 +8,7 @@ fn row(id: u32, owner: &str, leak: Option<bool>, sockets: u64, change: i64, minu
     let age = Duration::from_mins(minutes);
     Row {
         id: CauseId(id),
+        brief: String::new(),
         owner: owner.into(),
         container: String::new(),
         code: Code::EofIgnored,

@@ -94,8 +94,8 @@ fn line(row: &Row, selected: bool, wide: bool, pen: &mut Pen<'_>) {
     let ink = if row.sockets == 0 { Ink::Dim } else { Looks::leak(row.leak) };
     let numbers = format!(" {change:>7} {:>7} {oldest:>7} {fds:>4} ", count(row.sockets));
     let verdict = format!("{:<15} {leak:<8} ", row.code.name());
-    let owner =
-        if row.container.is_empty() { row.owner.clone() } else { format!("{} {}", row.owner, row.container) };
+    let owner = if wide { &row.owner } else { &row.brief };
+    let owner = if row.container.is_empty() { owner.clone() } else { format!("{owner} {}", row.container) };
     let owner = if wide {
         format!("{} ", pad(&pen.fitted(&owner, 32), 32))
     } else {
@@ -192,7 +192,7 @@ pub(super) fn tiny(top: &Top, pen: &mut Pen<'_>) {
     pen.line(&[(Looks::leak(top.model.stuck.worst()), &headline(&top.model))]);
     for (row, at) in top.rows().zip(0..).skip(top.cursor()) {
         // The selected one in two lines: how many and whose.
-        let text = format!("{} {}", count(row.sockets), row.owner);
+        let text = format!("{} {}", count(row.sockets), row.brief);
         pen.line(&[(Ink::Bold, &text)]);
         let (leak, _) = leak_word(row.leak);
         let oldest = row.oldest.map_or(String::new(), |oldest| format!(" {}", age(oldest)));
