@@ -15,6 +15,7 @@ mod live {
     mod age;
     mod bpf;
     mod judged;
+    mod kept;
     mod leaked;
     mod lines;
     mod netns;

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::kept::{self, Copy};
 use super::netns::Netns;
-use super::tool::{Tool, binary, json_of};
+use super::tool::{Tool, json_of};
 use super::workload::SERVER;
 
 /// Each tells the same, and the end of one is nothing to the other.
@@ -40,11 +41,10 @@ fn two_instances_do_not_mind_each_other() {
 /// As a package manager does it: another file has its name from then on.
 #[test]
 fn its_executable_is_replaced_while_it_runs() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let program = dir.path().join("closewait-trace");
-    fs::copy(binary(), &program).expect("a copy");
+    let dir = kept::dir();
+    let Copy { program, start } = Copy::new(dir.path());
     let net = Netns::new();
-    let mut tool = Tool::spawn(Command::new(&program).args(json_of(&net)));
+    let mut tool = Tool::spawn(Command::new(&start).args(json_of(&net)));
     tool.attached();
     fs::remove_file(&program).expect("it is there");
     fs::write(&program, "no program").expect("a file");

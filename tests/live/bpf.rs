@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use aya::maps::{Map, MapData, PerCpuArray, loaded_maps};
+
 use super::waiting::until;
 
 /// Ids of the programs that process `pid` has a descriptor or a link of.
@@ -13,6 +15,15 @@ pub(crate) fn programs_of(pid: u32) -> BTreeSet<u32> {
 /// Ids of the maps that process `pid` has a descriptor of.
 pub(crate) fn maps_of(pid: u32) -> BTreeSet<u32> {
     numbers_of(pid, "map_id:")
+}
+
+/// What the programs of process `pid` count themselves (`closewait_ebpf::counter`).
+pub(crate) fn counters_of(pid: u32) -> PerCpuArray<MapData, u64> {
+    let ids = maps_of(pid);
+    let ours = loaded_maps().filter_map(Result::ok).filter(|map| ids.contains(&map.id()));
+    let counters = { ours }.find(|map| map.name_as_str() == Some("COUNTERS")).expect("it traces");
+    let map = MapData::from_id(counters.id()).expect("it is there while the tool is");
+    PerCpuArray::try_from(Map::PerCpuArray(map)).expect("counts on each CPU")
 }
 
 fn numbers_of(pid: u32, field: &str) -> BTreeSet<u32> {
@@ -39,8 +50,7 @@ pub(crate) fn are_gone(programs: &BTreeSet<u32>) {
 /// The same of maps.
 pub(crate) fn maps_are_gone(maps: &BTreeSet<u32>) {
     until("the kernel frees the maps", || {
-        let loaded: BTreeSet<u32> =
-            aya::maps::loaded_maps().filter_map(Result::ok).map(|map| map.id()).collect();
+        let loaded: BTreeSet<u32> = loaded_maps().filter_map(Result::ok).map(|map| map.id()).collect();
         maps.is_disjoint(&loaded).then_some(())
     });
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::kept;
 use super::netns::{Netns, output};
 use super::tool::{Tool, binary};
 use super::workload::SERVER;
@@ -12,7 +13,7 @@ use super::workload::SERVER;
 #[test]
 fn stacks_are_drawn_live_and_from_a_recording() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
     let (folded, image, recording) = (path("live.folded"), path("live.svg"), path("recording"));
     let mut tool = Tool::trace(&net, &["--flame", &folded, "--flame", &image, "--record", &recording]);

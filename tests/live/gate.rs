@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::bpf::{are_gone, maps_are_gone, maps_of, programs_of};
+use super::kept;
 use super::lines::Lines;
 use super::netns::{Netns, output};
 use super::scenario::{Scenario, programs};
@@ -368,7 +369,7 @@ fn what_it_leaves_running_is_named() {
 #[test]
 fn nothing_stays_behind() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
     let codes: Vec<i32> = (0..=255).collect();
     // Some at a time: most of a start, and of an end, is waiting for the kernel.

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::age::is_emulated;
 use super::netns::Netns;
-use super::tool::{Ended, Tool, binary, json_of};
+use super::tool::{Ended, Tool, binary, executable, json_of};
 use super::waiting::{let_pass, show, until};
 use super::workload::{SERVER, Workload};
 
@@ -262,7 +262,7 @@ fn in_a_container_with_the_processes_and_the_network_of_the_host() {
     let image = tempfile::tempdir().expect("a directory");
     let root = image.path();
     let program = root.join("closewait-trace");
-    fs::copy(binary(), &program).expect("a copy");
+    fs::copy(executable(), &program).expect("a copy");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
     // What this test is linked with is what the tool is linked with.
     let maps = fs::read_to_string("/proc/self/maps").expect("it is there");

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::kept;
 use super::netns::{Netns, output};
 use super::tool::{Tool, binary};
 use super::workload::{SERVER, Workload};
@@ -29,7 +30,7 @@ fn a_page_tells_who_was_stuck_before_it_was_watched() {
 #[test]
 fn a_page_is_written_live_and_from_a_recording() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
     let (live, again, recording) = (path("live.html"), path("again.html"), path("recording"));
     let mut tool = Tool::trace(&net, &["--html", &live, "--record", &recording]);

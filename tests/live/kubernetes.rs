@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::netns::Netns;
 use super::privileges::{OF_ANOTHER_USER, known, limited, says_lost};
-use super::tool::{Ended, THRESHOLD_MS, Tool, binary};
+use super::tool::{Ended, THRESHOLD_MS, Tool, executable};
 use super::waiting::show;
 use super::workload::SERVER;
 use crate::manifest::Manifest;
@@ -117,7 +117,7 @@ fn as_a_pod_it_names_the_pod_that_leaks() {
     let root = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-euc", RUNTIME, "runtime"]);
-    command.arg(root.path()).arg(binary()).arg(own_net.path());
+    command.arg(root.path()).arg(executable()).arg(own_net.path());
     command.arg(cgroups.container(&UID.replace('2', "3"), OWN_ID)).env("POD", UID).env("CONTAINER", ID);
     let mut args = manifest.args();
     let at = args.iter().position(|arg| arg == "--threshold").expect("a threshold");

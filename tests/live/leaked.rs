@@ -27,7 +27,7 @@ pub(crate) struct Leaked<'n> {
     /// The process that closed its ends.
     pub(crate) other: Option<Scenario>,
     /// Names that must be among the symbols of the opener's stack.
-    pub(crate) functions: &'n [&'n str],
+    pub(crate) functions: &'static [&'static str],
 }
 
 impl Leaked<'_> {

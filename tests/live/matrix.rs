@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::age::are_older_than;
 use super::judged::{Features, Judged, table};
+use super::kept;
 use super::netns::Netns;
 use super::recordings::gives_the_reports_of;
 use super::rows::{Answer, Kind, ROWS, Row, WIRE_ROWS};
@@ -110,7 +111,7 @@ fn is_told_once(rows: &'static [Row], mode: Mode, over_wire: bool, last: bool) -
     let features = Features::probe();
     let (run, not_run): (Vec<_>, Vec<_>) =
         rows.iter().partition(|row| !matches!(mode.answer(row).kind, Kind::NotRun(_)));
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let recording = dir.path().join("recording");
     let recorded = ["--record", recording.to_str().expect("text")];
     let mut tool = (mode == Mode::Live).then(|| Tool::trace(net, &recorded));

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use closewait_trace::report::escape::is_hidden;
 use rustix::process::Signal;
 
+use super::kept;
 use super::metrics::{exposition, serving_with};
 use super::netns::Netns;
 use super::scenario::{Scenario, programs};
@@ -51,7 +52,7 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kept::dir();
         let path = dir.path().join(file_name());
         fs::copy(programs().join("names"), &path).expect("a copy");
         Self { _dir: dir, path }
@@ -171,7 +172,7 @@ fn names_do_no_harm() {
 /// Traces a server that calls itself `comm`, in every form of output; how many lines of JSON.
 fn lines_about(server: &Server, comm: &[u8]) -> usize {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
     let (image, folded, recording) = (path("flame.svg"), path("flame.folded"), path("recording"));
     let files = ["--flame", &image, "--flame", &folded, "--record", &recording, "-v"];
@@ -242,7 +243,7 @@ fn the_gate_is_no_way_into_a_ci_runner() {
     // A line's end, a command, markup; each is in the other names, too.
     for comm in [HOSTILE[1], HOSTILE[6]] {
         let net = Netns::new();
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kept::dir();
         let junit = dir.path().join("junit.xml");
         let mut gate = net.command(binary());
         gate.args(["run", "--threshold", "300ms", "--junit"]).arg(&junit).env("GITHUB_ACTIONS", "true");

@@ -7,16 +7,9 @@ use super::leaked::opener_is_missing;
 use super::netns::Netns;
 use super::scenario::Scenario;
 use super::tool::Tool;
-use super::veth::{SERVER_IP, Veth};
+use super::veth::Veth;
 use super::waiting::show;
-use super::workload::{CLIENT, SERVER, Side, Workload};
-
-/// The CPU both programs are bound to: not 0, where the packets are handled, unless
-/// there is no other.
-pub(crate) fn elsewhere() -> String {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (cpus - 1).to_string()
-}
+use super::workload::{CLIENT, SERVER, Side};
 
 /// Leaks over a wire whose packets arrive on the CPU of a bystander. The holder is
 /// right every time. The opener is right whenever the entry into CLOSE_WAIT was seen;
@@ -27,16 +20,8 @@ fn names_the_owner(side: Side) {
     let net: &Netns = if side == Side::Server { &wire.server } else { &wire.client };
     let _bystander = Scenario::start(net, "bystander", &["--cpu", "0"]);
     let mut tool = Tool::trace(net, &[]);
-    let cpu = elsewhere();
-    let workload = Workload {
-        server: &["--bind", SERVER_IP, "--cpu", &cpu],
-        client: &["--to", SERVER_IP, "--cpu", &cpu],
-        leak: 101,
-        close: 97,
-        ..if side == Side::Server { SERVER } else { CLIENT }
-    };
-    let leaked = workload.run(&wire.server, &wire.client);
-    tool.has_reported("stuck", 101);
+    let leaked = wire.leak_elsewhere(if side == Side::Server { SERVER } else { CLIENT });
+    tool.has_reported("stuck", leaked.leaks.len());
     leaked.agree_with_ss();
     let ended = tool.signal(Signal::INT);
     ended.exits(0);

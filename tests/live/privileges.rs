@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use closewait_trace::privileges::{NEEDS, Work, kept};
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use rustix::thread::{
     CapabilitySet as C, LinkNameSpaceType, capabilities, move_into_link_name_space,
@@ -18,10 +18,11 @@ use rustix::thread::{
 };
 use serde_json::Value;
 
+use super::kept;
 use super::leaked::Leaked;
 use super::netns::Netns;
 use super::refusals::Nobody;
-use super::tool::{Ended, Tool, binary, json_of};
+use super::tool::{Ended, Tool, binary, executable, json_of};
 use super::waiting::{show, until};
 use super::workload::{SERVER, Workload};
 
@@ -54,7 +55,7 @@ pub(crate) fn limited(mut command: Command, to: C) -> Command {
 
 /// Traces sockets of another user's process with only these capabilities.
 pub(crate) fn with_only<'n>(net: &'n Netns, to: C, more: &[&str]) -> (Leaked<'n>, Ended) {
-    let mut command = limited(Command::new(binary()), to);
+    let mut command = limited(Command::new(executable()), to);
     let mut tool = Tool::spawn(command.args(json_of(net)).args(more));
     tool.attached();
     let leaked = OF_ANOTHER_USER.run(net, net);
@@ -170,7 +171,7 @@ fn without_loading_programs_snapshots_are_repeated() {
         let enter = move || {
             move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).map_err(Into::into)
         };
-        let mut command = Command::new(binary());
+        let mut command = Command::new(executable());
         // SAFETY: setns is async-signal-safe, and nothing is allocated.
         unsafe { command.pre_exec(enter) };
         let mut command = limited(command, ENOUGH - missing - C::SYS_ADMIN);
@@ -198,7 +199,7 @@ fn what_is_not_needed_is_given_up() {
         };
         tasks().all(has).then_some(())
     });
-    let had = capabilities(None).expect("our own").permitted;
+    let had = kept::in_reach();
     let mut seen = BTreeSet::new();
     for task in tasks() {
         let task = task.path();
@@ -238,7 +239,7 @@ fn a_command_of_the_gate_has_what_the_caller_had() {
     };
     let mut gate = Command::new(binary());
     gate.args(["run", "--", "sh", "-c", script]);
-    let mut bare = Command::new("sh");
+    let mut bare = kept::by_its_user("sh");
     bare.args(["-c", script]);
     assert_eq!(report(gate), report(bare));
 }
@@ -247,13 +248,8 @@ fn a_command_of_the_gate_has_what_the_caller_had() {
 #[test]
 fn a_user_with_file_capabilities_traces() {
     let nobody = Nobody::new();
-    // struct vfs_cap_data of include/uapi/linux/capability.h, revision 2, effective.
     // One that even root does not have here would forbid to execute it.
-    let given = (ENOUGH & capabilities(None).expect("our own").permitted).bits();
-    let words = [0x0200_0001, given & 0xffff_ffff, 0, given >> 32, 0];
-    let bytes: Vec<u8> =
-        words.iter().flat_map(|&word| u32::try_from(word).expect("32 bits").to_le_bytes()).collect();
-    if let Err(error) = setxattr(nobody.tool(), "security.capability", &bytes, XattrFlags::empty()) {
+    if let Err(error) = kept::give(nobody.tool(), ENOUGH & capabilities(None).expect("our own").permitted) {
         show(&format!("file capabilities: NOT RUN, setxattr: {error}"));
         return;
     }
@@ -280,7 +276,7 @@ fn a_user_with_file_capabilities_traces() {
 #[test]
 fn a_recording_is_read_without_capabilities() {
     let recording: &[u8] = include_bytes!("../recordings/linux-6.18.recording");
-    let had = capabilities(None).expect("our own").permitted;
+    let had = kept::in_reach();
     let commands = [
         ("replay", recording, Work::Replay { opens: false }),
         ("diff", b"{}\n".as_slice(), Work::Replay { opens: true }),

@@ -137,7 +137,7 @@ fn line_with(text: &str) -> u64 {
     u64::try_from(at + 1).unwrap()
 }
 
-fn trace(python: &Python, options: &[&str], functions: &[&str]) -> Ended {
+fn trace(python: &Python, options: &[&str], functions: &'static [&'static str]) -> Ended {
     let (net, dir) = (Netns::new(), tempfile::tempdir().unwrap());
     let program = python.scenario(&dir);
     let workload = Workload { program: program.to_str().unwrap(), server: options, functions, ..SERVER };

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::kept;
 use super::netns::{Netns, output};
 use super::schema;
 use super::tool::{Ended, Tool, binary};
@@ -81,7 +82,7 @@ fn recorded(net: &Netns, file: &Path, workload: Workload, options: &[&str]) -> E
 
 #[test]
 fn give_the_reports_of_the_live_run() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     for (name, workload) in [
         ("server", Workload { leak: 11, close: 97, ..SERVER }),
         ("readers", Workload { server: &["--read", "once"], ..SERVER }),
@@ -108,7 +109,7 @@ fn give_the_reports_of_the_live_run() {
 #[test]
 fn can_be_asked_for_less_and_for_other_forms() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let file = dir.path().join("recording");
     let ended = recorded(&net, &file, SERVER, &[]);
     let stuck =
@@ -128,7 +129,7 @@ fn can_be_asked_for_less_and_for_other_forms() {
 fn name_no_address_when_redacted() {
     let net = Netns::new();
     net.add_address("203.0.113.7/32");
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let file = dir.path().join("recording");
     let away = Workload {
         server: &["--bind", "203.0.113.7"],
@@ -148,7 +149,7 @@ fn name_no_address_when_redacted() {
 #[test]
 fn that_are_cut_off_or_damaged_show_what_is_whole() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let file = dir.path().join("recording");
     recorded(&net, &file, SERVER, &[]);
     let whole = std::fs::read(&file).expect("a file");
@@ -183,7 +184,7 @@ fn that_are_cut_off_or_damaged_show_what_is_whole() {
 #[test]
 fn are_rotated_within_their_limit() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let file = dir.path().join("recording");
     let storm = Workload { leak: 3, close: 6997, ..SERVER };
     recorded(&net, &file, storm, &["--record-max", "1M"]);
@@ -199,7 +200,7 @@ fn are_rotated_within_their_limit() {
 #[test]
 fn are_compared_with_each_other_and_with_reports() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let run = |name: &str, workload: Workload| {
         let file = dir.path().join(name);
         let ended = recorded(&net, &file, workload, &[]);
@@ -238,7 +239,7 @@ fn are_compared_with_each_other_and_with_reports() {
 #[test]
 fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let file = path("recording");
     let first = Tool::trace(&net, &["--record", &file]);
@@ -254,6 +255,7 @@ fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
     record(&file).exits(0).said("is overwritten");
     let other = path("other");
     std::fs::write(&other, "not ours").expect("our file");
+    kept::hand_over(other.as_ref());
     record(&other).exits(2).said("is no recording");
     assert_eq!(std::fs::read_to_string(&other).expect("our file"), "not ours");
     record(&path("missing/recording")).exits(2).said("cannot record to");

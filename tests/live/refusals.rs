@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::netns::Netns;
-use super::tool::{Ended, Tool, binary};
+use super::tool::{Ended, Tool, binary, executable};
 
 fn run(args: &[&str]) -> Ended {
     Tool::spawn(Command::new(binary()).args(args)).end()
@@ -55,7 +55,7 @@ impl Nobody {
         let dir = tempfile::tempdir().expect("a directory");
         let tool = dir.path().join("closewait-trace");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("our directory");
-        std::fs::copy(binary(), &tool).expect("a copy");
+        std::fs::copy(executable(), &tool).expect("a copy");
         std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("our file");
         Self { _dir: dir, tool }
     }

@@ -2,6 +2,7 @@
 //! unit's capabilities, with which it has to do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use rustix::thread::CapabilitySet;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::kept;
 use super::netns::Netns;
 use super::privileges::{known, says_lost, with_only};
 use super::tool::{Ended, Tool, binary};
@@ -28,8 +30,10 @@ struct Systemd {
 
 impl Systemd {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kept::dir();
         let socket = UnixDatagram::bind(dir.path().join("notify")).expect("a socket");
+        // Whoever is told as a service may not be root.
+        fs::set_permissions(dir.path().join("notify"), PermissionsExt::from_mode(0o777)).expect("ours");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
         Self { socket, dir }
     }
@@ -166,7 +170,7 @@ fn a_configuration_is_checked() {
     fs::write(&file, "netns = \"/run/netns/no-such-namespace\"\n").expect("our directory");
     check(&[]).exits(2).said("/run/netns/no-such-namespace");
     fs::write(&file, "comm = \"x\"\n").expect("our directory");
-    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("our file");
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).expect("our file");
     check(&[]).exits(2).said("everybody may write to it").said("chmod o-w");
 }
 

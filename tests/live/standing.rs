@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::gate::Gate;
+use super::kept::takes_more;
 use super::lines::Lines;
 use super::netns::Netns;
 use super::tool::binary;
@@ -99,29 +100,33 @@ fn the_terminal_is_the_commands() {
 
 #[test]
 fn it_runs_as_another_user() {
-    let net = Netns::new();
-    let gate = Gate::around(&net, &["--user", "nobody"], &["sh", "-c", "id -u; id -g; echo $USER"]);
-    let passed = gate.end();
-    passed.exits(0);
-    let ids = std::fs::read_to_string("/etc/passwd").expect("there are users");
-    let entry = ids.lines().find(|line| line.starts_with("nobody:")).expect("nobody is one");
-    let words: Vec<_> = entry.split(':').collect();
-    assert_eq!(passed.printed, [words[2], words[3], "nobody"]);
+    takes_more("run --user: CAP_SETUID, CAP_SETGID", "takes CAP_SETUID", || {
+        let net = Netns::new();
+        let gate = Gate::around(&net, &["--user", "nobody"], &["sh", "-c", "id -u; id -g; echo $USER"]);
+        let passed = gate.end();
+        passed.exits(0);
+        let ids = std::fs::read_to_string("/etc/passwd").expect("there are users");
+        let entry = ids.lines().find(|line| line.starts_with("nobody:")).expect("nobody is one");
+        let words: Vec<_> = entry.split(':').collect();
+        assert_eq!(passed.printed, [words[2], words[3], "nobody"]);
+    });
 }
 
 /// Root by sudo, with the environment that sudo leaves.
 #[test]
 fn it_runs_as_the_user_behind_sudo() {
-    let net = Netns::new();
-    let run = |uid: &str, gid: &str| {
-        let mut command = net.command(binary());
-        command.env("SUDO_UID", uid).env("SUDO_GID", gid).args(["run", "--", "sh", "-c"]);
-        let passed = Gate::spawn(command.arg("id -u; id -g; id -G")).end();
-        passed.exits(0);
-        passed.printed
-    };
-    // Neither needs to be anybody's.
-    assert_eq!(run("64321", "64322"), ["64321", "64322", "64322"]);
-    let own = Command::new("id").arg("-u").output().expect("it runs").stdout;
-    assert_eq!(run("0", "0")[0], String::from_utf8_lossy(&own).trim());
+    takes_more("run under sudo, which makes it root", "[\"65534\"", || {
+        let net = Netns::new();
+        let run = |uid: &str, gid: &str| {
+            let mut command = net.command(binary());
+            command.env("SUDO_UID", uid).env("SUDO_GID", gid).args(["run", "--", "sh", "-c"]);
+            let passed = Gate::spawn(command.arg("id -u; id -g; id -G")).end();
+            passed.exits(0);
+            passed.printed
+        };
+        // Neither needs to be anybody's.
+        assert_eq!(run("64321", "64322"), ["64321", "64322", "64322"]);
+        let own = Command::new("id").arg("-u").output().expect("it runs").stdout;
+        assert_eq!(run("0", "0")[0], String::from_utf8_lossy(&own).trim());
+    });
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use super::kept::{self, setpriv};
 use super::netns::{Netns, output};
 use super::tool::binary;
 
@@ -20,13 +21,15 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    fn run(&self, net: &Netns, gated: bool, leaks: bool) -> Output {
-        let tool = binary();
+    fn run(&self, net: &Netns, home: &Path, gated: bool, leaks: bool) -> Output {
+        let (tool, user) = (binary(), setpriv());
         let mut words = Vec::new();
         if gated {
             words.extend([text(&tool), "run"]);
             words.extend(self.gate);
             words.push("--");
+        } else if kept::is_asked_for() {
+            words.extend(user.iter().map(String::as_str));
         }
         words.extend(self.command);
         let mut command = net.command(words[0]);
@@ -35,14 +38,20 @@ impl Suite<'_> {
         if leaks {
             command.env("SUITE_LEAKS", "1");
         }
+        if kept::is_asked_for() {
+            // Runners keep caches there; and those of root's home are root's.
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let open = std::env::split_paths(&path).filter(|dir| kept::is_open(dir));
+            command.env("HOME", home).env("PATH", std::env::join_paths(open).expect("it was one"));
+        }
         command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     fn is_judged(&self) {
-        let net = Netns::new();
+        let (net, home) = (Netns::new(), kept::dir());
         for (leaks, code, words) in [(false, 0, "no socket leaked"), (true, 1, "1 socket leaked")] {
-            let bare = self.run(&net, false, leaks);
-            let gated = self.run(&net, true, leaks);
+            let bare = self.run(&net, home.path(), false, leaks);
+            let gated = self.run(&net, home.path(), true, leaks);
             let said = String::from_utf8_lossy(&gated.stderr);
             assert!(bare.status.success(), "{:?}: {bare:?}", self.command);
             assert_eq!(gated.status.code(), Some(code), "leaks: {leaks}\n{said}");
@@ -74,7 +83,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn of_rust() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     output(
         Command::new("rustc")
             .args(["--test", "-g", "-Cforce-frame-pointers=yes", "--edition=2024", "-o"])
@@ -108,7 +117,7 @@ fn of_python() {
 /// those that the program needs itself.
 #[test]
 fn of_go() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let program = dir.path().join("suite.test");
     for options in [&["-o", text(&program)][..], &[]] {
         Suite {
@@ -123,7 +132,7 @@ fn of_go() {
 
 #[test]
 fn of_java() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     output(Command::new("javac").arg("-d").arg(dir.path()).arg(sources().join("Suite.java")));
     Suite {
         command: &["java", "-ea", "-cp", text(dir.path()), "Suite"],

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::age::is_emulated;
+use super::kept;
 use super::lines::Lines;
 use super::netns::Netns;
 use super::schema;
@@ -48,8 +49,14 @@ fn time_to_report() -> Deadline {
     if is_emulated() { Deadline::patient() } else { Deadline(Clock::mono_now() + Duration::from_secs(30)) }
 }
 
-/// The executable: `CLOSEWAIT_TRACE_BIN`, else the one this test was built with.
+/// What starts the tool: the executable, or what takes capabilities away first.
 pub(crate) fn binary() -> PathBuf {
+    if kept::is_asked_for() { kept::start().to_owned() } else { executable() }
+}
+
+/// The executable: `CLOSEWAIT_TRACE_BIN`, else the one this test was built with. For tests that
+/// see themselves to what it may do.
+pub(crate) fn executable() -> PathBuf {
     std::env::var_os("CLOSEWAIT_TRACE_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_closewait-trace").into(), Into::into)
 }

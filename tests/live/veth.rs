@@ -2,7 +2,9 @@
 //! hand packets to a CPU of our choice: then the task on the CPU when a FIN arrives is
 //! neither the server nor the client.
 
+use super::leaked::Leaked;
 use super::netns::{Netns, ip};
+use super::workload::Workload;
 
 /// Address of the server's end.
 pub(crate) const SERVER_IP: &str = "10.97.0.1";
@@ -45,6 +47,21 @@ impl Veth {
             end.steer_to_cpu_0("wire");
         }
         wire
+    }
+
+    /// 101 leaks of the side that `of` says, among 97 connections that close in time, from
+    /// end to end. Both programs are bound to a CPU that is not 0, unless there is no other.
+    pub(crate) fn leak_elsewhere(&self, of: Workload) -> Leaked<'_> {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cpu = (cpus - 1).to_string();
+        let workload = Workload {
+            server: &["--bind", SERVER_IP, "--cpu", &cpu],
+            client: &["--to", SERVER_IP, "--cpu", &cpu],
+            leak: 101,
+            close: 97,
+            ..of
+        };
+        workload.run(&self.server, &self.client)
     }
 
     /// From now on nothing gets through, and neither end is told.

@@ -34,7 +34,7 @@ pub(crate) struct Workload<'a> {
     /// Connections that are closed in time.
     pub(crate) close: usize,
     /// Names that must be in the opener's stack.
-    pub(crate) functions: &'a [&'a str],
+    pub(crate) functions: &'static [&'static str],
 }
 
 /// A server that leaks three connections.
@@ -58,7 +58,7 @@ pub(crate) const CLIENT: Workload = Workload {
     ..SERVER
 };
 
-impl<'a> Workload<'a> {
+impl Workload<'_> {
     /// Runs it inside `net` while `tool` traces, until every leak is reported; then
     /// ends the tool and checks every report.
     pub(crate) fn is_reported_by(&self, tool: Tool, net: &Netns) -> Ended {
@@ -67,10 +67,7 @@ impl<'a> Workload<'a> {
 
     /// Runs the server in one namespace and the client in another; returns when all
     /// connections have been made, and all but the leaked ones closed.
-    pub(crate) fn run<'n>(&self, server_net: &'n Netns, client_net: &'n Netns) -> Leaked<'n>
-    where
-        'a: 'n,
-    {
+    pub(crate) fn run<'n>(&self, server_net: &'n Netns, client_net: &'n Netns) -> Leaked<'n> {
         let (leak, close) = (self.leak.to_string(), self.close.to_string());
         let all = (self.leak + self.close).to_string();
         // Not every program can do anything but leak.

@@ -29,6 +29,18 @@ impl Netns {
         Ok(netns)
     }
 
+    /// The same, with room for as many connections as there are ports: for benchmarks, which leave
+    /// many in TIME_WAIT.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn with_all_ports(what: &str) -> Result<Self> {
+        let netns = Self::new(what)?;
+        let ports = "echo 1024 65000 > /proc/sys/net/ipv4/ip_local_port_range";
+        command::output(netns.inside("sh")?.args(["-c", ports]))?;
+        Ok(netns)
+    }
+
     /// The file that stands for it.
     pub(crate) fn path(&self) -> String {
         format!("/run/netns/{}", self.name)

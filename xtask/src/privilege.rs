@@ -18,7 +18,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Result<Command> {
     })?;
     let mut command = Command::new(sudo);
     // The programs that we start from here read these.
-    command.arg("--preserve-env=RUST_BACKTRACE,DEBIAN_FRONTEND,CLOSEWAIT_TRACE_BIN,CLOSEWAIT_SCENARIOS");
+    command.arg("--preserve-env=RUST_BACKTRACE,DEBIAN_FRONTEND,CLOSEWAIT_TRACE_BIN,CLOSEWAIT_SCENARIOS,CLOSEWAIT_KEPT_ONLY");
     command.arg("--").arg(program);
     Ok(command)
 }

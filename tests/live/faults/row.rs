@@ -1,22 +1,36 @@
-//! A row of the table of faults, and what must hold in each.
+//! What came of a fault, and what must hold of each.
 
+use std::time::Duration;
+
+use closewait_trace::clock::{Clock, MonoNs};
+
+use super::super::age::is_emulated;
 use super::super::leaked::{Leaked, opener_is_missing, stack_ends_early, stack_is_missing};
 use super::super::tool::Ended;
 
-/// One fault, and what came of it.
+/// From the end of a fault until all is right again. It takes seconds, or the time to the next try
+/// of a snapshot; this is for a machine that has much else to do, twice as much for an emulated one.
+pub(super) const WITHIN: Duration = Duration::from_mins(2);
+
+/// What came of a fault.
 #[derive(Default)]
 pub(crate) struct Row {
-    pub(crate) fault: &'static str,
     /// What the tool said of it.
     pub(crate) reported: String,
-    /// What was right again, and when.
-    pub(crate) healed: String,
+    /// After which time all was right again.
+    pub(crate) healed: Option<Duration>,
+    /// How much it was, this time.
+    pub(crate) notes: String,
     pub(crate) wrong: Vec<String>,
 }
 
 impl Row {
-    pub(crate) fn of(fault: &'static str) -> Self {
-        Self { fault, ..Self::default() }
+    /// All is right again; the fault was over at `ended`.
+    pub(crate) fn heals(&mut self, ended: MonoNs) {
+        let took = Clock::mono_now().since(ended);
+        let within = if is_emulated() { 2 * WITHIN } else { WITHIN };
+        self.must(took <= within, &format!("healed after {took:?}, which is more than {within:?}"));
+        self.healed = Some(took);
     }
 
     /// Notes that something must be so.

@@ -1,6 +1,5 @@
 //! Runs that the kernel skips: what it counts of them is what the tool says, wherever it says it.
 
-use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -14,14 +13,13 @@ use super::super::bpf::programs_of;
 use super::super::leaked::Leaked;
 use super::super::metrics::{scrape, serving_with};
 use super::super::netns::Netns;
-use super::super::owners::elsewhere;
 use super::super::scenario::Scenario;
 use super::super::tool::{Ended, Tool};
-use super::super::veth::{SERVER_IP, Veth};
+use super::super::veth::Veth;
 use super::super::waiting::until;
-use super::super::workload::{SERVER, Workload};
+use super::super::workload::SERVER;
+use super::WITH_READER;
 use super::row::Row;
-use super::{WITH_READER, since};
 
 /// The programs on the edges. Each does what the other is skipped for, if not both are.
 const TRANSITIONS: [&str; 3] = ["enter_btf", "edge_btf", "edge_tp"];
@@ -84,49 +82,38 @@ fn found_by_looks(row: &mut Row, leaked: &Leaked, ended: &Ended) -> u64 {
     let about = ended.of_kind("stuck").filter(|report| leaked.include(report));
     let (found, seen): (Vec<_>, Vec<_>) = about.partition(|report| report["missed"] == true);
     row.must(seen.iter().all(|report| leaked.opener_is_right(report)), "an opener");
-    let _ = write!(row.healed, "; {} of {} entries found by a look", found.len(), found.len() + seen.len());
+    row.notes = format!("{} of {} entries found by a look", found.len(), found.len() + seen.len());
     found.len() as u64
 }
 
 /// Somebody else's use of BPF keeps classic tracepoints' programs from running on the CPU where
 /// all packets are handled: so certain that nearly every entry is missed.
-pub(super) fn by_a_neighbour() -> Row {
-    let mut row = Row::of("programs skipped by the kernel (somebody reads a BPF map): classic tracepoints");
+pub(super) fn by_a_neighbour(row: &mut Row) {
     let wire = Veth::steered_to_cpu_0();
     let neighbour = Scenario::start(&wire.server, "map_reader", &["--cpu", "0"]);
     neighbour.expect("ready");
     let (mut tool, metrics) = serving_with(&wire.server, &["--without", "raw_tp"]);
     let programs = Programs::of(&tool);
-    let cpu = elsewhere();
-    let workload = Workload {
-        server: &["--bind", SERVER_IP, "--cpu", &cpu],
-        client: &["--to", SERVER_IP, "--cpu", &cpu],
-        leak: 101,
-        close: 97,
-        ..SERVER
-    };
-    let leaked = workload.run(&wire.server, &wire.client);
+    let leaked = wire.leak_elsewhere(SERVER);
     drop(neighbour);
     let began = Clock::mono_now();
-    tool.has_reported("stuck", workload.leak);
-    row.healed = format!("all reported in {}", since(began));
+    tool.has_reported("stuck", leaked.leaks.len());
+    row.heals(began);
     let [_, sure] = programs.skipped().unwrap_or_default();
-    let (ended, [said, missed]) = end(&mut row, tool, metrics, sure);
+    let (ended, [said, missed]) = end(row, tool, metrics, sure);
     let [_, most] = programs.skipped().unwrap_or_default();
     row.are_right(&leaked, &ended);
     row.says(&ended, "missed ");
     row.must((sure..=most).contains(&said), &format!("skipped: {said} said, the kernel: {sure} to {most}"));
-    let found = found_by_looks(&mut row, &leaked, &ended);
+    let found = found_by_looks(row, &leaked, &ended);
     row.must(found > 0, "no entry was missed: nothing was injected");
     row.must(found <= missed, &format!("{found} sockets are said to be missed, {missed} in the summary"));
-    row
 }
 
 /// Packets of a storm come as interrupts on the CPU where the programs run for the storm's own
 /// calls. What one of them is skipped for the other does, so that less is lost than the kernel
 /// counts.
-pub(super) fn by_their_own_runs() -> Row {
-    let mut row = Row::of("programs skipped by the kernel (packets on top of them): a steered storm");
+pub(super) fn by_their_own_runs(row: &mut Row) {
     let net = Netns::new();
     net.steer_to_cpu_0("lo");
     let (mut tool, metrics) = serving_with(&net, &[]);
@@ -146,14 +133,13 @@ pub(super) fn by_their_own_runs() -> Row {
     beside.expect("done");
     let began = Clock::mono_now();
     tool.has_reported("stuck", WITH_READER.leak);
-    row.healed = format!("all reported in {}", since(began));
+    row.heals(began);
     let [_, sure] = programs.skipped().unwrap_or_default();
-    let (ended, [said, missed]) = end(&mut row, tool, metrics, sure);
+    let (ended, [said, missed]) = end(row, tool, metrics, sure);
     let [all, _] = programs.skipped().unwrap_or_default();
     row.are_right(&leaked, &ended);
     row.must((sure..=all).contains(&said), &format!("skipped: {said} said, the kernel: {sure} to {all}"));
-    let found = found_by_looks(&mut row, &leaked, &ended);
+    let found = found_by_looks(row, &leaked, &ended);
     row.must(found <= missed, &format!("{found} sockets are said to be missed, {missed} in the summary"));
     row.reported = format!("of {all} skipped runs {said} that no other made up for");
-    row
 }

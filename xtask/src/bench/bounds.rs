@@ -3,12 +3,12 @@
 //! as it can, all of them real; and what the tool took and said, as a table.
 
 use super::{
-    net::Net,
     pile::{Heap, Pile},
     process::{self, Usage},
 };
 use crate::{
     build::{self, Executables},
+    netns::Netns,
     privilege,
     stopwatch::Stopwatch,
     workspace,
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Crowd::Churn => vec![args.churn],
         };
         for size in sizes {
-            let net = Net::new()?;
+            let net = Netns::with_all_ports("bench")?;
             let (name, seen) = beside(crowd, size, args, &tool, &scenarios, &net)?;
             println!("{}", seen.row(&name));
         }
@@ -141,7 +141,7 @@ fn beside(
     args: &Args,
     tool: &Path,
     scenarios: &Path,
-    net: &Net,
+    net: &Netns,
 ) -> Result<(String, Seen)> {
     let netns = net.path();
     let program = |name: &str| scenarios.join(name);
@@ -181,8 +181,8 @@ struct Running {
     last_words: Option<thread::JoinHandle<String>>,
 }
 
-fn start(net: &Net, program: &Path, options: &[(&str, u32)]) -> Result<Running> {
-    let mut command = net.inside(program);
+fn start(net: &Netns, program: &Path, options: &[(&str, u32)]) -> Result<Running> {
+    let mut command = net.inside(program)?;
     for (option, value) in options {
         command.args([option, value.to_string().as_str()]);
     }

@@ -5,13 +5,13 @@
 use super::{
     budget::{Line, Measured},
     floor::Floor,
-    net::Net,
     process::Usage,
     programs::{self, Counting, Ran},
     spread::{Spread, some},
     storm::{Kind, PORT, Storm},
     tracer,
 };
+use crate::netns::Netns;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
@@ -63,9 +63,9 @@ impl Bpf {
     pub(super) fn measure(tool: &Path, storm: &Storm) -> Result<Self> {
         // The last two watch nothing of the storm: one leaves it out in the kernel, the other, whose
         // filter the kernel does not know, in userspace.
-        let elsewhere = Net::new()?;
+        let elsewhere = Netns::with_all_ports("bench")?;
         let net = storm.net;
-        let modes: [(_, _, &[&str], &Net); 4] = [
+        let modes: [(_, _, &[&str], &Netns); 4] = [
             ("stacks on", Some(Line::BpfPerConnection), &[], net),
             ("stacks off", Some(Line::BpfPerConnectionNoStacks), &["--stacks", "off"], net),
             ("only another namespace asked for", None, &[], &elsewhere),
@@ -126,7 +126,7 @@ impl Bpf {
 }
 
 /// `net` is what the tool is to watch.
-fn slice(tracer: &tracer::Tracer, net: &Net, storm: &Storm) -> Result<Slice> {
+fn slice(tracer: &tracer::Tracer, net: &Netns, storm: &Storm) -> Result<Slice> {
     let running = tracer.start_ours(net, PORT)?;
     let floor = Floor::attach()?;
     let before = Usage::of_children()?;

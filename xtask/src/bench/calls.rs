@@ -102,7 +102,7 @@ impl Calls {
 
 /// ns of a call.
 fn slice(storm: &Storm, call: &str) -> Result<f64> {
-    let mut command = storm.net.inside(&storm.program("recv_loop"));
+    let mut command = storm.net.inside(storm.program("recv_loop"))?;
     command.args(["--call", call, "--ms", &SLICE_MS.to_string()]);
     if storm.pin > 0 {
         command.args(["--cpu", &(storm.pin - 1).to_string()]);

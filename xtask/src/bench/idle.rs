@@ -2,13 +2,12 @@
 
 use super::{
     budget::{Line, Measured},
-    net::Net,
     process::{Usage, rss_anon},
     spread::{Spread, some},
     storm::PORT,
     tracer,
 };
-use crate::stopwatch::Stopwatch;
+use crate::{netns::Netns, stopwatch::Stopwatch};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{path::Path, time::Duration};
@@ -30,7 +29,7 @@ pub(super) struct Idle {
 
 impl Idle {
     /// Looks so many times at a tool in an empty namespace.
-    pub(super) fn measure(tool: &Path, net: &Net, looks: u32) -> Result<Self> {
+    pub(super) fn measure(tool: &Path, net: &Netns, looks: u32) -> Result<Self> {
         eprintln!("bench: idle, {looks} looks of {LOOK} s");
         let running = tracer::ours("idle", tool, &[]).start_ours(net, PORT)?;
         Stopwatch::pause(SETTLE);

@@ -16,7 +16,6 @@ mod fit;
 mod floor;
 mod gate;
 mod idle;
-pub(crate) mod net;
 pub(crate) mod peers;
 mod pile;
 mod process;
@@ -33,6 +32,7 @@ mod tracker;
 
 use crate::{
     build::{self, Executables},
+    netns::Netns,
     privilege, workspace,
 };
 use anyhow::{Context, Result, ensure};
@@ -149,7 +149,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tool = built.get("closewait-trace")?;
     let scenarios = workspace::target_dir().join("scenarios");
     build::scenarios(&scenarios)?;
-    let net = net::Net::new()?;
+    let net = Netns::with_all_ports("bench")?;
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let storm = storm::Storm { net: &net, scenarios: &scenarios, args, pin: cpus };
     let pile = storm.program("pile");

@@ -1,7 +1,8 @@
 //! Sockets and processes that are there while something is measured: tests/scenarios/pile.c,
 //! as many processes of it as descriptors ask for.
 
-use super::{net::Net, process};
+use super::process;
+use crate::netns::Netns;
 use anyhow::{Context, Result, ensure};
 use std::{
     io::{BufRead, BufReader},
@@ -31,7 +32,7 @@ impl Pile {
     ///
     /// # Errors
     /// When memory or descriptors do not allow it.
-    pub(super) fn new(net: &Net, program: &Path, heap: Heap) -> Result<Self> {
+    pub(super) fn new(net: &Netns, program: &Path, heap: Heap) -> Result<Self> {
         let sockets = u64::from(heap.stuck) + 2 * u64::from(heap.healthy);
         let wanted = (sockets * PER_SOCKET) >> 20;
         if let Some(free) = process::memory_available() {
@@ -39,7 +40,7 @@ impl Pile {
         }
         let mut pile = Self(Vec::new());
         for part in parts(heap) {
-            let mut command = net.inside(program);
+            let mut command = net.inside(program)?;
             for (option, value) in
                 [("--stuck", part.stuck), ("--healthy", part.healthy), ("--children", part.children)]
             {

@@ -3,12 +3,11 @@
 
 use super::{
     fit::Fit,
-    net::Net,
     pile::{Heap, Pile},
     spread::{Spread, some},
     starts::{cpu_of, snapshot},
 };
-use crate::stopwatch::Stopwatch;
+use crate::{netns::Netns, stopwatch::Stopwatch};
 use anyhow::Result;
 use serde::Serialize;
 use std::{fmt::Write as _, path::Path, process::Command, time::Duration};
@@ -48,7 +47,7 @@ pub(super) fn measure(tool: &Path, pile: &Path, most: u32, rounds: u32) -> Resul
 }
 
 fn curve(tool: &Path, pile: &Path, what: &'static str, axis: Axis, most: u32, rounds: u32) -> Result<Curve> {
-    let net = Net::new()?;
+    let net = Netns::with_all_ports("bench")?;
     let look = || match axis {
         Axis::Heap(_) => snapshot(tool, &net),
         // As it is started: all namespaces.
@@ -76,7 +75,7 @@ fn curve(tool: &Path, pile: &Path, what: &'static str, axis: Axis, most: u32, ro
             Axis::Heap(heap) => Pile::new(&net, pile, heap(count)).map(Some),
             Axis::Namespaces => {
                 while u32::try_from(namespaces.len())? < count {
-                    namespaces.push(Net::new()?);
+                    namespaces.push(Netns::with_all_ports("bench")?);
                 }
                 Ok(None)
             }

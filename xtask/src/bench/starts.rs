@@ -3,13 +3,12 @@
 
 use super::{
     budget::{Line, Measured},
-    net::Net,
     peers::Peer,
     pile::{Heap, Pile},
     process::Usage,
     spread::{Spread, shown, some},
 };
-use crate::{command, stopwatch::Stopwatch};
+use crate::{command, netns::Netns, stopwatch::Stopwatch};
 use anyhow::{Context, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
@@ -62,7 +61,7 @@ struct Run {
 impl Starts {
     /// `counts` of stuck sockets, each in a namespace of its own.
     pub(super) fn measure(tool: &Path, pile: &Path, counts: &[u32], rounds: u32) -> Result<Self> {
-        let net = Net::new()?;
+        let net = Netns::with_all_ports("bench")?;
         let peer = Peer::find("bpftrace");
         let (mut attached, mut others) = (Vec::new(), Vec::new());
         let mut refused = peer.missing().map(str::to_owned);
@@ -134,7 +133,7 @@ const LIVE: &str = "closewait-trace, all reported";
 impl Count {
     fn measure(tool: &Path, pile: &Path, stuck: u32, rounds: u32) -> Result<Self> {
         eprintln!("bench: first report of {stuck}");
-        let net = Net::new()?;
+        let net = Netns::with_all_ports("bench")?;
         let names = ["closewait-trace snapshot", LIVE, "ss -tanp", "lsof -nP -iTCP"];
         let _pile = match Pile::new(&net, pile, Heap { stuck, ..Heap::default() }) {
             Ok(pile) => pile,
@@ -177,15 +176,15 @@ impl Count {
 }
 
 /// One look at everything in `net` that is stuck now.
-pub(super) fn snapshot(tool: &Path, net: &Net) -> Command {
+pub(super) fn snapshot(tool: &Path, net: &Netns) -> Command {
     let mut command = Command::new(tool);
     command.args(["snapshot", "--threshold", "1ms", "--netns", &net.path()]);
     command
 }
 
-fn inside(net: &Net, program: &'static str, args: &[&str]) -> Result<Command> {
+fn inside(net: &Netns, program: &'static str, args: &[&str]) -> Result<Command> {
     let found = command::find_system(program).with_context(|| format!("{program} is not installed"))?;
-    let mut command = net.inside(&found);
+    let mut command = net.inside(&found)?;
     command.args(args);
     Ok(command)
 }
@@ -212,7 +211,7 @@ fn timed(command: &mut Command) -> Result<Run> {
 }
 
 /// Until every stuck socket has been reported by a live trace.
-fn live(tool: &Path, net: &Net, stuck: u32) -> Result<Run> {
+fn live(tool: &Path, net: &Netns, stuck: u32) -> Result<Run> {
     let before = Usage::of_children()?;
     let mut command = Command::new(tool);
     command.args(["--threshold", "1ms", "-o", "json", "--netns", &net.path(), "--duration", AT_MOST]);
@@ -230,7 +229,7 @@ fn live(tool: &Path, net: &Net, stuck: u32) -> Result<Run> {
     Ok(Run { wall, cpu: used.cpu.as_secs_f64() * 1000.0 })
 }
 
-fn start_to_attached(tool: &Path, net: &Net) -> Result<f64> {
+fn start_to_attached(tool: &Path, net: &Netns) -> Result<f64> {
     let mut command = Command::new(tool);
     command.args(["--netns", &net.path()]);
     let watch = Stopwatch::start();

@@ -3,11 +3,11 @@
 use super::{
     Args,
     budget::{Line, Measured},
-    net::Net,
     pile::{Heap, Pile},
     spread::{Spread, shown, some},
     tracer::{Cost, Running, Tracer},
 };
+use crate::netns::Netns;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
@@ -20,7 +20,7 @@ use std::{
 
 /// What the slices of every storm need.
 pub(super) struct Storm<'a> {
-    pub(super) net: &'a Net,
+    pub(super) net: &'a Netns,
     /// Compiled tests/scenarios
     pub(super) scenarios: &'a Path,
     pub(super) args: &'a Args,
@@ -241,7 +241,7 @@ impl Storm<'_> {
 
     /// Runs the storm once; `stay` of its own connections stay in CLOSE_WAIT.
     pub(super) fn blow(&self, kind: &Kind, seconds: u32, stay: u32) -> Result<Blown> {
-        let mut command = self.net.inside(&self.program("storm"));
+        let mut command = self.net.inside(self.program("storm"))?;
         command.args(["--closes", &kind.closes]).args(["--port", &PORT.to_string()]);
         command.args(["--pin", &self.pin.to_string()]);
         for (option, value) in

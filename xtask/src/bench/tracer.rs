@@ -3,11 +3,10 @@
 
 use super::{
     floor::Floor,
-    net::Net,
     peers::Peer,
     process::{Usage, rss_anon},
 };
-use crate::stopwatch::Stopwatch;
+use crate::{netns::Netns, stopwatch::Stopwatch};
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
@@ -120,7 +119,7 @@ impl Tracer {
     }
 
     /// Starts it and waits until it is attached.
-    pub(super) fn start(&self, net: &Net, port: u16) -> Result<Running> {
+    pub(super) fn start(&self, net: &Netns, port: u16) -> Result<Running> {
         Ok(match &self.kind {
             Kind::Empty => Running::Empty(Floor::attach()?),
             Kind::Ours { program, options } => {
@@ -144,7 +143,7 @@ impl Tracer {
     }
 
     /// The same of ours, which is a process.
-    pub(super) fn start_ours(&self, net: &Net, port: u16) -> Result<Process> {
+    pub(super) fn start_ours(&self, net: &Netns, port: u16) -> Result<Process> {
         match self.start(net, port)? {
             Running::Process(process) => Ok(process),
             Running::Empty(_) => bail!("{} has no process", self.name),

@@ -3,7 +3,7 @@
 //! ghost: a connection that has been shut down and not closed. The server is in a cgroup
 //! that is called as the kubelet calls those of containers.
 
-use crate::bench::net::Net;
+use crate::netns::Netns;
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -15,9 +15,9 @@ use std::{
 };
 
 pub(super) struct Scene {
-    pub(super) net: Net,
+    pub(super) net: Netns,
     /// One in which nothing leaks
-    pub(super) empty: Net,
+    pub(super) empty: Netns,
     programs: Vec<Child>,
     cgroup: Option<PathBuf>,
     /// Of the server
@@ -44,8 +44,8 @@ impl Scene {
     /// Without a leak so far.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            net: Net::new()?,
-            empty: Net::new()?,
+            net: Netns::new("compare")?,
+            empty: Netns::new("compare")?,
             programs: Vec::new(),
             cgroup: cgroup(),
             port: 0,
@@ -61,8 +61,8 @@ impl Scene {
             .cgroup
             .as_ref()
             .map_or_else(String::new, |cgroup| format!("echo $$ > {}/cgroup.procs; ", cgroup.display()));
-        let start = |programs: &mut Vec<Child>, net: &Net, name: &str, args: &[&str], join: &str| {
-            let mut command = net.inside("sh".as_ref());
+        let start = |programs: &mut Vec<Child>, net: &Netns, name: &str, args: &[&str], join: &str| {
+            let mut command = net.inside("sh")?;
             command.args(["-c", &format!("{join}exec \"$@\""), "sh"]).arg(scenarios.join(name)).args(args);
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
             let said = child.stdout.take().context("it has no stdout")?;
@@ -81,7 +81,7 @@ impl Scene {
         // The client's ends of those that the server closed.
         let ended = ["-H", "-t", "-a", "-n", "state", "time-wait", "dport", "=", &format!(":{port}")];
         self.closed = until("two connections have been closed", || {
-            let rows = output(self.net.inside("ss".as_ref()).args(ended)).ok()?.0;
+            let rows = output(self.net.inside("ss").ok()?.args(ended)).ok()?.0;
             let port = |row: &str| row.split_whitespace().nth(2)?.rsplit(':').next()?.parse().ok();
             let ports: Vec<u16> = rows.lines().filter_map(port).collect();
             (ports.len() == 2).then_some(ports)

@@ -162,16 +162,16 @@ impl Tool {
             }
             Self::Ss => {
                 let args = ["-H", "-t", "-a", "-n", "-p", "-o", "-i", "--cgroup", "state", "close-wait"];
-                let (now, status) = output(scene.net.inside("ss".as_ref()).args(args))?;
+                let (now, status) = output(scene.net.inside("ss")?.args(args))?;
                 (said.now, said.later) = (now.clone(), now);
-                said.status = (status, output(scene.empty.inside("ss".as_ref()).args(args))?.1);
+                said.status = (status, output(scene.empty.inside("ss")?.args(args))?.1);
             }
             Self::Lsof(_) => {
                 let args = ["-nP", "-iTCP", "-sTCP:CLOSE_WAIT"];
-                let (now, status) = output(scene.net.inside("lsof".as_ref()).args(args))?;
+                let (now, status) = output(scene.net.inside("lsof")?.args(args))?;
                 (said.now, said.later) = (now.clone(), now);
-                said.status = (status, output(scene.empty.inside("lsof".as_ref()).args(args))?.1);
-                said.descriptors = output(scene.net.inside("lsof".as_ref()).arg("-nP"))?.0;
+                said.status = (status, output(scene.empty.inside("lsof")?.args(args))?.1);
+                said.descriptors = output(scene.net.inside("lsof")?.arg("-nP"))?.0;
             }
             Self::Tcpstates(_) | Self::Bpftrace(_) => {
                 let watching = watching.context("it watches")?;

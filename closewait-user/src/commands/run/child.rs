@@ -92,8 +92,13 @@ impl Command {
         unsafe { self.process.pre_exec(move || before.thread_set_mask().map_err(io::Error::from)) };
         let cannot = |what: &str, error: io::Error| Failure::new(format!("{what}: {error}"));
         let child = self.process.spawn().map_err(|error| {
-            cannot(&format!("cannot start {}", self.name.to_string_lossy()), error)
-                .hint("the command comes after `--`, and is looked for in PATH")
+            // What execve(2) refuses is EACCES.
+            let hint = if self.user.is_some() && error.raw_os_error() == Some(libc::EPERM) {
+                "to run it as another user takes CAP_SETUID and CAP_SETGID: start this as root"
+            } else {
+                "the command comes after `--`, and is looked for in PATH"
+            };
+            cannot(&format!("cannot start {}", self.name.to_string_lossy()), error).hint(hint)
         })?;
         // SAFETY: the descriptor is the SignalFd's own, which lives as long as this AsyncFd
         // and is never replaced.
