@@ -58,6 +58,7 @@ mod live {
     mod matrix;
     mod metrics;
     mod names;
+    mod namespaces;
     mod older_ghosts;
     mod owners;
     mod pools;

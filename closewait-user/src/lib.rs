@@ -46,6 +46,7 @@ pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod growth;
+pub mod interrupt;
 pub mod item;
 pub mod kernel;
 pub mod metrics;

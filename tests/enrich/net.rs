@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use closewait_trace::enrich::netns::NetnsRef;
 use closewait_trace::item::Netns;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How long a condition may take to come true.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +55,14 @@ impl Net {
 
     /// Runs `work` on a thread inside the namespace.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.at.run(work).unwrap()
+        let namespace = std::fs::File::open(self.at.path()).unwrap();
+        let enter_and_work = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(enter_and_work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Ends in CLOSE_WAIT of `count` connections to `target` at a listener on `listen`.

@@ -35,7 +35,10 @@ const OVERHEAD: &[&str] = &[
      sockets are looked at in rounds of 100,000 to 250,000, those first that became old enough first; new ones \
      take half of a CPU at most, those that are looked at again a tenth. 3: stacks are copied later \
      (closewait_stack_copies_total). 4: what the ring has no room for is counted as lost, by kind, and found by \
-     the next look. 5: sockets for which there is no room in memory are only counted \
+     the next look. 5: netlink sockets are kept for 1,024 network namespaces, and for a quarter of the descriptors \
+     that the process may have at most; the others are entered anew at each look, and what cannot be entered for \
+     want of descriptors, or not before the end of a snapshot, is counted (closewait_unread_namespaces, \
+     totals.unread_namespaces and totals.unreached_namespaces). 6: sockets for which there is no room in memory are only counted \
      (closewait_unreported_sockets, totals.only_counted of the JSON summary), and told one by one as others end.",
     "`cargo xtask bounds` measures that beside as much as the machine allows. On two cores with Linux 6.18: \
      200,000 stuck sockets were all reported after 6.5 s, 8.4 s of CPU in 30 s; of 1,000,000, 877,000 were \

@@ -19,7 +19,7 @@ use crate::desk::{Desk, golden, totals};
 use crate::host::Host;
 use crate::made::{Case, NOW, holder, hostile, incident, of, verdict};
 
-const TRACING: Own = Own { tracing: true, reconciled: Some(NOW) };
+const TRACING: Own = Own { tracing: true, reconciled: Some(NOW), swept: true };
 
 /// What a scrape shows after these reports.
 fn scrape(reports: Vec<Report>, totals: &Totals, own: Own) -> String {
@@ -201,7 +201,7 @@ fn strings(value: &Value, keys: &[&str], found: &mut Vec<String>) {
 
 #[test]
 fn what_is_not_known_is_absent() {
-    let own = Own { tracing: false, reconciled: None };
+    let own = Own { tracing: false, reconciled: None, swept: false };
     let text = scrape(Vec::new(), &totals(NOW), own);
     for absent in [
         "stuck_sockets",

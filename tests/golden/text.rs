@@ -182,7 +182,9 @@ fn nothing_is_said_of_what_was_looked_at_only() {
         Apart { by_holder: 5, ..Apart::default() },
         Apart { by_ends: 1, ..Apart::default() },
         Apart { unread: 5, ..Apart::default() },
-        Apart { by_holder: 1_000, by_ends: 2, unread: 1, ended: 0 },
+        Apart { by_holder: 1_000, by_ends: 2, unread: 1, ..Apart::default() },
+        Apart { unreached: 1, ..Apart::default() },
+        Apart { unread: 2, unreached: 7_000, failed_looks: 17, ..Apart::default() },
     ] {
         let mut desk = Desk::text(OPTIONS);
         desk.reporter.set_apart(apart);

@@ -140,7 +140,7 @@ impl Host {
     /// As the driver knows itself: it reconciles every 10 s.
     fn own(&self) -> Own {
         let last = MonoNs(self.now.0 / 10_000_000_000 * 10_000_000_000);
-        Own { tracing: true, reconciled: Some(last) }
+        Own { tracing: true, reconciled: Some(last), swept: true }
     }
 
     /// Answers a scrape as the driver does.

@@ -1,11 +1,13 @@
 /* More of something than a host should have, while a tool looks at it.
  *
- *   crowd [--processes N] [--fds M] [--namespaces N] [--churn N]
+ *   crowd [--processes N] [--fds M] [--namespaces N] [--within S] [--tell 1] [--churn N]
  *
  * N processes with M descriptors each; N network namespaces, each with a process and a socket
- * in CLOSE_WAIT; or connections without end, each of which stays in CLOSE_WAIT until N newer
- * ones have been made. Says `ready`, and keeps it all until its input ends; then, of a churn,
- * `ended connections=N`.
+ * in CLOSE_WAIT, or as many as can be made within S seconds; or connections without end, each of
+ * which stays in CLOSE_WAIT until N newer ones have been made. Says, if it is to tell, of each
+ * namespace `leak port=P pid=P fd=F netns=N`, where the port is that of the peer; then `ready`,
+ * of namespaces `ready namespaces=N`. It keeps it all until its input ends; then it says, of a
+ * churn, `ended connections=N`.
  */
 #include "scenario.h"
 #include <fcntl.h>
@@ -13,8 +15,10 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 
-static unsigned long processes, descriptors, namespaces, churn;
+static unsigned long processes, descriptors, namespaces, within, tell, churn;
 
 static unsigned long number(const char *name, const char *value)
 {
@@ -58,7 +62,7 @@ static void holds_descriptors(void)
 			die("dup");
 }
 
-static int pair(int listener, int port, unsigned long n)
+static int pair(int listener, int port, unsigned long n, int *far_port)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
 	to.sin_addr.s_addr = htonl(0x7f000001 + n % 200);
@@ -67,6 +71,7 @@ static int pair(int listener, int port, unsigned long n)
 		die("socket");
 	if (connect(far, (void *)&to, sizeof(to)))
 		die("connect");
+	*far_port = local_port(far);
 	int near = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (near < 0)
 		die("accept");
@@ -83,7 +88,20 @@ static void holds_a_namespace(void)
 	int listener = listen_on("0.0.0.0", 0, 8);
 	if (ioctl(listener, SIOCSIFFLAGS, &lo))
 		die("lo");
-	pair(listener, local_port(listener), 0);
+	int port, fd = pair(listener, local_port(listener), 0, &port);
+	struct stat netns;
+	if (!tell)
+		return;
+	if (stat("/proc/self/ns/net", &netns))
+		die("/proc/self/ns/net");
+	say("leak port=%d pid=%d fd=%d netns=%lu", port, getpid(), fd, (unsigned long)netns.st_ino);
+}
+
+static time_t seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
 }
 
 static void *ends_with_input(void *ended)
@@ -101,6 +119,7 @@ static void churns(void)
 	static bool ended;
 	pthread_t reader;
 	unsigned long made = 0;
+	int far_port;
 	if (churn > sizeof(held) / sizeof(held[0]))
 		usage("--churn", "so many");
 	int listener = listen_on("0.0.0.0", 0, 128), port = local_port(listener);
@@ -111,7 +130,7 @@ static void churns(void)
 		int *slot = &held[made % churn];
 		if (made >= churn)
 			close(*slot);
-		*slot = pair(listener, port, made);
+		*slot = pair(listener, port, made, &far_port);
 	}
 	say("ended connections=%lu", made);
 }
@@ -128,6 +147,10 @@ int main(int argc, char **argv)
 			descriptors = value;
 		else if (!strcmp(name, "--namespaces"))
 			namespaces = value;
+		else if (!strcmp(name, "--within"))
+			within = value;
+		else if (!strcmp(name, "--tell"))
+			tell = value;
 		else if (!strcmp(name, "--churn"))
 			churn = value;
 		else
@@ -139,9 +162,16 @@ int main(int argc, char **argv)
 	}
 	for (unsigned long i = 0; i < processes; i++)
 		child(holds_descriptors);
-	for (unsigned long i = 0; i < namespaces; i++)
+	time_t began = seconds();
+	unsigned long made = 0;
+	while (made < namespaces && (!within || seconds() - began < (time_t)within)) {
 		child(holds_a_namespace);
-	say("ready");
+		made++;
+	}
+	if (namespaces)
+		say("ready namespaces=%lu", made);
+	else
+		say("ready");
 	int code = obey();
 	close_all_kept();
 	return code;

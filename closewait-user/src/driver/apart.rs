@@ -14,7 +14,12 @@ pub(super) struct Apart {
     unfit: HashSet<SocketId>,
     /// Not even tracked, by their ports: as the last look found them.
     by_ends: u64,
+    /// Namespaces into which the last look could not be taken.
     unread: u64,
+    /// And those that the only look did not come to before the end.
+    pub(super) unreached: u64,
+    /// Of all looks: namespaces that were not looked into, or of which not all was told.
+    failed_looks: u64,
 }
 
 impl Apart {
@@ -48,10 +53,12 @@ impl Apart {
         self.unread
     }
 
-    /// Everything was looked at; whether more or fewer namespaces are unread than before.
-    pub(super) const fn looked(&mut self, by_ends: u64, unread: u64) -> bool {
+    /// Everything was looked at; of some namespaces the answer had holes. Whether more or fewer
+    /// namespaces are unread than before.
+    pub(super) const fn looked(&mut self, by_ends: u64, unread: u64, holes: u64) -> bool {
         let is_news = unread != self.unread;
         (self.by_ends, self.unread) = (by_ends, unread);
+        self.failed_looks += unread + holes;
         is_news
     }
 }
@@ -66,6 +73,8 @@ impl Driver {
             ended: 0,
             by_ends: self.apart.by_ends,
             unread: self.apart.unread,
+            unreached: self.apart.unreached,
+            failed_looks: self.apart.failed_looks,
         });
     }
 }

@@ -2,15 +2,18 @@
 //! descriptors, for ghosts that no record told of. What a look could not see is told.
 
 use std::io;
+use std::time::Duration;
 
+use super::sweep::Sweeping;
 use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY, counted, room};
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::CountsFrom;
 use crate::item::Item;
 use crate::tracker::{SocketId, Suspect, SuspectKind};
 
-/// The tracker is given so many sockets at a time: it goes through all it knows for each part.
-const SNAPSHOT_PART: usize = 1 << 18;
+/// So many are looked at for the first time when a signal has ended the run: whoever sent it
+/// waits.
+const LAST_ROUND: usize = 10_000;
 
 impl Driver {
     /// Those that are old enough to be judged for the first time, as many as there is room for.
@@ -21,7 +24,9 @@ impl Driver {
         clock: &Clock,
     ) -> io::Result<Vec<Suspect>> {
         let (left, waiting) = (self.room_left(), self.tracker.stats().waiting);
-        let room = if last {
+        let room = if last && self.enricher.is_interrupted() {
+            left.min(LAST_ROUND)
+        } else if last {
             left.min(room::ROUND)
         } else {
             self.rounds.new_ones(now, waiting, self.judge.len(), left)
@@ -87,7 +92,7 @@ impl Driver {
 
     /// Compares the tracker with the kernel's tables, and has everything reported judged
     /// anew: what it said may have changed since.
-    pub(super) fn reconcile(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
+    pub(super) fn reconcile(&mut self, now: MonoNs) {
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         self.next_reconcile = now + every;
         if self.looks_once {
@@ -108,45 +113,9 @@ impl Driver {
         }
         // The sockets of a command are all younger than the trace: nothing to be found,
         // unless records were lost.
-        if self.kin.is_some() && !std::mem::take(&mut self.unsure) {
-            return Ok(());
+        if self.kin.is_none() || std::mem::take(&mut self.unsure) {
+            self.sweeping = Some(Sweeping::new(self.enricher.sweep(&self.filter.netns), now));
         }
-        let mut saw_all = true;
-        let (mut unseen, mut by_ends) = (Vec::new(), 0_u64);
-        let (filter, tape, tracker) = (&self.filter, &mut self.tape, &mut self.tracker);
-        self.enricher.snapshot_each(&filter.netns, SNAPSHOT_PART, |snapshot| match snapshot {
-            Ok(mut snapshot) => {
-                let netns = snapshot.netns;
-                // A dump beside a storm of connections can miss a live socket without
-                // saying so (1 of 1,500 did). What has left is found out by looking
-                // at it twice.
-                snapshot.proves_absence = false;
-                let all = snapshot.sockets.len();
-                snapshot.sockets.retain(|socket| filter.wants_socket(netns, &socket.tuple));
-                by_ends += (all - snapshot.sockets.len()) as u64;
-                let snapshot = Item::Snapshot(snapshot);
-                tape.item(&snapshot, now);
-                tracker.apply(&snapshot, &mut self.outcomes);
-            }
-            Err(error) => unseen.push(error.to_string()),
-        });
-        let unread = unseen.len() as u64;
-        for error in unseen {
-            saw_all = false;
-            self.lose_a_look(&error, clock, now)?;
-        }
-        for hole in self.enricher.take_holes() {
-            saw_all = false;
-            self.lose_a_look(&hole, clock, now)?;
-        }
-        if self.apart.looked(by_ends, unread) {
-            self.tape.unread(unread, now, clock);
-        }
-        self.count_apart();
-        if saw_all {
-            self.reconciled = Some(now);
-        }
-        Ok(())
     }
 
     /// Tells that sockets may be missing in the snapshots, and has them taken again soon.
@@ -156,11 +125,16 @@ impl Driver {
             (false, true) => "sockets that no record told of may be found late",
             (false, false) => "stuck sockets may be found late, or not at all",
         };
+        self.look_soon(now);
+        let text = format!("{why}: {lost}");
+        self.lose(text, clock, now)
+    }
+
+    /// Has snapshots taken again soon.
+    pub(super) fn look_soon(&mut self, now: MonoNs) {
         if !self.looks_once {
             self.next_reconcile = self.next_reconcile.min(now + SNAPSHOT_EVERY);
         }
-        let text = format!("{why}: {lost}");
-        self.lose(text, clock, now)
     }
 
     /// Looks for ghosts that no record told of; of those found before, the ones that are
@@ -188,7 +162,7 @@ impl Driver {
         if let Item::Ghosts(look) = item {
             self.ghosts.found(&look.ghosts);
         }
-        if complete {
+        if complete || self.enricher.is_interrupted() {
             return Ok(());
         }
         let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
@@ -225,7 +199,20 @@ impl Driver {
         }
         let every = if self.source.is_some() { RECONCILE_EVERY } else { SNAPSHOT_EVERY };
         let ended = Clock::mono_now();
-        let Some(turn) = self.rests[which].after(began, ended, every) else { return Ok(()) };
+        let turn = self.rests[which].after(began, ended, every);
+        self.is_late(which, turn, every, clock, ended)
+    }
+
+    /// Says that looks come after so much time, if that is news.
+    pub(super) fn is_late(
+        &mut self,
+        which: usize,
+        turn: Option<Duration>,
+        every: Duration,
+        clock: &Clock,
+        now: MonoNs,
+    ) -> io::Result<()> {
+        let Some(turn) = turn else { return Ok(()) };
         let what = ["sockets", "descriptors"][which];
         let text = format!(
             "there are so many {what} that all of them are looked at every {} s or more, not every {} s: what \
@@ -233,6 +220,6 @@ impl Driver {
             turn.as_secs(),
             every.as_secs()
         );
-        self.lose(text, clock, ended)
+        self.lose(text, clock, now)
     }
 }

@@ -21,6 +21,7 @@ mod room;
 mod rounds;
 mod shut;
 mod stop;
+mod sweep;
 mod tape;
 mod threads;
 mod watched;
@@ -50,6 +51,7 @@ use judge::Judge;
 use rest::Rest;
 use rounds::Rounds;
 use shut::Shut;
+use sweep::{Sweeping, Swept};
 use tape::Tape;
 
 pub use attended::{Attendant, Attended, attended};
@@ -143,6 +145,9 @@ pub struct Driver {
     next_ghosts: MonoNs,
     /// After looks at sockets, and at descriptors.
     rests: [Rest; 2],
+    /// The look at sockets under way.
+    sweeping: Option<Sweeping>,
+    swept: Swept,
     /// Ghosts that were found and are old enough: to be looked at once more.
     found: Vec<SocketId>,
     /// When the first look at sockets and descriptors had been taken.
@@ -204,6 +209,8 @@ impl Driver {
             next_reconcile: began,
             next_ghosts: began,
             rests: Default::default(),
+            sweeping: None,
+            swept: Swept::default(),
             found: Vec::new(),
             looked: None,
             first_look_done: false,
@@ -227,6 +234,7 @@ impl Driver {
     /// Runs until a signal, the end of the duration, or an error of a writer (a
     /// broken pipe among them).
     pub async fn run(mut self, stop: &mut Stop) -> (Summary, io::Result<()>) {
+        self.enricher.heed(stop.interrupt());
         let ran = self.watch(stop).await;
         let clock = Clock::read();
         let now = Clock::mono_now();
@@ -285,7 +293,8 @@ impl Driver {
     fn tell(&mut self, ask: Ask) {
         let now = Clock::mono_now();
         let totals = self.totals(now);
-        let own = Own { tracing: self.source.is_some(), reconciled: self.reconciled };
+        let (tracing, swept) = (self.source.is_some(), self.swept.once);
+        let own = Own { tracing, reconciled: self.reconciled, swept };
         if let Some(metrics) = &mut self.metrics {
             metrics.answer(ask, now, &Clock::read(), &totals, self.reporter.ledger(), own);
         }
@@ -295,7 +304,8 @@ impl Driver {
         let drain = now + if self.kin.is_some() { family::DRAIN_EVERY } else { DRAIN_EVERY };
         // Those for whom there was no room wait for it, not for a time.
         let deadline = self.tracker.next_deadline().filter(|_| self.tracker.stats().waiting == 0);
-        let others = [deadline, self.judge.next_look(), self.reporter.deadline(), self.ends];
+        let part = self.sweeping.as_ref().map(|_| self.rests[0].until());
+        let others = [deadline, self.judge.next_look(), self.reporter.deadline(), self.ends, part];
         others.into_iter().flatten().fold(drain, MonoNs::min)
     }
 
@@ -304,16 +314,18 @@ impl Driver {
         self.drain(now);
         let clock = Clock::read();
         self.count(now, last, &clock)?;
-        if now >= self.next_reconcile && self.rests[0].is_over(now) && !last {
-            self.reconcile(now, &clock)?;
-            self.take_a_rest(0, now, &clock)?;
-        }
-        if now >= self.next_ghosts && self.rests[1].is_over(now) && !last && self.kin.is_none() {
+        self.look_at_sockets(now, last, &clock)?;
+        let first_sweep = self.sweeping.is_some() && !self.swept.once;
+        let may_look = !last && !first_sweep && self.kin.is_none();
+        if now >= self.next_ghosts && self.rests[1].is_over(now) && may_look {
             let began = Clock::mono_now();
             self.look_for_ghosts(now, &clock)?;
             self.take_a_rest(1, began, &clock)?;
         }
-        let looked = *self.looked.get_or_insert_with(Clock::mono_now);
+        let looked = match self.looked {
+            None if first_sweep => now,
+            _ => *self.looked.get_or_insert_with(Clock::mono_now),
+        };
         let mut gone = if last { Vec::new() } else { self.judge_again(now, &clock)? };
         let mut suspects = self.new_suspects(now, last, &clock)?;
         suspects.retain(|suspect| self.filter.wants_socket(suspect.netns, &suspect.tuple));
@@ -375,9 +387,10 @@ impl Driver {
                 0 => self.tracker.next_deadline().is_some_and(|at| at <= screen),
                 _ => self.room_left() > 0,
             };
+        let more_to_come = more_to_come || first_sweep;
         // But nobody is told that nothing is stuck while the first are being looked at.
         let nothing_yet = self.reporter.ledger().is_empty() && !self.apart.has_unfit();
-        let looking = !self.judge.is_idle() || self.tracker.stats().waiting > 0;
+        let looking = first_sweep || !self.judge.is_idle() || self.tracker.stats().waiting > 0;
         let late = late && !(nothing_yet && looking);
         if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;

@@ -43,13 +43,28 @@ impl Rest {
     /// the next comes after so much, twice as late as `every` at least.
     pub(super) fn after(&mut self, began: MonoNs, ended: MonoNs, every: Duration) -> Option<Duration> {
         let took = ended.since(began);
+        self.after_part(took, ended);
+        self.turn(took, every)
+    }
+
+    /// A part of a look has been taken: the next part, or look, waits.
+    pub(super) fn after_part(&mut self, took: Duration, ended: MonoNs) {
         self.until = ended + took * self.times;
+    }
+
+    /// A look has been taken that took so long in all. Some: as of [`Self::after`].
+    pub(super) fn turn(&mut self, took: Duration, every: Duration) -> Option<Duration> {
         let turn = took * (self.times + 1);
         let is_long = turn >= every * 2;
         let is_news = is_long && self.was_long && !self.is_told;
         self.was_long = is_long;
         self.is_told |= is_news;
         is_news.then_some(turn)
+    }
+
+    /// When what is due may begin.
+    pub(super) const fn until(&self) -> MonoNs {
+        self.until
     }
 }
 
@@ -74,6 +89,17 @@ mod tests {
         let mut short = Rest::short();
         short.after(ms(1000), ms(1500), EVERY);
         assert!(!short.is_over(ms(1999)) && short.is_over(ms(2000)));
+    }
+
+    #[test]
+    fn after_each_part_of_a_look_is_a_rest_and_the_whole_is_what_is_told() {
+        let mut rest = Rest::default();
+        let part = Duration::from_millis(100);
+        rest.after_part(part, ms(1100));
+        assert!(!rest.is_over(ms(1999)) && rest.is_over(ms(2000)));
+        assert_eq!((rest.until(), rest.turn(part * 20, EVERY)), (ms(2000), None));
+        assert_eq!(rest.turn(part * 30, EVERY), Some(Duration::from_secs(30)));
+        assert_eq!(rest.until(), ms(2000), "the rest was taken part by part");
     }
 
     #[test]

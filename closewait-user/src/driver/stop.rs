@@ -6,8 +6,13 @@ use std::rc::Rc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::interrupt::Interrupt;
+
 /// What ends the run.
-pub struct Stop(By);
+pub struct Stop {
+    by: By,
+    interrupt: Interrupt,
+}
 
 enum By {
     Signals { interrupt: Signal, terminate: Signal },
@@ -19,18 +24,29 @@ impl Stop {
     /// during start ends the run in order too.
     pub fn listen() -> io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self(By::Signals { interrupt, terminate: signal(SignalKind::terminate())? }))
+        let by = By::Signals { interrupt, terminate: signal(SignalKind::terminate())? };
+        Ok(Self { by, interrupt: Interrupt::by_signals()? })
     }
 
     /// No signal ends the run, but a notice.
     pub fn by_hand() -> (Self, Rc<Notify>) {
         let notify = Rc::new(Notify::new());
-        (Self(By::Hand(Rc::clone(&notify))), notify)
+        (Self { by: By::Hand(Rc::clone(&notify)), interrupt: Interrupt::default() }, notify)
+    }
+
+    /// A hand that is never moved: whoever has that interrupt ends the run, by dropping it.
+    pub fn by_nobody(interrupt: Interrupt) -> Self {
+        Self { interrupt, ..Self::by_hand().0 }
+    }
+
+    /// The same for work that takes long, which cannot wait.
+    pub const fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// Resolves when it is to end.
     pub async fn wait(&mut self) {
-        match &mut self.0 {
+        match &mut self.by {
             By::Signals { interrupt, terminate } => tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}

@@ -15,6 +15,7 @@ use super::netns::NetnsRef;
 use super::sockets::Sockets;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
+use crate::interrupt::UNLOOKED;
 use crate::item::Netns;
 
 /// Addresses are asked for anew after so long.
@@ -46,6 +47,10 @@ impl Addresses {
         }
         *self = Self { asked: Some(now), ..Self::default() };
         for at in sockets.namespaces().iter() {
+            if sockets.interrupt().is_over() {
+                self.missing = Some(UNLOOKED.to_owned());
+                break;
+            }
             match of(at) {
                 Ok(addresses) => {
                     for ip in addresses {

@@ -17,11 +17,12 @@ use super::holders::{FdTables, Scan};
 use super::listener::Queues;
 use super::netns::{NetnsError, NetnsFilter, NetnsRef};
 use super::sight::{self, Beside, Sight, Sights};
-use super::sockets::{Listed, Sockets, Source};
+use super::sockets::{Sockets, Source};
 use super::surroundings::{Settings, Surrounding, Surroundings};
 use super::threads::ThreadWatch;
 use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
+use crate::interrupt::Interrupt;
 use crate::item::{DiagSocket, GhostLook, Netns, SkAddr, Snapshot};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::State;
@@ -76,7 +77,7 @@ pub struct Options {
 
 /// Looks at sockets and processes.
 pub struct Enricher {
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     tables: FdTables,
     scanned: Scan,
     references: References,
@@ -85,9 +86,9 @@ pub struct Enricher {
     /// The process with which the next look for ghosts through /proc begins.
     ghosts_from: u32,
     /// Why the last snapshots may lack sockets.
-    holes: Vec<String>,
+    pub(super) holes: Vec<String>,
     /// There is one look: what a step of it has listed, the next one uses.
-    looks_once: bool,
+    pub(super) looks_once: bool,
 }
 
 impl Enricher {
@@ -144,66 +145,20 @@ impl Enricher {
     /// number. An error stands for a namespace that could not be looked at.
     pub fn snapshot(&mut self, filter: &NetnsFilter) -> Vec<Result<Snapshot, SnapshotError>> {
         let mut all = Vec::new();
-        self.snapshot_each(filter, usize::MAX, |snapshot| all.push(snapshot));
+        let mut sweep = self.sweep(filter);
+        self.go_on(&mut sweep, usize::MAX, MonoNs(u64::MAX), |snapshot| all.push(snapshot));
         all
     }
 
-    /// The same, each handed to `each` when it has been taken, and those of more than `part`
-    /// sockets in parts, none of which proves that a socket has left: only the last one tells
-    /// whether there was no hole in any of them.
-    pub fn snapshot_each(
-        &mut self,
-        filter: &NetnsFilter,
-        part: usize,
-        mut each: impl FnMut(Result<Snapshot, SnapshotError>),
-    ) {
-        if let NetnsFilter::Only(only) = filter {
-            for netns in only.values() {
-                self.sockets.give(netns);
-            }
-        }
-        let wanted = match (filter, self.sockets.refresh(Clock::mono_now())) {
-            (NetnsFilter::Only(only), _) => only.keys().copied().collect(),
-            (NetnsFilter::All, Ok(())) => {
-                self.sockets.namespaces().iter().map(NetnsRef::netns).collect::<Vec<_>>()
-            }
-            (NetnsFilter::All, Err(e)) => {
-                let own = NetnsRef::own().map_or_else(|_| Netns::default(), |own| own.netns());
-                return each(Err(SnapshotError { netns: own, reason: e.to_string() }));
-            }
-        };
-        let states: &[State] = if self.looks_once { &sight::STUCK_AND_PEERS } else { &[State::CloseWait] };
-        for netns in wanted {
-            let began = Clock::last_tick();
-            let (mut sockets, mut is_whole) = (Vec::new(), true);
-            let mut copies = self.looks_once.then(|| self.sockets.left.copies());
-            let listed = self.sockets.list_each(netns, states, |socket| {
-                if let Some(copies) = &mut copies {
-                    copies.add(&socket);
-                }
-                if socket.state != State::CloseWait {
-                    return;
-                }
-                if sockets.len() >= part {
-                    is_whole = false;
-                    let (sockets, ended) = (std::mem::take(&mut sockets), Clock::mono_now());
-                    let (complete, proves_absence) = (false, false);
-                    each(Ok(Snapshot { began, ended, netns, complete, proves_absence, sockets }));
-                }
-                sockets.push(socket);
-            });
-            let snapshot = listed.map_err(|reason| SnapshotError { netns, reason }).map(|listed| {
-                let hole = |reason: &String| format!("network namespace {}: {reason}", netns.0);
-                self.holes.extend(listed.incomplete.iter().map(hole));
-                let complete = listed.incomplete.is_none();
-                if let Some(copies) = copies {
-                    self.sockets.left.leave(netns, states, copies, &listed);
-                }
-                let Listed { began, ended, .. } = listed;
-                Snapshot { began, ended, netns, complete, proves_absence: complete && is_whole, sockets }
-            });
-            each(snapshot);
-        }
+    /// From now on what takes long ends when the run is to end: it is told that there is more.
+    pub fn heed(&mut self, interrupt: &Interrupt) {
+        self.sockets.heed(interrupt.clone());
+        self.tables.heed(interrupt.clone());
+    }
+
+    /// Whether the run is to end: what was looked at last may not be all there is.
+    pub fn is_interrupted(&self) -> bool {
+        self.sockets.interrupt().is_raised()
     }
 
     /// Why the snapshots since the last call may lack sockets; empty when they do not.
@@ -376,6 +331,12 @@ impl Enricher {
         let all: Vec<_> = self.sockets.namespaces().iter().map(NetnsRef::netns).collect();
         let mut alive = HashSet::new();
         for netns in all {
+            if self.sockets.interrupt().is_over() {
+                break;
+            }
+            if self.sockets.is_out_of_sight(netns) {
+                continue;
+            }
             // A socket of a namespace that cannot be listed is asked itself; so is one of MPTCP,
             // whose protocol is told by its descriptor.
             let (shown, others) = self.sockets.left.shown(netns, Clock::mono_now());
@@ -383,9 +344,10 @@ impl Enricher {
             self.sockets.inodes(netns, &others, |inode| _ = alive.insert(inode));
         }
         if !self.looks_once {
-            return ghosts::walked(filter, &alive, counts_from, &mut self.ghosts_from);
+            let (from, interrupt) = (&mut self.ghosts_from, self.sockets.interrupt());
+            return ghosts::walked(filter, &alive, counts_from, from, interrupt);
         }
-        let (look, descriptors) = ghosts::listed(filter, &alive, counts_from)?;
+        let (look, descriptors) = ghosts::listed(filter, &alive, counts_from, self.sockets.interrupt())?;
         self.tables.leave(descriptors);
         Ok(look)
     }

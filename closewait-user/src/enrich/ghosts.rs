@@ -22,6 +22,7 @@ use super::procfs::{self, number, numbers};
 use super::sock_diag::wire;
 use crate::clock::{Clock, MonoNs};
 use crate::decode;
+use crate::interrupt::Interrupt;
 use crate::item::{FoundGhost, GhostLook, Netns, SkAddr, TcpInfo};
 use crate::kernel::task_files::TaskFiles;
 use crate::tcp::{Endpoint, State, Tuple};
@@ -78,13 +79,14 @@ pub(super) fn walked(
     alive: &HashSet<u64>,
     counts_from: CountsFrom,
     from: &mut u32,
+    interrupt: &Interrupt,
 ) -> io::Result<GhostLook> {
     let began = Clock::mono_now();
     let mut walk = Walk::new(filter, alive, counts_from);
     let mut dents = Vec::with_capacity(32 << 10);
     let mut cut = None;
     for pid in beginning_with(*from, numbers(procfs::open_dir(CWD, "/proc")?)?) {
-        if Clock::mono_now().since(began) > WALK_MAX {
+        if Clock::mono_now().since(began) > WALK_MAX || interrupt.is_over() {
             cut = Some(pid);
             break;
         }
@@ -103,11 +105,12 @@ pub(super) fn listed(
     filter: &NetnsFilter,
     alive: &HashSet<u64>,
     counts_from: CountsFrom,
+    interrupt: &Interrupt,
 ) -> io::Result<(GhostLook, Descriptors)> {
     let began = Clock::mono_now();
     let mut walk = Walk::new(filter, alive, counts_from);
     let (mut of, mut pidfd, mut refused) = (0, None, false);
-    let descriptors = Descriptors::list(ONLY_WALK_MAX, |pid, inode, fd| {
+    let descriptors = Descriptors::list(ONLY_WALK_MAX, interrupt, |pid, inode, fd| {
         if pid != of {
             (of, pidfd, refused) = (pid, None, false);
         }

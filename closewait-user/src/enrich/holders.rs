@@ -23,6 +23,7 @@ use super::pods::Pods;
 use super::procfs::{self, number, numbers};
 use crate::clock::Clock;
 use crate::fact::Fact;
+use crate::interrupt::{Interrupt, UNLOOKED};
 use crate::item::SkAddr;
 use crate::kernel::support::in_first_pid_namespace;
 use crate::kernel::task_files::TaskFiles;
@@ -49,6 +50,8 @@ pub struct Scan {
     pub processes: usize,
     /// Descriptors looked at.
     pub descriptors: usize,
+    /// It did not come to its end: the run was interrupted.
+    pub interrupted: bool,
 }
 
 /// A descriptor on a wanted socket.
@@ -143,6 +146,8 @@ impl Scan {
         let found = self.found(inode);
         if !found.is_empty() {
             Fact::Known(found)
+        } else if self.interrupted {
+            Fact::unknown(UNLOOKED)
         } else if !self.unread.is_empty() {
             Fact::unknown(self.unread_summary())
         } else if !in_first_pid_namespace() {
@@ -165,6 +170,7 @@ impl Scan {
         self.hits.extend(again.hits.into_iter().map(|hit| Hit { process: hit.process + offset, ..hit }));
         self.order();
         self.unread = again.unread;
+        self.interrupted |= again.interrupted;
     }
 
     fn unread_summary(&self) -> String {
@@ -181,12 +187,20 @@ impl Scan {
 
 /// Looks for `wanted` socket inodes in the fd tables of all processes.
 pub fn scan(wanted: &HashSet<u64>) -> io::Result<Scan> {
+    scan_unless(&Interrupt::default(), wanted)
+}
+
+/// The same, to the end of which it does not come if the time of `interrupt` is over.
+fn scan_unless(interrupt: &Interrupt, wanted: &HashSet<u64>) -> io::Result<Scan> {
     if wanted.is_empty() {
         return Ok(Scan::default());
     }
-    let mut walk = Walk::new(wanted);
+    let mut walk = Walk::new(wanted, interrupt);
     let pids = numbers(procfs::open_dir(CWD, "/proc")?)?;
     for &pid in &pids {
+        if walk.is_over() {
+            break;
+        }
         walk.process(pid);
     }
     Ok(walk.with_threads(pids))
@@ -201,6 +215,7 @@ pub struct FdTables {
     /// What a walk has just listed, for looks for holders.
     listed: Option<Descriptors>,
     pods: Pods,
+    interrupt: Interrupt,
 }
 
 impl FdTables {
@@ -210,7 +225,7 @@ impl FdTables {
         let now = Clock::mono_now();
         self.listed = self.listed.take().filter(|listed| self.files.is_none() && listed.is_fresh(now));
         let mut found = match &self.listed {
-            Some(listed) => listed.scan(wanted),
+            Some(listed) => listed.scan_unless(&self.interrupt, wanted),
             None => self.scan(wanted)?,
         };
         let unheld: HashSet<_> = wanted.iter().copied().filter(|&i| !found.is_held(i)).collect();
@@ -227,8 +242,13 @@ impl FdTables {
     fn scan(&mut self, wanted: &HashSet<u64>) -> io::Result<Scan> {
         match self.by_iterator(|files| iterated::scan(files, wanted)) {
             Some(scan) => Ok(scan),
-            None => scan(wanted),
+            None => scan_unless(&self.interrupt, wanted),
         }
+    }
+
+    /// From now on a walk does not go on when that is over.
+    pub(super) fn heed(&mut self, interrupt: Interrupt) {
+        self.interrupt = interrupt;
     }
 
     /// Leaves a list to the looks for holders that come now, which then need no walk.
@@ -270,7 +290,8 @@ impl FdTables {
 /// Looks for `wanted` socket inodes in the fd table of one process, such as the
 /// remembered opener. What it does not find may be held by another.
 pub fn scan_pid(pid: u32, wanted: &HashSet<u64>) -> Scan {
-    let mut walk = Walk::new(wanted);
+    let interrupt = Interrupt::default();
+    let mut walk = Walk::new(wanted, &interrupt);
     walk.process(pid);
     walk.scan.order();
     walk.scan
@@ -278,6 +299,7 @@ pub fn scan_pid(pid: u32, wanted: &HashSet<u64>) -> Scan {
 
 struct Walk<'a> {
     wanted: &'a HashSet<u64>,
+    interrupt: &'a Interrupt,
     scan: Scan,
     reader: Reader,
 }
@@ -351,8 +373,14 @@ impl Reader {
 }
 
 impl<'a> Walk<'a> {
-    fn new(wanted: &'a HashSet<u64>) -> Self {
-        Self { wanted, scan: Scan::default(), reader: Reader::new() }
+    fn new(wanted: &'a HashSet<u64>, interrupt: &'a Interrupt) -> Self {
+        Self { wanted, interrupt, scan: Scan::default(), reader: Reader::new() }
+    }
+
+    /// Whether it is to end here, which is noted.
+    fn is_over(&mut self) -> bool {
+        self.scan.interrupted |= self.interrupt.is_over();
+        self.scan.interrupted
     }
 
     /// What was found; after a look into threads, if there is one that nobody was found to hold.
@@ -360,6 +388,9 @@ impl<'a> Walk<'a> {
         self.scan.order();
         if self.wanted.iter().any(|inode| !self.scan.is_held(*inode)) {
             for pid in pids {
+                if self.is_over() {
+                    break;
+                }
                 self.threads(pid);
             }
             self.scan.order();

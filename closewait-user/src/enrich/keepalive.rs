@@ -6,12 +6,13 @@
 //! duplicate of the holder's descriptor; nothing is changed, and the duplicate is
 //! closed at once.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::procfs;
 use super::surroundings::NetSettings;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Timer};
@@ -38,14 +39,10 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Those of the caller's namespace.
-    pub(super) fn read() -> Option<Self> {
+    /// Those of the namespace of this /proc/sys/net/ipv4.
+    pub(super) fn read(dir: BorrowedFd<'_>) -> Option<Self> {
         let sysctl = |name: &str| -> Option<u32> {
-            std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_keepalive_{name}"))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()
+            procfs::read(dir, &format!("tcp_keepalive_{name}")).ok()?.trim().parse().ok()
         };
         let seconds = |name| Some(Duration::from_secs(sysctl(name)?.into()));
         Some(Self {
@@ -176,6 +173,7 @@ mod tests {
             let silent = Duration::from_secs(silent);
             assert_eq!(options.left(silent, probes), Duration::from_secs(left), "{silent:?} {probes}");
         }
-        assert!(Options::read().is_some());
+        let dir = procfs::open_dir(rustix::fs::CWD, "/proc/sys/net/ipv4").unwrap();
+        assert!(Options::read(std::os::fd::AsFd::as_fd(&dir)).is_some());
     }
 }

@@ -22,6 +22,8 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Left {
     dumps: HashMap<Netns, Kept>,
+    /// Sockets in all of them.
+    kept: usize,
 }
 
 struct Kept {
@@ -50,16 +52,16 @@ impl Copies {
 impl Left {
     /// For a dump that begins now.
     pub(super) fn copies(&self) -> Copies {
-        let kept: usize = self.dumps.values().map(|kept| kept.listed.sockets.len()).sum();
-        Copies { sockets: Vec::new(), room: Some(MOST.saturating_sub(kept)) }
+        Copies { sockets: Vec::new(), room: Some(MOST.saturating_sub(self.kept)) }
     }
 
     /// Leaves all that a dump has shown, if it was kept, to whoever looks next at it.
     pub(super) fn leave(&mut self, netns: Netns, states: &[State], copies: Copies, dump: &Listed) {
-        self.dumps.remove(&netns);
+        self.remove(netns);
         if copies.room.is_some() {
             let &Listed { began, ended, ref incomplete, .. } = dump;
             let (sockets, incomplete) = (copies.sockets, incomplete.clone());
+            self.kept += sockets.len();
             let listed = Listed { began, ended, sockets, incomplete };
             self.dumps.insert(netns, Kept { states: states.to_vec(), listed });
         }
@@ -75,7 +77,13 @@ impl Left {
 
     /// What was left of a namespace a moment ago, once.
     pub(super) fn take(&mut self, netns: Netns, now: MonoNs) -> Option<Listed> {
-        self.dumps.remove(&netns).filter(|kept| kept.is_fresh(now)).map(|kept| kept.listed)
+        self.remove(netns).filter(|kept| kept.is_fresh(now)).map(|kept| kept.listed)
+    }
+
+    fn remove(&mut self, netns: Netns) -> Option<Kept> {
+        let kept = self.dumps.remove(&netns)?;
+        self.kept -= kept.listed.sockets.len();
+        Some(kept)
     }
 }
 

@@ -9,7 +9,7 @@ use super::holders::Scan;
 use super::sockets::Sockets;
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Netns};
-use crate::tcp::{Endpoint, State};
+use crate::tcp::Endpoint;
 use crate::verdict::{Holder, Listener};
 
 /// The listeners that a batch of sockets may wait for, or have come from.
@@ -30,9 +30,8 @@ impl Queues {
     /// dump for each namespace.
     pub(super) fn list(&mut self, sockets: &mut Sockets, netns: Netns, end: Endpoint) {
         let listeners = self.by_netns.entry(netns).or_insert_with(|| {
-            let listed = sockets.list(netns, &[State::Listen])?;
             let mut by_port = HashMap::<_, Vec<_>>::new();
-            for socket in listed.sockets {
+            for socket in sockets.listeners(netns)? {
                 by_port.entry(socket.tuple.local.port).or_default().push(socket);
             }
             Ok(Listeners { by_port, ends: HashMap::new() })

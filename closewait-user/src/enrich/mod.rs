@@ -28,6 +28,7 @@ pub mod sock_diag;
 mod sockets;
 pub mod states;
 mod surroundings;
+mod sweep;
 mod syscalls;
 mod threads;
 
@@ -35,6 +36,7 @@ pub use gather::{Enricher, Found, Gathered, Options, SnapshotError};
 pub use ghosts::CountsFrom;
 pub use sockets::Source;
 pub use surroundings::Surrounding;
+pub use sweep::Sweep;
 
 /// What [`crate::fuzz`] reads as a file of /proc: one of those about a process or its namespace.
 #[cfg(any(test, fuzzing))]

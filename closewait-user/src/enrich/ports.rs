@@ -4,10 +4,12 @@
 //! kernel counts nothing itself: it is asked for the sockets towards these servers.
 
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::procfs;
 use super::sockets::Sockets;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
@@ -34,9 +36,9 @@ impl Ports {
         (low <= high).then_some(Self { low, high, reserved })
     }
 
-    /// Those of the caller's namespace.
-    pub(super) fn read() -> Option<Self> {
-        let sysctl = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    /// Those of the namespace of this /proc/sys/net/ipv4.
+    pub(super) fn read(dir: BorrowedFd<'_>) -> Option<Self> {
+        let sysctl = |name: &str| procfs::read(dir, name);
         let range = sysctl("ip_local_port_range").ok()?;
         let mut ends = range.split_ascii_whitespace().map(str::parse);
         let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
@@ -72,6 +74,11 @@ pub(super) type Used = HashMap<(IpAddr, IpAddr, u16), u32>;
 pub(super) struct PortsUsed(HashMap<Netns, (MonoNs, HashSet<Endpoint>, Fact<Used>)>);
 
 impl PortsUsed {
+    /// Before a batch: what is not of a moment ago is not used.
+    pub(super) fn forget_old(&mut self, now: MonoNs) {
+        self.0.retain(|_, (at, ..)| now.since(*at) < FRESH);
+    }
+
     /// Counts the ports used towards `servers`: one dump, unless that was made just now.
     pub(super) fn count(
         &mut self,
@@ -81,7 +88,6 @@ impl PortsUsed {
         ports: Ports,
         now: MonoNs,
     ) -> Fact<Used> {
-        self.0.retain(|_, (at, ..)| now.since(*at) < FRESH);
         let canonical = |server: Endpoint| Endpoint { ip: server.ip.to_canonical(), ..server };
         let servers: HashSet<_> = servers.into_iter().map(canonical).collect();
         if let Some((_, known, used)) = self.0.get(&netns)
@@ -133,6 +139,7 @@ mod tests {
         assert_eq!(Ports::new(32_768, 60_999, 12).unwrap().total(), 28_220);
         assert_eq!(Ports::new(0, u16::MAX, 0).unwrap().total(), 65_536);
         assert_eq!(Ports::new(5, 4, 0), None);
-        assert!(Ports::read().unwrap().total() > 0);
+        let dir = procfs::open_dir(rustix::fs::CWD, "/proc/sys/net/ipv4").unwrap();
+        assert!(Ports::read(std::os::fd::AsFd::as_fd(&dir)).unwrap().total() > 0);
     }
 }

@@ -1,28 +1,36 @@
 //! The sockets of any network namespace of the host, by the best source there is.
 //!
 //! In: the number of a namespace, states or a tuple. Out: sockets, or the reason
-//! why that namespace cannot be looked at. It caches one netlink socket for each
-//! namespace and drops it when nothing else refers to the namespace, which the
-//! cached socket would keep alive.
+//! why that namespace cannot be looked at. It caches one netlink socket for each of a
+//! bounded number of namespaces and drops it when nothing else refers to the namespace,
+//! which the cached socket would keep alive.
+//!
+//! The order in which it gives way where descriptors are few: netlink sockets are kept for
+//! a quarter of what this process may have and [`KEPT_MAX`] at most; the other namespaces
+//! are entered anew at each look. When not even one can be opened all are let go; and what
+//! still cannot be opened is not looked into, which whoever asked has to say.
 
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use super::left::Left;
-use super::netns::{Namespaces, NetnsError, NetnsRef, find_by_thread};
+use super::netns::{Namespaces, NetnsError, NetnsRef};
 use super::proc_net_tcp;
 use super::sock_diag::{DiagError, Dump, SockDiag};
-use crate::clock::MonoNs;
+use crate::clock::{Clock, MonoNs};
+use crate::interrupt::{Interrupt, UNLOOKED};
 use crate::item::{DiagSocket, Netns};
 use crate::tcp::{Endpoint, State, Tuple};
 
 /// A listing of namespaces is used for so long.
 const FRESH: Duration = Duration::from_secs(1);
+/// And for so many times what it took to make: a `readlink` per process.
+const LISTING_SHARE: u32 = 10;
 
-/// So many netlink sockets are kept, which are descriptors, and no more than a quarter of what
-/// this process may have: a host of containers has more namespaces. Opening one takes about 50 us.
-const KEPT_MAX: usize = 128;
+/// So many netlink sockets are kept, which are descriptors and memory of the kernel: a host of
+/// containers may have more namespaces.
+const KEPT_MAX: usize = 1024;
 
 fn kept_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -50,10 +58,19 @@ pub(super) struct Listed {
 
 pub(super) struct Sockets {
     namespaces: Namespaces,
-    listed_at: MonoNs,
+    /// They are listed anew from then on.
+    list_again: MonoNs,
+    /// Those of all threads, as they were when one was looked for last, and from when on they
+    /// may be listed anew.
+    threads: Option<(Namespaces, MonoNs)>,
     /// Namespaces that the user named.
     given: Vec<NetnsRef>,
     diag: HashMap<Netns, SockDiag>,
+    /// Room for answers, which they share.
+    buf: Vec<u8>,
+    /// Whether the kernel dumps MPTCP sockets, once it has answered at all.
+    mptcp: Option<bool>,
+    interrupt: Interrupt,
     /// What was listed a moment ago, for the first look at what it showed.
     pub(super) left: Left,
     kept_max: usize,
@@ -66,10 +83,14 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn new(without_diag: Option<String>) -> Result<Self, NetnsError> {
         Ok(Self {
-            namespaces: Namespaces::list()?,
-            listed_at: MonoNs(0),
+            namespaces: Namespaces::unlisted()?,
+            list_again: MonoNs(0),
+            threads: None,
             given: Vec::new(),
             diag: HashMap::new(),
+            buf: Vec::new(),
+            mptcp: None,
+            interrupt: Interrupt::default(),
             left: Left::default(),
             kept_max: kept_max(),
             without_diag,
@@ -92,6 +113,15 @@ impl Sockets {
         self.without_diag.as_deref()
     }
 
+    /// From now on nothing is looked at any more when that is over.
+    pub(super) fn heed(&mut self, interrupt: Interrupt) {
+        self.interrupt = interrupt;
+    }
+
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     pub(super) fn namespaces(&self) -> &Namespaces {
         &self.namespaces
     }
@@ -106,16 +136,32 @@ impl Sockets {
     /// Lists the namespaces anew, unless that was done just now, and lets go of
     /// those that ended.
     pub(super) fn refresh(&mut self, now: MonoNs) -> Result<(), NetnsError> {
-        if self.listed_at != MonoNs(0) && now.since(self.listed_at) < FRESH {
+        if now < self.list_again {
             return Ok(());
         }
-        self.namespaces = Namespaces::list()?;
-        self.listed_at = now;
-        self.given.retain(NetnsRef::is_there);
+        self.list_anew()?;
+        self.given.retain(|given| !given.is_gone());
         let (namespaces, given) = (&self.namespaces, &self.given);
         self.diag
             .retain(|&netns, _| namespaces.find(netns).is_some() || given.iter().any(|g| g.netns() == netns));
         Ok(())
+    }
+
+    /// Lists the namespaces, however old the listing is.
+    pub(super) fn list_anew(&mut self) -> Result<(), NetnsError> {
+        let began = Clock::mono_now();
+        self.namespaces = Namespaces::list()?;
+        let ended = Clock::mono_now();
+        self.list_again = began + FRESH.max(ended.since(began) * LISTING_SHARE);
+        Ok(())
+    }
+
+    /// Whether nothing leads to a namespace any more by which it was listed or given.
+    pub(super) fn is_out_of_sight(&self, netns: Netns) -> bool {
+        let mut given = self.given.iter();
+        !self.diag.contains_key(&netns)
+            && self.namespaces.find(netns).is_none_or(NetnsRef::is_gone)
+            && !given.any(|at| at.netns() == netns && !at.is_gone())
     }
 
     /// All sockets of a namespace in one of `states`.
@@ -151,6 +197,18 @@ impl Sockets {
             sockets,
             incomplete: (malformed > 0).then(|| format!("{malformed} lines of /proc/net/tcp are malformed")),
         })
+    }
+
+    /// The listening sockets of a namespace, as far as they can be listed.
+    pub(super) fn listeners(&mut self, netns: Netns) -> Result<Vec<DiagSocket>, String> {
+        let listed = match self.without_diag {
+            None => self.ask(netns, SockDiag::dump_listeners)?,
+            Some(_) => None,
+        };
+        match listed {
+            Some(dump) => Ok(dump.sockets),
+            None => self.list(netns, &[State::Listen]).map(|listed| listed.sockets),
+        }
     }
 
     /// The ends, states and inodes of all plain TCP sockets of a namespace in one of `states`.
@@ -215,42 +273,90 @@ impl Sockets {
         netns: Netns,
         mut question: impl FnMut(&mut SockDiag) -> Result<T, DiagError>,
     ) -> Result<Option<T>, String> {
-        if let Some(Ok(answer)) = self.diag.get_mut(&netns).map(&mut question) {
-            return Ok(Some(answer));
+        if self.interrupt.is_over() {
+            return Err(UNLOOKED.to_owned());
+        }
+        if let Some(diag) = self.diag.get_mut(&netns) {
+            diag.swap_buffer(&mut self.buf);
+            let answer = question(diag);
+            diag.swap_buffer(&mut self.buf);
+            if let Ok(answer) = answer {
+                return Ok(Some(answer));
+            }
         }
         self.diag.remove(&netns);
         let at = self.locate(netns)?;
-        match SockDiag::open_in(&at) {
-            Ok(mut diag) => {
-                let answer = question(&mut diag).map_err(|e| e.to_string())?;
-                if self.diag.len() >= self.kept_max
-                    && let Some(any) = self.diag.keys().next().copied()
-                {
-                    self.diag.remove(&any);
+        let mut finds_out = self.mptcp.is_none();
+        loop {
+            let mut diag = match self.open(&at, finds_out) {
+                Ok(diag) => diag,
+                Err(e @ DiagError::Unavailable(_)) => {
+                    self.without_diag = Some(e.to_string());
+                    return Ok(None);
                 }
-                self.diag.insert(netns, diag);
-                Ok(Some(answer))
+                Err(e) if SockDiag::is_out_of_descriptors(&e) && !self.diag.is_empty() => {
+                    self.kept_max = (self.diag.len() / 2).max(1);
+                    self.diag.clear();
+                    continue;
+                }
+                Err(e) => return Err(e.to_string()),
+            };
+            diag.swap_buffer(&mut self.buf);
+            let answer = question(&mut diag);
+            diag.swap_buffer(&mut self.buf);
+            match answer {
+                Ok(answer) => {
+                    self.mptcp = Some(diag.has_mptcp());
+                    self.keep(netns, diag);
+                    return Ok(Some(answer));
+                }
+                // It answered before, and may not be there any more.
+                Err(DiagError::Refused(_)) if !finds_out => finds_out = true,
+                Err(e) => return Err(e.to_string()),
             }
-            Err(e @ DiagError::Unavailable(_)) => {
-                self.without_diag = Some(e.to_string());
-                Ok(None)
-            }
-            Err(e) => Err(e.to_string()),
         }
+    }
+
+    fn open(&self, at: &NetnsRef, finds_out: bool) -> Result<SockDiag, DiagError> {
+        match self.mptcp.filter(|_| !finds_out) {
+            Some(mptcp) => SockDiag::open_like(at, mptcp),
+            None => SockDiag::open_in(at),
+        }
+    }
+
+    fn keep(&mut self, netns: Netns, diag: SockDiag) {
+        if self.diag.len() >= self.kept_max
+            && let Some(any) = self.diag.keys().next().copied()
+        {
+            self.diag.remove(&any);
+        }
+        self.diag.insert(netns, diag);
     }
 
     /// Finds a way into a namespace: the listing may be older than the namespace,
     /// and the process by whose /proc entry it was known may have ended.
     pub(super) fn locate(&mut self, netns: Netns) -> Result<NetnsRef, String> {
-        let known = |all: &Namespaces| all.find(netns).filter(|at| at.is_there()).cloned();
+        if self.interrupt.is_over() {
+            return Err(UNLOOKED.to_owned());
+        }
+        let known = |all: &Namespaces| all.find(netns).filter(|at| !at.is_gone()).cloned();
         if let Some(at) = known(&self.namespaces) {
             return Ok(at);
         }
-        if let Some(at) = self.given.iter().find(|at| at.netns() == netns && at.is_there()) {
+        if let Some(at) = self.given.iter().find(|at| at.netns() == netns && !at.is_gone()) {
             return Ok(at.clone());
         }
-        self.namespaces = Namespaces::list().map_err(|e| e.to_string())?;
-        known(&self.namespaces).or_else(|| find_by_thread(netns)).ok_or_else(|| {
+        let now = Clock::mono_now();
+        // Of a thousand that have ended each would be looked for among all processes: that
+        // takes half of the time at most.
+        if self.threads.as_ref().is_none_or(|(_, again)| now >= *again) {
+            self.list_anew().map_err(|e| e.to_string())?;
+            let threads = Namespaces::of_threads().map_err(|e| e.to_string())?;
+            let ended = Clock::mono_now();
+            self.threads = Some((threads, ended + ended.since(now)));
+        }
+        let threads = self.threads.as_ref().and_then(|(threads, _)| known(threads));
+        known(&self.namespaces).or(threads).ok_or_else(|| {
             format!("no process, thread or mount refers to network namespace {} any more", netns.0)
         })
     }

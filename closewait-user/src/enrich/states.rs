@@ -91,7 +91,7 @@ fn count(filter: &NetnsFilter) -> Result<ByState, String> {
         let mut diag = match SockDiag::open_in(netns) {
             Ok(diag) => diag,
             // It ended since it was listed.
-            Err(_) if !netns.is_there() => continue,
+            Err(_) if netns.is_gone() => continue,
             Err(error) => return Err(error.to_string()),
         };
         let counted = diag.count(&STATES, give_up, &mut counts).map_err(|error| error.to_string())?;

@@ -6,9 +6,11 @@
 //! and after the walk over fd tables a [`Surrounding`] for each socket. At most one
 //! dump for listeners, one for peers and one for ports per namespace and batch.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
+use rustix::fs::CWD;
 
 use super::addresses::Addresses;
 use super::holders::Scan;
@@ -16,11 +18,12 @@ use super::keepalive::{self, Asked};
 use super::listener::Queues;
 use super::peers::Peers;
 use super::ports::{Ports, PortsUsed, Used};
+use super::procfs;
 use super::sight::Beside;
 use super::sockets::Sockets;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
-use crate::item::{DiagSocket, Netns};
+use crate::item::{DiagSocket, Netns, Timer};
 use crate::verdict::{Evidence, Keepalive, LocalPeer, PortUse, Role};
 
 /// Settings of a namespace are read anew after so long.
@@ -69,13 +72,28 @@ pub(super) struct NetSettings {
     pub(super) keepalive: keepalive::Options,
 }
 
+impl NetSettings {
+    /// Those of the caller's namespace. Its directory is looked up once: see
+    /// [`is_about_settings`].
+    fn read() -> Option<Self> {
+        let dir = procfs::open_dir(CWD, "/proc/sys/net/ipv4").ok()?;
+        let (ports, keepalive) = (Ports::read(dir.as_fd())?, keepalive::Options::read(dir.as_fd())?);
+        Some(Self { ports, keepalive })
+    }
+}
+
 impl Settings {
-    fn of(&mut self, sockets: &mut Sockets, netns: Netns, now: MonoNs) -> Fact<NetSettings> {
+    /// Once for each batch: there may be ten thousand namespaces in it.
+    fn forget_old(&mut self, now: MonoNs) {
         self.by_netns.retain(|_, (at, _)| now.since(*at) < SETTINGS);
+        self.used.forget_old(now);
+    }
+
+    fn of(&mut self, sockets: &mut Sockets, netns: Netns, now: MonoNs) -> Fact<NetSettings> {
         let read = || {
             let settings = sockets.locate(netns).and_then(|at| {
                 // /proc/sys/net shows the namespace of the thread that opens it.
-                at.run(|| Some(NetSettings { ports: Ports::read()?, keepalive: keepalive::Options::read()? }))
+                at.run(NetSettings::read)
                     .map_err(|e| e.to_string())?
                     .ok_or_else(|| "its settings in /proc/sys/net/ipv4 cannot be read".to_owned())
             });
@@ -107,9 +125,12 @@ impl Surroundings {
         known: &mut Settings,
         now: MonoNs,
     ) -> Self {
+        known.forget_old(now);
         let mut settings = HashMap::new();
-        here(&mut |netns, _| {
-            settings.entry(netns).or_insert_with(|| known.of(sockets, netns, now));
+        here(&mut |netns, socket| {
+            if is_about_settings(netns, socket, queues) {
+                settings.entry(netns).or_insert_with(|| known.of(sockets, netns, now));
+            }
         });
         let peers = Peers::look(here, beside, sockets, &mut known.addresses, now);
         let mut around = Self { settings, peers, used: HashMap::new(), asked: Asked::default() };
@@ -179,7 +200,8 @@ impl Surroundings {
         let settings = match self.settings.get(&netns) {
             Some(Fact::Known(settings)) => settings,
             Some(Fact::Unknown(reason)) => return Fact::unknown(reason),
-            None => return Fact::unknown("not looked at"),
+            // A server's: nobody asked.
+            None => return Fact::unknown("it is not a client's"),
         };
         let tuple = socket.tuple.canonical();
         match self.used.get(&netns) {
@@ -198,6 +220,15 @@ impl Surroundings {
             None => Fact::unknown("it is not a client's"),
         }
     }
+}
+
+/// Whether anything of a socket depends on the settings of its namespace: its side, the ports
+/// that are left to a client, or its keepalive. Those of ten thousand namespaces are not read
+/// for nothing: all have the same name in one directory of the kernel (proc_sys_compare), so
+/// that looking up the one takes longer the more there are.
+fn is_about_settings(netns: Netns, socket: &DiagSocket, queues: &Queues) -> bool {
+    let is_server = queues.on(netns, socket.tuple.local).is_ok_and(|listeners| !listeners.is_empty());
+    !is_server || socket.timer != Timer::Off
 }
 
 /// Which side of a connection has this listener, or these ports.

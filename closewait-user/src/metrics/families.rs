@@ -186,6 +186,17 @@ pub(super) static LOST: Family = Family::counter(
      not be read (unreadable), and sockets whose entry only a later look has shown (missed). Absent where nothing \
      is traced.",
 );
+pub(super) static UNREAD_NAMESPACES: Family = Family::gauge(
+    "unread_namespaces",
+    &[],
+    "Network namespaces that the last look could not be taken in: what is stuck there is not known. \
+     Absent until the first look has come to its end.",
+);
+pub(super) static FAILED_LOOKS: Family = Family::counter(
+    "failed_namespace_looks",
+    &[],
+    "Looks into a network namespace that failed, or whose answer had holes, of all that were taken.",
+);
 pub(super) static STACK_COPIES: Family = Family::counter(
     "stack_copies",
     &["result"],
@@ -236,7 +247,7 @@ pub(super) static BUILD: Family = Family {
 };
 
 /// All families, in the order of the exposition.
-pub static ALL: [&Family; 30] = [
+pub static ALL: [&Family; 32] = [
     &STUCK_SOCKETS,
     &GHOST_SOCKETS,
     &REPORTED_SOCKETS,
@@ -254,6 +265,8 @@ pub static ALL: [&Family; 30] = [
     &PORTS_LEFT,
     &PORTS_LIMIT,
     &LOST,
+    &UNREAD_NAMESPACES,
+    &FAILED_LOOKS,
     &STACK_COPIES,
     &DEGRADED,
     &TRACING,

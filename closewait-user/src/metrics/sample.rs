@@ -45,6 +45,8 @@ pub struct Own {
     pub tracing: bool,
     /// The last reconcile in which every network namespace of interest was seen.
     pub reconciled: Option<MonoNs>,
+    /// All network namespaces have been looked into at least once, or that was tried.
+    pub swept: bool,
 }
 
 /// Values of labels, in the order of their family.
@@ -139,6 +141,11 @@ fn own(sample: &mut Sample, seen: &Seen<'_>) {
     if own.tracing {
         sample.add(&of::LOST, losses(&totals.lost));
     }
+    let apart = seen.ledger.apart();
+    if own.swept {
+        sample.count(&of::UNREAD_NAMESPACES, apart.unread);
+    }
+    sample.count(&of::FAILED_LOOKS, apart.failed_looks);
     if let Some(Copies { copied, put_off, lost }) = totals.cost.stacks {
         let results = [("copied", copied), ("put_off", put_off), ("lost", lost)];
         sample.add(&of::STACK_COPIES, results.map(|(result, count)| one(result, count)));

@@ -66,12 +66,21 @@ pub struct Apart {
     pub by_ends: u64,
     /// Network namespaces that the last look could not be taken in.
     pub unread: u64,
+    /// And those that the run ended before it came to them.
+    pub unreached: u64,
+    /// Of all looks into network namespaces, those that failed or whose answer had holes.
+    pub failed_looks: u64,
 }
 
 impl Apart {
     /// Sockets that do not fit the filter.
     pub const fn unfit(&self) -> u64 {
         self.by_holder.saturating_add(self.by_ends)
+    }
+
+    /// Network namespaces of which it is not known what is stuck there.
+    pub const fn unseen(&self) -> u64 {
+        self.unread.saturating_add(self.unreached)
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Tracker {
     ghosts_by_inode: HashMap<u64, SocketId>,
     /// When the last two complete snapshots of a namespace began, the newer one last.
     complete: HashMap<Netns, [MonoNs; 2]>,
+    /// With more namespaces than these, old ones are forgotten.
+    forget_netns_at: usize,
     /// Since when every edge is recorded; `None`: no edge is.
     watched_from: Option<MonoNs>,
     /// Lives that entered since then as far as snapshots tell, whose record may still
@@ -106,6 +108,7 @@ impl Tracker {
             destroy_lost_by: MonoNs(0),
             ghosts_by_inode: HashMap::new(),
             complete: HashMap::new(),
+            forget_netns_at: snapshot::NETNS_BEFORE_FORGETTING,
             watched_from: None,
             unrecorded: Vec::new(),
             stats: TrackerStats::default(),

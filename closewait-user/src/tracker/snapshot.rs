@@ -24,7 +24,7 @@ const RECORD_COMES_WITHIN: Duration = Duration::from_millis(300);
 const FORGET_NETNS: Duration = Duration::from_mins(10);
 
 /// So many namespaces may be remembered before old ones are forgotten.
-const NETNS_BEFORE_FORGETTING: usize = 1024;
+pub(super) const NETNS_BEFORE_FORGETTING: usize = 1024;
 
 impl Tracker {
     pub(super) fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Outcome>) {
@@ -34,7 +34,9 @@ impl Tracker {
         let shown = Shown::new(&snapshot.sockets);
         let mut known: Vec<Option<u32>> = vec![None; snapshot.sockets.len()];
         let mut over = Vec::new();
-        for (slot, entry) in self.slab.slots() {
+        // Most namespaces of a host of containers have nothing stuck in them.
+        let tells = proves_absence || !snapshot.sockets.is_empty();
+        for (slot, entry) in self.slab.slots().take_while(|_| tells) {
             let Life::Waiting { .. } = entry.life else { continue };
             if entry.netns != netns {
                 continue;
@@ -180,8 +182,10 @@ impl Tracker {
             let older = *newer;
             self.complete.insert(netns, [older, began]);
         }
-        if self.complete.len() > NETNS_BEFORE_FORGETTING {
+        if self.complete.len() > self.forget_netns_at {
             self.complete.retain(|_, [_, at]| began.since(*at) < FORGET_NETNS);
+            // Where there are ten thousand, not for each of them.
+            self.forget_netns_at = (self.complete.len() * 2).max(NETNS_BEFORE_FORGETTING);
         }
     }
 }

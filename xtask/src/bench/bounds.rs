@@ -46,9 +46,13 @@ pub(crate) struct Args {
     /// which few machines have process ids
     #[arg(long, value_delimiter = ',', default_values_t = [200, 2000])]
     fds: Vec<u32>,
-    /// Network namespaces, each with a process and a socket in CLOSE_WAIT
+    /// Network namespaces, each with a process and a socket in CLOSE_WAIT; as many of them as
+    /// the kernel makes within `--within`
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000])]
     namespaces: Vec<u32>,
+    /// Seconds that making namespaces may take
+    #[arg(long, default_value_t = 180)]
+    within: u32,
     /// Sockets in CLOSE_WAIT at a time, of a program that makes and closes them as fast as it can
     #[arg(long, default_value_t = 2000)]
     churn: u32,
@@ -128,8 +132,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         for size in sizes {
             let net = Netns::with_all_ports("bench")?;
-            let (name, seen) = beside(crowd, size, args, &tool, &scenarios, &net)?;
-            println!("{}", seen.row(&name));
+            for (name, seen) in beside(crowd, size, args, &tool, &scenarios, &net)? {
+                println!("{}", seen.row(&name));
+            }
         }
     }
     Ok(())
@@ -142,14 +147,15 @@ fn beside(
     tool: &Path,
     scenarios: &Path,
     net: &Netns,
-) -> Result<(String, Seen)> {
+) -> Result<Vec<(String, Seen)>> {
     let netns = net.path();
     let program = |name: &str| scenarios.join(name);
     let traced = |netns: &str, expected: u64| {
         let more = if expected == u64::MAX { 0 } else { expected / 10_000 };
-        trace(tool, netns, args.seconds + more, args.data, expected)
+        let how = How::Trace { seconds: args.seconds + more };
+        look(tool, netns, how, args.data, expected)
     };
-    Ok(match crowd {
+    let row = match crowd {
         Crowd::Stuck => {
             let heap = Heap { stuck: size, ..Heap::default() };
             let _pile = Pile::new(net, &program("pile"), heap)?;
@@ -163,8 +169,13 @@ fn beside(
             (format!("{processes} processes with {fds} descriptors each"), traced(&netns, 100)?)
         }
         Crowd::Namespaces => {
-            let _crowd = start(net, &program("crowd"), &[("--namespaces", size)])?;
-            (format!("{size} network namespaces"), traced("all", u64::from(size))?)
+            let clock = Stopwatch::start();
+            let options = [("--namespaces", size), ("--within", args.within)];
+            let crowd = start(net, &program("crowd"), &options)?;
+            let made = crowd.number("namespaces")?;
+            let name = format!("{made} network namespaces, made in {:.0} s", clock.elapsed().as_secs_f64());
+            let once = look(tool, "all", How::Once, args.data, made)?;
+            return Ok(vec![(format!("{name}; snapshot"), once), (name, traced("all", made)?)]);
         }
         Crowd::Churn => {
             let mut churn = start(net, &program("crowd"), &[("--churn", size)])?;
@@ -172,12 +183,15 @@ fn beside(
             let made = churn.end()?;
             (format!("{size} at a time, {made}"), seen)
         }
-    })
+    };
+    Ok(vec![row])
 }
 
 /// A program that keeps its crowd until it is dropped.
 struct Running {
     child: Child,
+    /// What it said when all was there.
+    ready: String,
     last_words: Option<thread::JoinHandle<String>>,
 }
 
@@ -190,8 +204,8 @@ fn start(net: &Netns, program: &Path, options: &[(&str, u32)]) -> Result<Running
     let mut said = BufReader::new(child.stdout.take().context("it has no stdout")?);
     let mut line = String::new();
     said.read_line(&mut line)?;
-    let mut running = Running { child, last_words: None };
-    ensure!(line.trim() == "ready", "the crowd of {options:?} did not come about");
+    let mut running = Running { child, ready: line.trim().to_owned(), last_words: None };
+    ensure!(running.ready.starts_with("ready"), "the crowd of {options:?} did not come about");
     running.last_words = Some(thread::spawn(move || {
         let mut words = String::new();
         let _ = said.read_to_string(&mut words);
@@ -201,6 +215,13 @@ fn start(net: &Netns, program: &Path, options: &[(&str, u32)]) -> Result<Running
 }
 
 impl Running {
+    /// A number that it said when all was there.
+    fn number(&self, name: &str) -> Result<u64> {
+        let mut pairs = self.ready.split_whitespace().filter_map(|pair| pair.split_once('='));
+        let value = pairs.find_map(|(key, value)| (key == name).then_some(value));
+        value.and_then(|value| value.parse().ok()).with_context(|| format!("no {name} in {:?}", self.ready))
+    }
+
     /// Ends it; its last words.
     fn end(&mut self) -> Result<String> {
         drop(self.child.stdin.take());
@@ -217,14 +238,30 @@ impl Drop for Running {
     }
 }
 
-/// Traces for so long; `expected` is how many sockets its causes are to have in the end.
-fn trace(tool: &Path, netns: &str, seconds: u64, data: Option<u64>, expected: u64) -> Result<Seen> {
+/// How it looks.
+#[derive(Clone, Copy)]
+enum How {
+    /// Live, for so long
+    Trace { seconds: u64 },
+    /// `snapshot`
+    Once,
+}
+
+/// Looks; `expected` is how many sockets its causes are to have in the end.
+fn look(tool: &Path, netns: &str, how: How, data: Option<u64>, expected: u64) -> Result<Seen> {
     let clock = Stopwatch::start();
     let mut command = Command::new(tool);
     if let Some(mib) = data {
         command = Command::new("prlimit");
         command.arg(format!("--data={}", mib << 20)).arg("--").arg(tool);
     }
+    let seconds = match how {
+        How::Trace { seconds } => seconds,
+        How::Once => {
+            command.arg("snapshot");
+            0
+        }
+    };
     let mut child = command
         .args(["--netns", netns, "-o", "json", "--group", "--threshold", "50ms", "--limit", "1000000"])
         .stdin(Stdio::null())
@@ -235,7 +272,8 @@ fn trace(tool: &Path, netns: &str, seconds: u64, data: Option<u64>, expected: u6
     let mut seen = Seen { seconds, ..Seen::default() };
     let mut causes = HashMap::new();
     let limit = Duration::from_secs(seconds);
-    let mut told_to_end = false;
+    // One look ends by itself.
+    let mut told_to_end = matches!(how, How::Once);
     loop {
         match lines.recv_timeout(Duration::from_millis(100)) {
             Ok((at, line)) => seen.take(at, &line, expected, &mut causes),
@@ -255,6 +293,9 @@ fn trace(tool: &Path, netns: &str, seconds: u64, data: Option<u64>, expected: u6
     }
     let status = child.wait()?;
     ensure!(status.success(), "it ended with {status}");
+    if let How::Once = how {
+        seen.seconds = clock.elapsed().as_secs();
+    }
     Ok(seen)
 }
 

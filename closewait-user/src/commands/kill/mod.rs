@@ -142,11 +142,18 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
     let notices = named::check(&filter)?;
     let driver = snapshot::prepare(Work::Kill, sinks, filter, notices, args.threshold)?;
     let _looking = progress::begin("looking at sockets and who holds them", None);
-    let (mut by_nobody, _) = Stop::by_hand();
+    let interrupt = stop.interrupt().clone();
+    let mut by_nobody = Stop::by_nobody(interrupt.clone());
+    let interrupted = || Failure::new("interrupted before anything was destroyed");
     let (_, written) = tokio::select! {
+        biased;
+        () = stop.wait() => return Err(interrupted()),
         ran = driver.run(&mut by_nobody) => ran,
-        () = stop.wait() => return Err(Failure::new("interrupted before anything was destroyed")),
     };
+    // What was not looked at because of that is not to be taken for all there is.
+    if interrupt.is_raised() {
+        return Err(interrupted());
+    }
     written.map_err(|error| Failure::new(format!("cannot look: {error}")))?;
     Ok(collected.take())
 }

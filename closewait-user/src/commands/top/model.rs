@@ -327,7 +327,7 @@ impl Detail {
 pub fn headline(model: &Model) -> String {
     let total = model.stuck.total();
     if total == 0 {
-        return match (model.apart.unfit(), model.apart.unread) {
+        return match (model.apart.unfit(), model.apart.unseen()) {
             (0, 0) => "nothing is stuck".into(),
             (0, _) => "nothing is stuck where it could be looked".into(),
             (n, _) => format!("nothing that fits the filter is stuck; {} in CLOSE_WAIT left out", count(n)),

@@ -15,6 +15,7 @@ use super::{Reader, Scan, Table, Unread, Walk, open_process};
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::netns::is_gone;
 use crate::enrich::procfs::{self, numbers};
+use crate::interrupt::Interrupt;
 
 /// It answers questions for so long after it was begun.
 const FRESH: Duration = Duration::from_secs(1);
@@ -46,18 +47,27 @@ struct ListedProcess {
 impl Descriptors {
     /// Walks through all processes, or those that are reached within `longest`. Each descriptor
     /// on a socket is told, too: process, inode and number.
-    pub(in crate::enrich) fn list(longest: Duration, told: impl FnMut(u32, u64, u32)) -> io::Result<Self> {
-        Self::list_most(longest, MOST, told)
+    pub(in crate::enrich) fn list(
+        longest: Duration,
+        interrupt: &Interrupt,
+        told: impl FnMut(u32, u64, u32),
+    ) -> io::Result<Self> {
+        Self::list_most(longest, interrupt, MOST, told)
     }
 
-    fn list_most(longest: Duration, most: usize, mut told: impl FnMut(u32, u64, u32)) -> io::Result<Self> {
+    fn list_most(
+        longest: Duration,
+        interrupt: &Interrupt,
+        most: usize,
+        mut told: impl FnMut(u32, u64, u32),
+    ) -> io::Result<Self> {
         let began = Clock::mono_now();
         let (processes, unread) = (Vec::new(), Vec::new());
         let mut all = Self { began, is_whole: true, processes, unread, complete: true };
         let mut room = most;
         let mut reader = Reader::new();
         for pid in numbers(procfs::open_dir(CWD, "/proc")?)? {
-            if Clock::mono_now().since(began) > longest {
+            if Clock::mono_now().since(began) > longest || interrupt.is_over() {
                 all.complete = false;
                 break;
             }
@@ -86,9 +96,9 @@ impl Descriptors {
         self.complete && self.is_whole && now.since(self.began) < FRESH
     }
 
-    /// Who holds the `wanted` inodes.
-    pub(super) fn scan(&self, wanted: &HashSet<u64>) -> Scan {
-        let mut walk = Walk::new(wanted);
+    /// Who holds the `wanted` inodes, as far as it is told before `interrupt` is over.
+    pub(super) fn scan_unless(&self, interrupt: &Interrupt, wanted: &HashSet<u64>) -> Scan {
+        let mut walk = Walk::new(wanted, interrupt);
         if wanted.is_empty() {
             return walk.scan;
         }
@@ -101,6 +111,9 @@ impl Descriptors {
             let hits: Vec<_> = table.hits.iter().copied().filter(|(of, _)| wanted.contains(of)).collect();
             if hits.is_empty() {
                 continue;
+            }
+            if walk.is_over() {
+                break;
             }
             let table = Table { hits, used: table.used };
             let (holding, hits) = (walk.scan.holding.len(), walk.scan.hits.len());
@@ -132,7 +145,7 @@ mod tests {
         let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
         let wanted = HashSet::from([inode]);
         let (me, mut mine) = (std::process::id(), None);
-        let listed = Descriptors::list(Duration::from_mins(1), |pid, of, fd| {
+        let listed = Descriptors::list(Duration::from_mins(1), &Interrupt::default(), |pid, of, fd| {
             if (pid, of) == (me, inode) {
                 mine = Some(fd);
             }
@@ -141,7 +154,7 @@ mod tests {
         assert_eq!(mine, u32::try_from(socket.as_raw_fd()).ok());
         assert!(listed.is_fresh(listed.began) && !listed.is_fresh(listed.began + FRESH));
         let by_walk = scan(&wanted).unwrap();
-        let by_list = listed.scan(&wanted);
+        let by_list = listed.scan_unless(&Interrupt::default(), &wanted);
         let holder = |scan: &Scan| scan.first(inode).map(|it| (it.pid, it.fd, it.cloexec.clone()));
         assert_eq!(holder(&by_list), holder(&by_walk));
         assert!(holder(&by_list).is_some_and(|(pid, ..)| pid == me) && by_list.descriptors >= 3);
@@ -149,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_list_that_was_cut_short_stands_for_nothing() {
-        let listed = Descriptors::list(Duration::ZERO, |_, _, _| ()).unwrap();
+        let listed = Descriptors::list(Duration::ZERO, &Interrupt::default(), |_, _, _| ()).unwrap();
         assert!(!listed.complete && !listed.is_fresh(listed.began));
     }
 
@@ -157,9 +170,10 @@ mod tests {
     fn a_list_of_more_than_are_kept_tells_of_each_and_stands_for_nothing() {
         let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let mut inodes: HashSet<_> = sockets.iter().map(|it| rustix::fs::fstat(it).unwrap().st_ino).collect();
-        let listed = Descriptors::list_most(Duration::from_mins(1), 1, |_, inode, _| {
-            inodes.remove(&inode);
-        });
+        let listed =
+            Descriptors::list_most(Duration::from_mins(1), &Interrupt::default(), 1, |_, inode, _| {
+                inodes.remove(&inode);
+            });
         let listed = listed.unwrap();
         assert!(inodes.is_empty(), "told, though not kept");
         assert!(listed.complete && listed.processes.is_empty() && !listed.is_fresh(listed.began));

@@ -5,21 +5,22 @@
 //! It never holds a namespace open: that would keep a dead container's alive.
 
 mod filter;
+mod visitor;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::item::Netns;
 
 pub use filter::{NetnsArg, NetnsFilter};
+use visitor::NotThere;
 
 /// Why a network namespace could not be found or entered.
 #[derive(thiserror::Error, Debug)]
@@ -121,30 +122,26 @@ impl NetnsRef {
         self.own
     }
 
-    /// Whether its path still leads to it.
-    pub fn is_there(&self) -> bool {
-        self.own || self.open().is_ok()
+    /// Whether its path does not lead to it any more. One that cannot be opened for another
+    /// reason, such as want of descriptors, may be there.
+    pub fn is_gone(&self) -> bool {
+        !self.own
+            && match self.open() {
+                Ok(_) => false,
+                Err(NetnsError::Open { source, .. }) => is_gone(&source),
+                Err(_) => true,
+            }
     }
 
-    /// Runs `work` inside the namespace: at once in the caller's own, else on a
-    /// thread of its own, because a thread that did `setns` must not be reused.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+    /// Runs `work` inside the namespace: at once in the caller's own, else on a thread that
+    /// goes there and comes back.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, NetnsError> {
         if self.own {
             return Ok(work());
         }
-        let fd = self.open()?;
-        let enter_and_work = || {
-            move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|e| NetnsError::Enter { path: self.path.clone(), source: e.into() })?;
-            Ok(work())
-        };
-        std::thread::scope(|scope| {
-            std::thread::Builder::new()
-                .name("netns".into())
-                .spawn_scoped(scope, enter_and_work)
-                .map_err(NetnsError::Thread)?
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        visitor::visit(self.open()?, work).map_err(|why| match why {
+            NotThere::Enter(source) => NetnsError::Enter { path: self.path.clone(), source },
+            NotThere::Thread(source) => NetnsError::Thread(source),
         })
     }
 
@@ -184,6 +181,14 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
+    /// None but the caller's own: of the others nothing is known yet. An error: /proc, by which
+    /// they will be listed, cannot be read.
+    pub fn unlisted() -> Result<Self, NetnsError> {
+        std::fs::read_dir("/proc").map_err(NetnsError::Proc)?;
+        let own = NetnsRef::own()?;
+        Ok(Self { by_inode: BTreeMap::from([(own.netns, own)]), unreadable: 0 })
+    }
+
     /// Lists them: one `readlink` per process, and the mount tables of this
     /// process and of process 1. A namespace kept by nothing but an open file, or
     /// by a thread that left its process' namespace, is not among them: see
@@ -218,6 +223,16 @@ impl Namespaces {
         Ok(all)
     }
 
+    /// Those that a thread is in, whichever its process is in: slow, as [`find_by_thread`].
+    pub fn of_threads() -> Result<Self, NetnsError> {
+        let own = NetnsRef::own()?;
+        let mut all = Self { by_inode: BTreeMap::from([(own.netns, own)]), unreadable: 0 };
+        for (netns, path) in in_threads() {
+            all.add(netns, || path);
+        }
+        Ok(all)
+    }
+
     /// The namespace with this inode number.
     pub fn find(&self, netns: Netns) -> Option<&NetnsRef> {
         self.by_inode.get(&netns)
@@ -244,6 +259,16 @@ impl Namespaces {
 /// Looks for a namespace among all threads of all processes: for one that only a
 /// thread is in, as runtimes of containers do. Slow (a `readlink` per thread).
 pub fn find_by_thread(netns: Netns) -> Option<NetnsRef> {
+    let own = NetnsRef::own().ok()?.netns;
+    in_threads().find(|(found, _)| *found == netns).map(|(netns, path)| NetnsRef {
+        netns,
+        path,
+        own: netns == own,
+    })
+}
+
+/// The namespace of every thread of every process.
+fn in_threads() -> impl Iterator<Item = (Netns, PathBuf)> {
     let numbered = |dir: &Path| {
         std::fs::read_dir(dir)
             .into_iter()
@@ -252,14 +277,13 @@ pub fn find_by_thread(netns: Netns) -> Option<NetnsRef> {
             .filter(|e| e.file_name().as_bytes().iter().all(u8::is_ascii_digit))
             .map(|e| e.path())
     };
-    let own = NetnsRef::own().ok()?.netns;
-    numbered(Path::new("/proc"))
-        .flat_map(|process| numbered(&process.join("task")))
-        .map(|thread| thread.join("ns/net"))
-        .find(|path| {
-            std::fs::read_link(path).is_ok_and(|l| from_link(l.as_os_str().as_bytes()) == Some(netns))
-        })
-        .map(|path| NetnsRef { netns, path, own: netns == own })
+    numbered(Path::new("/proc")).flat_map(move |process| numbered(&process.join("task"))).filter_map(
+        |thread| {
+            let path = thread.join("ns/net");
+            let link = std::fs::read_link(&path).ok()?;
+            Some((from_link(link.as_os_str().as_bytes())?, path))
+        },
+    )
 }
 
 /// The process ended while we looked.

@@ -139,8 +139,7 @@ impl SockDiag {
     /// Opens one in `netns`, and finds out whether the kernel answers there at
     /// all: later, "no such module" and "no such socket" are the same errno.
     pub fn open_in(netns: &NetnsRef) -> Result<Self, DiagError> {
-        let socket = netns.run(connect)??;
-        let mut diag = Self { socket, seq: 0, buf: Vec::with_capacity(RECV_BUFFER), mptcp: true };
+        let mut diag = Self::open_like(netns, true)?;
         // No state matches, so the kernel walks nothing.
         diag.walk(Request::Tcp(&[]), &mut Dump::begin(), &mut drop).map_err(|e| match e {
             DiagError::Refused(e) if is_absent(&e) => DiagError::Unavailable(e),
@@ -152,6 +151,28 @@ impl SockDiag {
             Err(e) => return Err(e),
         }
         Ok(diag)
+    }
+
+    /// The same where the kernel has answered before, in another namespace: `mptcp` is what
+    /// [`Self::has_mptcp`] said there.
+    pub fn open_like(netns: &NetnsRef, mptcp: bool) -> Result<Self, DiagError> {
+        Ok(Self { socket: netns.run(connect)??, seq: 0, buf: Vec::new(), mptcp })
+    }
+
+    /// Gives it room for answers that another one has used; there may be a thousand of them,
+    /// which are asked one after the other.
+    pub fn swap_buffer(&mut self, buf: &mut Vec<u8>) {
+        std::mem::swap(&mut self.buf, buf);
+    }
+
+    /// Whether that failed for want of descriptors, of this process or of the host.
+    pub fn is_out_of_descriptors(error: &DiagError) -> bool {
+        let (DiagError::Netns(NetnsError::Open { source, .. } | NetnsError::Thread(source))
+        | DiagError::Netlink { source, .. }) = error
+        else {
+            return false;
+        };
+        matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }
 
     /// Whether dumps include MPTCP sockets.
@@ -184,6 +205,13 @@ impl SockDiag {
         Ok(dump)
     }
 
+    /// The TCP sockets that listen. An MPTCP listener is among them by the TCP socket that it
+    /// listens by, which has its queue and its inode (mptcp_subflow_create_socket); asking for
+    /// itself takes a walk that locks every bucket of listeners, for each family.
+    pub fn dump_listeners(&mut self) -> Result<Dump, DiagError> {
+        self.listed(Request::Tcp(&[State::Listen]))
+    }
+
     /// The TCP sockets in one of `states`, without `tcp_info`, and no MPTCP sockets.
     pub fn dump_brief(&mut self, states: &[State]) -> Result<Dump, DiagError> {
         self.listed(Request::Brief(states))
@@ -210,9 +238,11 @@ impl SockDiag {
 
     /// The TCP socket with these ends, in any state; `None` when the kernel's
     /// lookup finds none. The lookup does not see sockets bound to an interface
-    /// (among them all link-local ones); a dump does.
+    /// (among them all link-local ones), unless [`is_seen`] says so; a dump does.
     pub fn one(&mut self, tuple: Tuple) -> Result<Option<DiagSocket>, DiagError> {
-        let found = self.exactly(Identity { tuple, interface: 0, cookie: Identity::ANY })?;
+        // One that is bound to no interface is found on any (inet_bound_dev_eq).
+        let interface = if is_seen(tuple) { LOOPBACK } else { 0 };
+        let found = self.exactly(Identity { tuple, interface, cookie: Identity::ANY })?;
         // Without an exact match the kernel falls back to a listener.
         Ok(found.filter(|found| found.tuple.canonical() == tuple.canonical()))
     }
@@ -282,6 +312,7 @@ impl SockDiag {
     /// the buffer has been cut.
     fn receive(&mut self) -> Result<Option<Received>, DiagError> {
         self.buf.clear();
+        self.buf.reserve(RECV_BUFFER);
         match self.socket.recv(&mut self.buf, libc::MSG_TRUNC) {
             Ok(len) if len > self.buf.len() => Ok(Some(Received::Cut)),
             Ok(_) => Ok(Some(Received::Whole)),
@@ -390,6 +421,15 @@ impl SockDiag {
             }
         }
     }
+}
+
+/// Index of the loopback interface in every namespace (LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+
+/// Whether [`SockDiag::one`] finds a socket with these ends also where it is bound to an
+/// interface: both are of the loopback, which it can be bound to alone.
+pub fn is_seen(tuple: Tuple) -> bool {
+    [tuple.local, tuple.remote].iter().all(|end| end.ip.to_canonical().is_loopback())
 }
 
 /// What `receive` left in the buffer.

@@ -216,6 +216,11 @@ pub(crate) struct TotalsLine {
     /// Network namespaces that the last look could not be taken in: what is stuck there is
     /// not known.
     pub unread_namespaces: u64,
+    /// Network namespaces that the run ended before it came to them: nor is it known there.
+    pub unreached_namespaces: u64,
+    /// Looks into a network namespace that failed, or whose answer had holes, of all that were
+    /// taken: what got stuck there and ended between two others was not seen.
+    pub failed_namespace_looks: u64,
     /// Of those reported, ended.
     pub released: ReleasedCount,
 }
@@ -313,6 +318,8 @@ impl SummaryLine {
                 stuck: summary.stuck,
                 left_out: summary.apart.unfit(),
                 unread_namespaces: summary.apart.unread,
+                unreached_namespaces: summary.apart.unreached,
+                failed_namespace_looks: summary.apart.failed_looks,
                 released: summary.released.into(),
             },
             leak: summary.leak,

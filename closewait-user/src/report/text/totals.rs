@@ -133,7 +133,7 @@ pub(crate) fn nothing(look: FirstLook, threshold: Threshold, apart: Apart, style
         0 => "none is in CLOSE_WAIT now".to_owned(),
         n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
     };
-    let of = match (apart.unfit(), apart.unread) {
+    let of = match (apart.unfit(), apart.unseen()) {
         (0, 0) => "No socket",
         (0, _) => "In the network namespaces that could be read, no socket",
         _ => "No socket that fits the filter",
@@ -169,10 +169,20 @@ fn unfit(apart: Apart) -> Option<String> {
     (n > 0).then_some(text)
 }
 
-/// `5 network namespaces could not be looked into`
+/// `5 network namespaces could not be looked into, and 20 were not reached before the end`
 fn unread(apart: Apart) -> Option<String> {
-    (apart.unread > 0)
-        .then(|| format!("{} could not be looked into", plural(apart.unread, "network namespace")))
+    let namespaces = |n| plural(n, "network namespace");
+    let were = if apart.unreached == 1 { "was" } else { "were" };
+    match (apart.unread, apart.unreached) {
+        (0, 0) => None,
+        (unread, 0) => Some(format!("{} could not be looked into", namespaces(unread))),
+        (0, unreached) => Some(format!("{} {were} not reached before the end", namespaces(unreached))),
+        (unread, unreached) => Some(format!(
+            "{} could not be looked into, and {} {were} not reached before the end",
+            namespaces(unread),
+            count(unreached)
+        )),
+    }
 }
 
 /// The summary at the end.
@@ -230,6 +240,12 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
     let mut lost = lost_what(&totals.lost);
     if let Some(unread) = unread(s.apart) {
         lost.push_str(&format!("; {unread}"));
+    }
+    if s.apart.failed_looks > s.apart.unread {
+        lost.push_str(&format!(
+            "; {} into network namespaces failed or had holes, in all",
+            plural(s.apart.failed_looks, "look")
+        ));
     }
     rows.push(("lost", lost));
     for degraded in &totals.degraded {
