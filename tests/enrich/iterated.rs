@@ -65,8 +65,9 @@ fn iterator_and_proc_name_the_same_holders() {
     let (inode_of, inode_from) = std::sync::mpsc::channel();
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
+        // Not while a process is started, whose output would not end before this thread does.
         // SAFETY: this thread uses no descriptor it had before.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
+        looking(|| unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         inode_of.send((inode(&socket), socket.as_raw_fd())).unwrap();
         let _ = wait.recv();

@@ -144,7 +144,7 @@ fn starting<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Runs something that looks for holders, or closes a descriptor for good.
+/// Runs something that looks for holders, closes a descriptor for good, or copies all of them.
 pub(super) fn looking<T>(look: impl FnOnce() -> T) -> T {
     let _none_starts = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     look()
