@@ -55,6 +55,8 @@ impl Driver {
     pub(super) fn use_filter(&mut self, filter: Filter, now: MonoNs) {
         self.filter = filter;
         (self.next_reconcile, self.next_ghosts) = (now, now);
+        // It would go on through the namespaces that the filter of before allowed.
+        self.sweeping = None;
         let left_out = |suspect: &Suspect| !self.filter.wants_socket(suspect.netns, &suspect.tuple);
         let left_out: Vec<_> = self.tracker.suspects().filter(left_out).map(|suspect| suspect.id).collect();
         for id in left_out {

@@ -9,6 +9,7 @@ mod cost;
 mod counted;
 mod endings;
 mod family;
+mod first_look;
 mod ghosts;
 mod judge;
 mod looks;
@@ -388,10 +389,13 @@ impl Driver {
                 _ => self.room_left() > 0,
             };
         let more_to_come = more_to_come || first_sweep;
-        // But nobody is told that nothing is stuck while the first are being looked at.
-        let nothing_yet = self.reporter.ledger().is_empty() && !self.apart.has_unfit();
-        let looking = first_sweep || !self.judge.is_idle() || self.tracker.stats().waiting > 0;
-        let late = late && !(nothing_yet && looking);
+        let so_far = first_look::SoFar {
+            sockets: self.reporter.ledger().sockets().len(),
+            has_unfit: self.apart.has_unfit(),
+            first_sweep,
+            judging: !self.judge.is_idle() || self.tracker.stats().waiting > 0,
+        };
+        let late = late && !so_far.would_seem_all_clear();
         if !self.first_look_done && (late || (self.judge.is_idle() && !more_to_come)) {
             self.first_look_done = true;
             if self.looks_once {
