@@ -1,5 +1,6 @@
 use super::*;
 use crate::decode::{EofReading, Memory, Opening};
+use crate::interrupt::UNLOOKED;
 use crate::item::{DiagSocket, Item, Netns, SkAddr, Snapshot, Task, Timer};
 use crate::tcp::{Endpoint, State, Tuple};
 use crate::verdict::{Holder, Look, OpenedVia, PackedLook, Process};
@@ -128,4 +129,21 @@ fn an_eof_that_was_read_since_the_first_look_is_learned_of_once() {
     pending.kept.restart(look(0));
     pending.kept.push(look(0));
     assert_eq!(pending.evidence().looks.len(), 2);
+}
+
+#[test]
+fn what_an_interrupt_has_cut_short_is_told_from_what_failed() {
+    let (_, suspects) = found();
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, false);
+    let mut pending = ready(&mut judge, suspects[0].clone(), None);
+    assert!(!pending.was_cut_short());
+    judge.shared.change(&mut pending.kept, |evidence| evidence.look_failed = Some("no descriptors".into()));
+    assert!(!pending.was_cut_short(), "it failed without an interrupt");
+    judge.shared.change(&mut pending.kept, |evidence| evidence.look_failed = Some(UNLOOKED.to_owned()));
+    assert!(pending.was_cut_short());
+    judge.shared.change(&mut pending.kept, |evidence| {
+        evidence.look_failed = None;
+        evidence.holders = Fact::unknown(UNLOOKED);
+    });
+    assert!(pending.was_cut_short());
 }

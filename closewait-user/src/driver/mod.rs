@@ -370,6 +370,8 @@ impl Driver {
         // Who has ended since is not to be counted among those that are.
         ready.retain(|pending| self.kin.is_some() || self.tracker.suspect(pending.suspect.id).is_some());
         let ledger = self.reporter.ledger();
+        // What was found out before the signal holds, more than what was not looked at after it.
+        ready.retain(|pending| !(ledger.knows(pending.suspect.id) && pending.was_cut_short()));
         // A look had found it, and nothing bounded its age then.
         let is_young = |suspect: &Suspect| {
             !ledger.knows(suspect.id) && self.tracker.is_younger(suspect.id, suspect.not_before, now)

@@ -9,6 +9,7 @@ use crate::clock::MonoNs;
 use crate::decode::{EofReading, Memory, Opening};
 use crate::enrich::Found;
 use crate::fact::Fact;
+use crate::interrupt::UNLOOKED;
 use crate::item::{SkAddr, StackId, StackRef};
 use crate::stack::{self, Stacks};
 use crate::tcp::Tuple;
@@ -110,6 +111,22 @@ impl Pending {
         (inode != 0 && self.kept.common().holders.known()?.is_empty()).then_some(inode)
     }
 
+    /// Whether something that verdicts go by was not looked at any more, since the run was
+    /// interrupted.
+    pub(super) fn was_cut_short(&self) -> bool {
+        let evidence = self.kept.common();
+        let reasons = [
+            evidence.look_failed.as_deref(),
+            why(&evidence.holders),
+            why(&evidence.listener),
+            why(&evidence.listener_holders),
+            why(&evidence.local_peer),
+            why(&evidence.pool),
+            why(&self.threads),
+        ];
+        reasons.into_iter().flatten().any(|reason| reason.contains(UNLOOKED))
+    }
+
     /// Its stacks, where the kernel gave some, with their processes.
     pub(super) fn stacks(&self) -> impl Iterator<Item = (u32, StackId)> {
         let memory = self.memory.as_deref();
@@ -125,6 +142,14 @@ impl Pending {
     /// Whether the name of one of its stacks is still to come.
     pub(super) fn is_being_named(&self, stacks: &Stacks) -> bool {
         self.stacks().any(|(pid, stack)| stacks.is_pending(pid, stack))
+    }
+}
+
+/// Why something is not known.
+fn why<T>(fact: &Fact<T>) -> Option<&str> {
+    match fact {
+        Fact::Known(_) => None,
+        Fact::Unknown(why) => Some(why),
     }
 }
 
