@@ -8,6 +8,7 @@ mod attended;
 mod cost;
 mod counted;
 mod endings;
+mod failures;
 mod family;
 mod first_look;
 mod ghosts;

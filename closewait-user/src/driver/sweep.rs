@@ -10,6 +10,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::failures::{Failures, Told};
 use super::{Driver, RECONCILE_EVERY, SNAPSHOT_EVERY};
 use crate::clock::{Clock, MonoNs};
 use crate::enrich::Sweep;
@@ -21,9 +22,6 @@ const PART: Duration = Duration::from_millis(100);
 /// The tracker is given so many sockets at a time: it goes through all it knows for each part.
 const SNAPSHOT_PART: usize = 1 << 18;
 
-/// So many namespaces that could not be looked into are named, each with its reason.
-const NAMED: usize = 3;
-
 /// A sweep under way, and what came of it so far.
 pub(super) struct Sweeping {
     sweep: Sweep,
@@ -31,10 +29,10 @@ pub(super) struct Sweeping {
     began: MonoNs,
     /// Time that its parts took.
     worked: Duration,
-    /// Why namespaces could not be looked into, of the first of them.
-    unread: Vec<String>,
-    failed: u64,
-    holes: u64,
+    /// Namespaces that could not be looked into.
+    unread: Failures,
+    /// Those of which not all was told.
+    holes: Failures,
     by_ends: u64,
 }
 
@@ -43,14 +41,14 @@ pub(super) struct Sweeping {
 pub(super) struct Swept {
     /// At least one came to its end.
     pub(super) once: bool,
-    /// So many unread namespaces have been told of in one sentence.
-    told: u64,
+    /// What has been told of unread namespaces, and of holes.
+    told: [Told; 2],
 }
 
 impl Sweeping {
     pub(super) fn new(sweep: Sweep, began: MonoNs) -> Self {
-        let (worked, unread) = (Duration::ZERO, Vec::new());
-        Self { sweep, began, worked, unread, failed: 0, holes: 0, by_ends: 0 }
+        let (unread, holes) = Default::default();
+        Self { sweep, began, worked: Duration::ZERO, unread, holes, by_ends: 0 }
     }
 }
 
@@ -74,7 +72,7 @@ impl Driver {
         let Some(mut sweeping) = self.sweeping.take() else { return Ok(()) };
         let began = Clock::mono_now();
         let (filter, tape, tracker) = (&self.filter, &mut self.tape, &mut self.tracker);
-        let (mut unread, mut by_ends) = (Vec::new(), 0_u64);
+        let (unread, mut by_ends) = (&mut sweeping.unread, 0_u64);
         self.enricher.go_on(&mut sweeping.sweep, SNAPSHOT_PART, began + PART, |snapshot| match snapshot {
             Ok(mut snapshot) => {
                 let netns = snapshot.netns;
@@ -89,18 +87,12 @@ impl Driver {
                 tape.item(&snapshot, now);
                 tracker.apply(&snapshot, &mut self.outcomes);
             }
-            Err(error) => unread.push(error.to_string()),
+            Err(error) => unread.add(&error),
         });
         let ended = Clock::mono_now();
         sweeping.worked += ended.since(began);
         sweeping.by_ends += by_ends;
-        sweeping.failed += unread.len() as u64;
-        let named = NAMED.saturating_sub(sweeping.unread.len());
-        sweeping.unread.extend(unread.into_iter().take(named));
-        for hole in self.enricher.take_holes() {
-            sweeping.holes += 1;
-            self.lose_a_look(&hole, clock, now)?;
-        }
+        self.enricher.take_holes().iter().for_each(|hole| sweeping.holes.add(hole));
         if sweeping.sweep.left() > 0 {
             if self.swept.once {
                 self.rests[0].after_part(ended.since(began), ended);
@@ -119,7 +111,8 @@ impl Driver {
         clock: &Clock,
         now: MonoNs,
     ) -> io::Result<()> {
-        let Sweeping { began, worked, failed, holes, by_ends, .. } = *sweeping;
+        let Sweeping { began, worked, by_ends, .. } = *sweeping;
+        let (failed, holes) = (sweeping.unread.count(), sweeping.holes.count());
         self.lose_namespaces(sweeping, clock, now)?;
         if self.apart.looked(by_ends, failed, holes) {
             self.tape.unread(failed, now, clock);
@@ -138,36 +131,31 @@ impl Driver {
         self.is_late(0, turn, every, clock, now)
     }
 
-    /// Tells of namespaces that could not be looked into: of a few each, of more how many.
+    /// Tells of namespaces that could not be looked into, or not wholly.
     fn lose_namespaces(&mut self, sweeping: &Sweeping, clock: &Clock, now: MonoNs) -> io::Result<()> {
-        if sweeping.failed <= NAMED as u64 {
-            return sweeping.unread.iter().try_for_each(|why| self.lose_a_look(why, clock, now));
-        }
-        // Not again before there are twice as many: how many there are now is counted.
-        let is_news = sweeping.failed >= self.swept.told * 2;
-        if !is_news {
+        let all = sweeping.sweep.all;
+        let [unread, holes] = &mut self.swept.told;
+        let mut news = sweeping.unread.news(unread, all, "could not be looked into");
+        news.extend(sweeping.holes.news(holes, all, "were not shown whole"));
+        if sweeping.unread.count() + sweeping.holes.count() > 0 {
             self.look_soon(now);
-            return Ok(());
         }
-        self.swept.told = sweeping.failed;
-        let first = sweeping.unread.first().map_or("", String::as_str);
-        let (failed, all) = (sweeping.failed, sweeping.sweep.all);
-        let why =
-            format!("{failed} of {all} network namespaces could not be looked into ({first}, and others)");
-        self.lose_a_look(&why, clock, now)
+        news.iter().try_for_each(|why| self.lose_a_look(why, clock, now))
     }
 
     /// The run ends: tells what the sweep under way has not come to.
     fn cut_sweep(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
         let Some(sweeping) = self.sweeping.take() else { return Ok(()) };
-        // While a trace runs, a sweep looks for what records have not told of.
-        if self.swept.once && self.source.is_some() {
+        // The one before has come to all of them, and its counts hold. A gate has another only
+        // where records were lost, and nothing else finds what they told of.
+        if self.swept.once && self.kin.is_none() {
             return Ok(());
         }
         let left = sweeping.sweep.left() as u64;
+        let failed = sweeping.unread.count();
         self.lose_namespaces(&sweeping, clock, now)?;
-        if self.apart.looked(sweeping.by_ends, sweeping.failed, sweeping.holes) {
-            self.tape.unread(sweeping.failed, now, clock);
+        if self.apart.looked(sweeping.by_ends, failed, sweeping.holes.count()) {
+            self.tape.unread(failed, now, clock);
         }
         self.apart.unreached = left;
         let text = format!(
