@@ -162,11 +162,26 @@ impl Driver {
         if let Item::Ghosts(look) = item {
             self.ghosts.found(&look.ghosts);
         }
-        if complete || self.enricher.is_interrupted() {
+        if complete {
             return Ok(());
+        }
+        if self.enricher.is_interrupted() {
+            // Beside a trace it is one of many looks.
+            return if self.looks_once { self.lose_ghosts(clock, now) } else { Ok(()) };
         }
         let lost = "/proc has too many descriptors to look for ghosts among all of them at once: some are \
                     found late, and the end of one may not be noticed";
+        self.lose(lost.to_owned(), clock, now)
+    }
+
+    /// The run ends: tells that it has not come to the only look at descriptors, if so.
+    pub(super) fn cut_look_for_ghosts(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let has_begun = self.next_ghosts != self.began;
+        if has_begun || !self.looks_once { Ok(()) } else { self.lose_ghosts(clock, now) }
+    }
+
+    fn lose_ghosts(&mut self, clock: &Clock, now: MonoNs) -> io::Result<()> {
+        let lost = "the run ended before all descriptors had been looked at: ghosts may be missing";
         self.lose(lost.to_owned(), clock, now)
     }
 

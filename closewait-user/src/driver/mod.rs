@@ -324,6 +324,9 @@ impl Driver {
             self.look_for_ghosts(now, &clock)?;
             self.take_a_rest(1, began, &clock)?;
         }
+        if last {
+            self.cut_look_for_ghosts(&clock, now)?;
+        }
         let looked = match self.looked {
             None if first_sweep => now,
             _ => *self.looked.get_or_insert_with(Clock::mono_now),
