@@ -33,7 +33,7 @@ fn a_socket_that_cannot_be_looked_at_has_no_verdict() {
         assert_eq!((&verdict["code"], &verdict["leak"]), (&"UNKNOWN".into(), &Value::Null), "{line}");
         assert_eq!(verdict["confidence"], "low", "{line}");
         let missing = verdict["missing"].to_string();
-        assert!(missing.contains("no process, thread or mount refers to network namespace"), "{line}");
+        assert!(missing.contains("no process, thread or mount referred to network namespace"), "{line}");
         assert_eq!(line["holders"], Value::Array(vec![]), "{line}");
         assert!(line["holders_unknown"].is_string(), "{line}");
         // What was recorded is known all the same.

@@ -60,6 +60,8 @@ pub(super) struct Sockets {
     namespaces: Namespaces,
     /// They are listed anew from then on.
     list_again: MonoNs,
+    /// And where one is not among them, already from then on.
+    look_again: MonoNs,
     /// Those of all threads, as they were when one was looked for last, and from when on they
     /// may be listed anew.
     threads: Option<(Namespaces, MonoNs)>,
@@ -85,6 +87,7 @@ impl Sockets {
         Ok(Self {
             namespaces: Namespaces::unlisted()?,
             list_again: MonoNs(0),
+            look_again: MonoNs(0),
             threads: None,
             given: Vec::new(),
             diag: HashMap::new(),
@@ -153,7 +156,22 @@ impl Sockets {
         self.namespaces = Namespaces::list()?;
         let ended = Clock::mono_now();
         self.list_again = began + FRESH.max(ended.since(began) * LISTING_SHARE);
+        self.look_again = ended + ended.since(began);
         Ok(())
+    }
+
+    /// Lists those of all threads, however old that listing is.
+    pub(super) fn list_threads_anew(&mut self) -> Result<(), NetnsError> {
+        let began = Clock::mono_now();
+        let threads = Namespaces::of_threads()?;
+        let ended = Clock::mono_now();
+        self.threads = Some((threads, ended + ended.since(began)));
+        Ok(())
+    }
+
+    /// The thread that leads to a namespace, as they were listed last.
+    pub(super) fn by_thread(&self, netns: Netns) -> Option<&NetnsRef> {
+        self.threads.as_ref()?.0.find(netns).filter(|at| !at.is_gone())
     }
 
     /// Whether nothing leads to a namespace any more by which it was listed or given.
@@ -346,20 +364,28 @@ impl Sockets {
         if let Some(at) = self.given.iter().find(|at| at.netns() == netns && !at.is_gone()) {
             return Ok(at.clone());
         }
-        let now = Clock::mono_now();
-        // Of a thousand that have ended each would be looked for among all processes: that
-        // takes half of the time at most.
-        if self.threads.as_ref().is_none_or(|(_, again)| now >= *again) {
+        // Of a thousand that have ended each would be looked for among all processes and threads:
+        // that takes half of the time at most.
+        if Clock::mono_now() >= self.look_again {
             self.list_anew().map_err(|e| e.to_string())?;
-            let threads = Namespaces::of_threads().map_err(|e| e.to_string())?;
-            let ended = Clock::mono_now();
-            self.threads = Some((threads, ended + ended.since(now)));
+            if let Some(at) = known(&self.namespaces) {
+                return Ok(at);
+            }
         }
-        let threads = self.threads.as_ref().and_then(|(threads, _)| known(threads));
-        known(&self.namespaces).or(threads).ok_or_else(|| {
-            format!("no process, thread or mount refers to network namespace {} any more", netns.0)
-        })
+        let now = Clock::mono_now();
+        if self.threads.as_ref().is_none_or(|(_, again)| now >= *again) {
+            self.list_threads_anew().map_err(|e| e.to_string())?;
+        }
+        self.by_thread(netns).cloned().ok_or_else(|| nothing_refers_to(netns))
     }
+}
+
+/// Why there is no way into a namespace: a listing may be older than it.
+pub(super) fn nothing_refers_to(netns: Netns) -> String {
+    format!(
+        "no process, thread or mount referred to network namespace {} when they were last listed",
+        netns.0
+    )
 }
 
 /// Why a dump may lack sockets, in words.

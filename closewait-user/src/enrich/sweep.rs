@@ -2,14 +2,15 @@
 //! and each costs a walk over the sockets of the host.
 //!
 //! In: which namespaces are wanted. Out: a [`Snapshot`] of each, or why there is none. One that
-//! ended while others were looked at is neither: nothing is stuck there.
+//! ended while others were looked at is neither: nothing is stuck there. But for one that the
+//! user named, of which that is told.
 
 use std::vec::IntoIter;
 
 use super::gather::{Enricher, SnapshotError};
-use super::netns::{NetnsFilter, NetnsRef};
+use super::netns::{NetnsError, NetnsFilter, NetnsRef};
 use super::sight;
-use super::sockets::Listed;
+use super::sockets::{Listed, nothing_refers_to};
 use crate::clock::{Clock, MonoNs};
 use crate::item::{Netns, Snapshot};
 use crate::tcp::State;
@@ -20,15 +21,18 @@ pub struct Sweep {
     left: IntoIter<Netns>,
     /// Where there was no way into them any more: they may be found by another.
     out_of_sight: Vec<Netns>,
-    are_searched: bool,
+    /// Once these were searched for: why processes and threads could not be listed for that.
+    searched: Option<Result<(), String>>,
+    /// The user has named them.
+    are_named: bool,
     /// How many there were.
     pub all: usize,
 }
 
 impl Sweep {
-    fn new(wanted: Vec<Netns>) -> Self {
+    fn new(wanted: Vec<Netns>, are_named: bool) -> Self {
         let all = wanted.len();
-        Self { left: wanted.into_iter(), out_of_sight: Vec::new(), are_searched: false, all }
+        Self { left: wanted.into_iter(), out_of_sight: Vec::new(), searched: None, are_named, all }
     }
 
     /// How many have not been looked into.
@@ -48,13 +52,13 @@ impl Enricher {
         }
         let refreshed = self.sockets.refresh(Clock::mono_now());
         if let NetnsFilter::Only(only) = filter {
-            return Sweep::new(only.keys().copied().collect());
+            return Sweep::new(only.keys().copied().collect(), true);
         }
         if let Err(e) = refreshed {
             self.holes
                 .push(format!("network namespaces that were not known before are not looked into: {e}"));
         }
-        Sweep::new(self.sockets.namespaces().iter().map(NetnsRef::netns).collect())
+        Sweep::new(self.sockets.namespaces().iter().map(NetnsRef::netns).collect(), false)
     }
 
     /// Goes on until then, or until the run is interrupted, with at least one namespace. Each
@@ -72,8 +76,11 @@ impl Enricher {
             if self.sockets.interrupt().is_raised() {
                 return;
             }
-            let Some(netns) = self.next_of(sweep) else { return };
-            self.snapshot_of(netns, part, &mut each);
+            let Some((netns, way)) = self.next_of(sweep) else { return };
+            match way {
+                Ok(()) => self.snapshot_of(netns, part, &mut each),
+                Err(reason) => each(Err(SnapshotError { netns, reason })),
+            }
             if Clock::mono_now() >= until {
                 return;
             }
@@ -81,24 +88,42 @@ impl Enricher {
     }
 
     /// The next that there is a way into; of the others, once all have been looked into, those
-    /// to which another way leads.
-    fn next_of(&mut self, sweep: &mut Sweep) -> Option<Netns> {
+    /// to which another way leads, or of which it is to be told why none was found.
+    fn next_of(&mut self, sweep: &mut Sweep) -> Option<(Netns, Result<(), String>)> {
         loop {
             for netns in sweep.left.by_ref() {
                 if !self.sockets.is_out_of_sight(netns) {
-                    return Some(netns);
+                    return Some((netns, Ok(())));
                 }
-                sweep.out_of_sight.push(netns);
+                let way = match &sweep.searched {
+                    None => {
+                        sweep.out_of_sight.push(netns);
+                        continue;
+                    }
+                    Some(_) if self.sockets.by_thread(netns).is_some() => Ok(()),
+                    Some(Err(why)) => Err(why.clone()),
+                    Some(Ok(())) if sweep.are_named => Err(nothing_refers_to(netns)),
+                    // It has ended.
+                    Some(Ok(())) => continue,
+                };
+                return Some((netns, way));
             }
             let lost = std::mem::take(&mut sweep.out_of_sight);
-            if std::mem::replace(&mut sweep.are_searched, true) || lost.is_empty() {
+            if sweep.searched.is_some() || lost.is_empty() {
                 return None;
             }
-            if let Err(e) = self.sockets.list_anew() {
-                log::debug!("{} network namespaces are taken to have ended: {e}", lost.len());
-            }
+            sweep.searched = Some(self.search_for(&lost).map_err(|e| e.to_string()));
             sweep.left = lost.into_iter();
         }
+    }
+
+    /// Lists what leads to namespaces anew: threads, which takes longer, only where it must be.
+    fn search_for(&mut self, lost: &[Netns]) -> Result<(), NetnsError> {
+        self.sockets.list_anew()?;
+        if lost.iter().any(|&netns| self.sockets.is_out_of_sight(netns)) {
+            self.sockets.list_threads_anew()?;
+        }
+        Ok(())
     }
 
     fn snapshot_of(

@@ -227,8 +227,16 @@ impl Namespaces {
     pub fn of_threads() -> Result<Self, NetnsError> {
         let own = NetnsRef::own()?;
         let mut all = Self { by_inode: BTreeMap::from([(own.netns, own)]), unreadable: 0 };
-        for (netns, path) in in_threads() {
-            all.add(netns, || path);
+        // Where directories cannot be opened for want of descriptors nobody would be found in any.
+        let unless_gone = |result: io::Result<()>| match result {
+            Err(e) if !is_gone(&e) && e.kind() != io::ErrorKind::PermissionDenied => Err(NetnsError::Proc(e)),
+            _ => Ok(()),
+        };
+        for process in std::fs::read_dir("/proc").map_err(NetnsError::Proc)? {
+            let process = process.map_err(NetnsError::Proc)?;
+            if process.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
+                unless_gone(all.add_threads(&process.path().join("task")))?;
+            }
         }
         Ok(all)
     }
@@ -245,6 +253,19 @@ impl Namespaces {
 
     fn add(&mut self, netns: Netns, path: impl FnOnce() -> PathBuf) {
         self.by_inode.entry(netns).or_insert_with(|| NetnsRef { netns, path: path(), own: false });
+    }
+
+    /// Adds those that the threads of a process are in.
+    fn add_threads(&mut self, tasks: &Path) -> io::Result<()> {
+        for thread in std::fs::read_dir(tasks)? {
+            let path = thread?.path().join("ns/net");
+            let netns =
+                std::fs::read_link(&path).ok().and_then(|link| from_link(link.as_os_str().as_bytes()));
+            if let Some(netns) = netns {
+                self.add(netns, || path);
+            }
+        }
+        Ok(())
     }
 
     /// Adds what a mount table shows; a table that cannot be read adds nothing,
