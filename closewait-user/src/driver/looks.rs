@@ -137,6 +137,20 @@ impl Driver {
         }
     }
 
+    /// Looks for ghosts, when it is time, and sockets have been looked at.
+    pub(super) fn look_at_descriptors(&mut self, now: MonoNs, last: bool, clock: &Clock) -> io::Result<()> {
+        if last {
+            return self.cut_look_for_ghosts(clock, now);
+        }
+        let may_look = !self.is_first_sweep() && self.kin.is_none();
+        if now < self.next_ghosts || !self.rests[1].is_over(now) || !may_look {
+            return Ok(());
+        }
+        let began = Clock::mono_now();
+        self.look_for_ghosts(now, clock)?;
+        self.take_a_rest(1, began, clock)
+    }
+
     /// Looks for ghosts that no record told of; of those found before, the ones that are
     /// not found any more are over.
     pub(super) fn look_for_ghosts(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {

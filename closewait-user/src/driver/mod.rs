@@ -317,16 +317,8 @@ impl Driver {
         let clock = Clock::read();
         self.count(now, last, &clock)?;
         self.look_at_sockets(now, last, &clock)?;
-        let first_sweep = self.sweeping.is_some() && !self.swept.once;
-        let may_look = !last && !first_sweep && self.kin.is_none();
-        if now >= self.next_ghosts && self.rests[1].is_over(now) && may_look {
-            let began = Clock::mono_now();
-            self.look_for_ghosts(now, &clock)?;
-            self.take_a_rest(1, began, &clock)?;
-        }
-        if last {
-            self.cut_look_for_ghosts(&clock, now)?;
-        }
+        let first_sweep = self.is_first_sweep();
+        self.look_at_descriptors(now, last, &clock)?;
         let looked = match self.looked {
             None if first_sweep => now,
             _ => *self.looked.get_or_insert_with(Clock::mono_now),

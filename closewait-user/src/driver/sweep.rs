@@ -64,6 +64,11 @@ impl Driver {
         self.go_on_sweeping(now, clock)
     }
 
+    /// Whether not all namespaces have been looked into even once.
+    pub(super) const fn is_first_sweep(&self) -> bool {
+        self.sweeping.is_some() && !self.swept.once
+    }
+
     /// Takes the next part of the sweep under way, if there is one and it may be taken now.
     fn go_on_sweeping(&mut self, now: MonoNs, clock: &Clock) -> io::Result<()> {
         if !self.rests[0].is_over(now) {
@@ -166,3 +171,7 @@ impl Driver {
         self.lose(text, clock, now)
     }
 }
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;
