@@ -65,7 +65,7 @@ mod tests {
     fn refused(netns: std::ops::Range<usize>) -> Failures {
         let mut failures = Failures::default();
         netns.for_each(|n| {
-            failures.add(&format!("network namespace {n}: cannot open /proc/{n}/ns/net: EMFILE"))
+            failures.add(&format!("network namespace {n}: cannot open /proc/{n}/ns/net: EMFILE"));
         });
         failures
     }
