@@ -61,7 +61,7 @@ pub(super) fn decide(
     for socket in collected.sockets.values() {
         let until = socket.release.as_ref().map_or(now, |release| release.released.at);
         let Some(counts) = counts(socket, rules, until) else { continue };
-        if !filter.wants_evidence(&socket.finding.evidence) {
+        if !filter.wants_leak(&socket.finding.evidence) {
             outcome.apart.by_holder += 1;
             outcome.apart.ended += u64::from(socket.release.is_some());
             continue;
