@@ -6,7 +6,7 @@ use crate::enrich::cgroup::CgroupFilter;
 use crate::enrich::netns::NetnsFilter;
 use crate::item::Netns;
 use crate::tcp::Tuple;
-use crate::verdict::{Evidence, Holder, ProcessEnd};
+use crate::verdict::{Evidence, Holder};
 
 /// The filters, validated. The default lets everything pass.
 #[derive(Clone, Debug, Default)]
@@ -51,12 +51,7 @@ impl Filter {
     /// listener when nobody accepted it. With a filter by process, a socket whose
     /// holders are unknown is not.
     pub fn wants_evidence(&self, evidence: &Evidence) -> bool {
-        let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
-        let holders = evidence.holders.known().map(Vec::as_slice).unwrap_or_default();
-        let mut all = holders.iter().chain(listener);
-        if let (Some(end), None) = (&evidence.ended, all.clone().next()) {
-            return self.wants_ended(end, evidence);
-        }
+        let mut all = held_by(evidence);
         let excluded = |holder: &Holder| self.exclude_comms.iter().any(|comm| is_named(&holder.comm, comm));
         if all.clone().next().is_some() && all.clone().all(excluded) {
             return false;
@@ -71,17 +66,29 @@ impl Filter {
         })
     }
 
-    /// The same of a socket that has ended with its process, or by its close, before anybody
-    /// looked who holds it. What is not known does not keep a leak from a gate.
-    fn wants_ended(&self, end: &ProcessEnd, evidence: &Evidence) -> bool {
+    /// The same for a gate, which lets no leak pass because something is not known: a socket
+    /// that nobody is known to hold goes by who closed it, or ended with it, and by who opened
+    /// it. (These may be two: descriptors are inherited.)
+    pub fn wants_leak(&self, evidence: &Evidence) -> bool {
+        if held_by(evidence).next().is_some() {
+            return self.wants_evidence(evidence);
+        }
+        let closer = evidence.ended.as_ref().map(|end| &end.task);
         let opener = evidence.opener.known().map(|opener| &opener.task);
-        let tasks = [Some(&end.task), opener.filter(|task| task.pid == end.task.pid)];
-        // A process is called as its main thread is.
-        let main = tasks.into_iter().flatten().find(|task| task.tid == task.pid);
-        let is_of = |comms: &[String]| main.map(|main| comms.iter().any(|comm| is_named(&main.comm, comm)));
-        (self.pids.is_empty() || self.pids.contains(&end.task.pid))
-            && (self.comms.is_empty() || is_of(&self.comms) != Some(false))
-            && is_of(&self.exclude_comms) != Some(true)
+        let tasks = || closer.into_iter().chain(opener);
+        // A process is called as its main thread is. None: that is not known.
+        let is_of = |pid, comms: &[String]| {
+            let main = tasks().find(|task| task.pid == pid && task.tid == pid)?;
+            Some(comms.iter().any(|comm| is_named(&main.comm, comm)))
+        };
+        if tasks().next().is_none() {
+            return true;
+        }
+        !tasks().all(|task| is_of(task.pid, &self.exclude_comms) == Some(true))
+            && tasks().any(|task| {
+                (self.pids.is_empty() || self.pids.contains(&task.pid))
+                    && (self.comms.is_empty() || is_of(task.pid, &self.comms) != Some(false))
+            })
     }
 
     /// The only namespace wanted, when there is just one.
@@ -91,6 +98,12 @@ impl Filter {
             _ => None,
         }
     }
+}
+
+/// Who is known to hold a socket, or the listener that it waits in.
+fn held_by(evidence: &Evidence) -> impl Iterator<Item = &Holder> + Clone {
+    let listener = evidence.listener.known().and_then(|listener| listener.holder.as_ref());
+    evidence.holders.known().into_iter().flatten().chain(listener)
 }
 
 /// Bytes of a name that the kernel keeps (TASK_COMM_LEN less the NUL, include/linux/sched.h).
@@ -112,9 +125,10 @@ mod tests {
     use crate::item::Task;
     use crate::tcp::Endpoint;
     use crate::text::Text;
-    use crate::verdict::{OpenedVia, Opener};
+    use crate::verdict::{OpenedVia, Opener, Process, ProcessEnd};
     use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
 
     fn tuple(local: u16, remote: u16) -> Tuple {
         let end = |port| Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port };
@@ -139,36 +153,74 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_ended_before_it_was_looked_at_is_left_out_only_if_its_process_is_known() {
-        let task = |tid, comm| Task { pid: 7, tid, comm: Text::of(comm) };
-        let ended = |tid, comm| {
-            let written = Fact::unknown("test");
-            let ended = Some(ProcessEnd { task: task(tid, comm), closed_after: None, written });
-            Evidence { ended, ..Evidence::unknown() }
-        };
-        let opened = |mut evidence: Evidence, comm| {
-            let (via, at, fd) = (OpenedVia::Accept, MonoNs(1), None);
+    /// Who opened a socket, and who closed it or ended with it: process, thread and name, if known.
+    type Known = Option<(u32, u32, &'static str)>;
+
+    fn known(opener: Known, closer: Known) -> Evidence {
+        let task = |(pid, tid, comm)| Task { pid, tid, comm: Text::of(comm) };
+        let mut evidence = Evidence::unknown();
+        if let Some(opener) = opener {
+            let (task, via, at, fd) = (task(opener), OpenedVia::Accept, MonoNs(1), None);
             let (stack, stack_note) = (Fact::unknown("test"), None);
-            evidence.opener = Fact::Known(Opener { task: task(7, comm), via, at, fd, stack, stack_note });
-            evidence
-        };
-        let of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        for (evidence, only_java, not_java) in [
-            (ended(7, "java"), true, false),
-            (ended(7, "make"), false, true),
-            (ended(8, "worker-1"), true, true),
-            (opened(ended(8, "worker-1"), "java"), true, false),
-            (opened(ended(8, "worker-1"), "make"), false, true),
-        ] {
-            let only = Filter { comms: of(&["java"]), ..Filter::default() };
-            assert_eq!(only.wants_evidence(&evidence), only_java, "{evidence:?}");
-            let but = Filter { exclude_comms: of(&["java"]), ..Filter::default() };
-            assert_eq!(but.wants_evidence(&evidence), not_java, "{evidence:?}");
-            assert!(only.by_ends().wants_evidence(&evidence));
+            evidence.opener = Fact::Known(Opener { task, via, at, fd, stack, stack_note });
         }
-        let pid = |pid| Filter { pids: vec![pid], ..Filter::default() }.wants_evidence(&ended(8, "x"));
-        assert_eq!((pid(7), pid(8)), (true, false));
+        let written = Fact::unknown("test");
+        evidence.ended = closer.map(|it| ProcessEnd { task: task(it), closed_after: None, written });
+        evidence
+    }
+
+    #[test]
+    fn a_leak_that_nobody_is_known_to_hold_is_left_out_only_if_its_processes_are_known() {
+        let (java, make, sleep) = (Some((7, 7, "java")), Some((7, 7, "make")), Some((9, 9, "sleep")));
+        let thread = Some((7, 8, "worker-1"));
+        let of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        for (opener, closer, only_java, not_java) in [
+            (None, java, true, false),
+            (None, make, false, true),
+            (None, thread, true, true),
+            (java, thread, true, false),
+            (make, thread, false, true),
+            // A descriptor that somebody else has inherited.
+            (java, sleep, true, true),
+            (sleep, java, true, true),
+            (make, sleep, false, true),
+            (thread, sleep, true, true),
+            // It is there, and the scan for its holders failed.
+            (java, None, true, false),
+            (make, None, false, true),
+            (thread, None, true, true),
+            (None, None, true, true),
+        ] {
+            for holders in [Fact::unknown("the scan failed"), Fact::Known(Vec::new())] {
+                let evidence = Evidence { holders, ..known(opener, closer) };
+                let only = Filter { comms: of(&["java"]), ..Filter::default() };
+                assert_eq!(only.wants_leak(&evidence), only_java, "{evidence:?}");
+                let but = Filter { exclude_comms: of(&["java"]), ..Filter::default() };
+                assert_eq!(but.wants_leak(&evidence), not_java, "{evidence:?}");
+                assert!(only.by_ends().wants_leak(&evidence));
+            }
+        }
+        let both = Filter { exclude_comms: of(&["java", "sleep"]), ..Filter::default() };
+        assert!(!both.wants_leak(&known(java, sleep)));
+        assert!(both.wants_leak(&known(thread, sleep)), "what the thread's process is called is not known");
+        let pid = |pid, opener, closer| {
+            Filter { pids: vec![pid], ..Filter::default() }.wants_leak(&known(opener, closer))
+        };
+        assert_eq!([7, 8, 9].map(|it| pid(it, thread, sleep)), [true, false, true]);
+        assert_eq!([7, 8].map(|it| pid(it, None, thread)), [true, false]);
+        // One process has to be both.
+        let java_9 = Filter { pids: vec![9], comms: of(&["java"]), ..Filter::default() };
+        assert!(!java_9.wants_leak(&known(java, sleep)));
+    }
+
+    #[test]
+    fn a_leak_with_a_holder_goes_by_it() {
+        let process = Process { comm: Text::of("sleep"), ..Process::unknown(9) };
+        let holder = Holder { process: Arc::new(process), fd: 3, cloexec: Fact::unknown("test") };
+        let evidence = Evidence { holders: Fact::Known(vec![holder]), ..known(Some((7, 7, "java")), None) };
+        let only = |comm: &str| Filter { comms: vec![comm.to_owned()], ..Filter::default() };
+        assert!(only("sleep").wants_leak(&evidence) && !only("java").wants_leak(&evidence));
+        assert!(!only("java").wants_evidence(&Evidence { holders: Fact::unknown("test"), ..evidence }));
     }
 
     #[test]

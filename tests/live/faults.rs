@@ -1,6 +1,6 @@
 //! Every way to lose something, made to happen: what was reported of it, and whether and
-//! when all was right again. What has to come out is a table (`table.rs`, tests/FAULTS.md), what
-//! came out is printed as one; nothing may be silently wrong.
+//! when all was right again. What has to come out is told in a table (`table.rs`, tests/FAULTS.md)
+//! and checked here, what came out is printed as one; nothing may be silently wrong.
 //!
 //! What cannot be made to happen at will is tested where it is decided: records that are
 //! malformed in `decode.rs`.

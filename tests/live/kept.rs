@@ -8,21 +8,23 @@
 //! is not dumpable, and what is below /proc/self belongs to root.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::{fs, io};
 
 use closewait_trace::privileges::{NEEDS, of_a_service};
 use rustix::fs::{XattrFlags, setxattr};
+use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 use tempfile::TempDir;
 
 use super::netns::output;
-use super::tool::executable;
-use super::waiting::show;
+use super::tool::{binary, executable};
+use super::waiting::{show, until};
 
 /// Who starts it then: nobody.
 const USER: u32 = 65534;
@@ -39,54 +41,113 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// One inside `dir`, of which it keeps the name.
+    /// One inside `dir`, which nobody else writes to. It keeps its name.
     pub(crate) fn new(dir: &Path) -> Self {
-        let (program, made) = (dir.join("closewait-trace"), dir.join(std::process::id().to_string()));
-        fs::copy(executable(), &made).expect("a copy");
-        fs::set_permissions(&made, PermissionsExt::from_mode(0o755)).expect("our file");
+        let program = dir.join("closewait-trace");
+        fs::copy(executable(), &program).expect("a copy");
+        only_for_its_user(&program);
         let mut start = program.clone();
         if is_asked_for() {
-            give(&made, of_a_service()).expect("a file system that keeps capabilities of files");
+            // The last step: a change of the owner takes capabilities away.
+            give(&program, of_a_service()).expect("a file system that keeps capabilities of files");
             start = dir.join("start");
             let words = setpriv().join(" ");
             fs::write(&start, format!("#!/bin/sh\nexec {words} '{}' \"$@\"\n", program.display()))
                 .expect("our directory");
-            fs::set_permissions(&start, PermissionsExt::from_mode(0o755)).expect("our file");
+            only_for_its_user(&start);
         }
-        // In one step: another process of these tests may be starting it.
-        fs::rename(made, &program).expect("our directory");
+        let tried = not_busy(|| Command::new(&start).arg("--version").env("LC_ALL", "C").output());
+        assert!(
+            tried.status.success(),
+            "the tool cannot be started in {} (by user {USER} with CLOSEWAIT_KEPT_ONLY, who needs a file \
+             system that is not nosuid): {}",
+            dir.display(),
+            String::from_utf8_lossy(&tried.stderr)
+        );
         Self { program, start }
     }
+}
+
+/// What came of a program that we have written. Until then another thread may have forked: its
+/// child has the file open for writing until it executes something else (ETXTBSY). Once it has
+/// been started nobody has.
+fn not_busy(mut run: impl FnMut() -> io::Result<Output>) -> Output {
+    until("nobody has the program open for writing", || match run() {
+        Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+        // Whatever was to execute it says so.
+        Ok(ended) if String::from_utf8_lossy(&ended.stderr).contains("Text file busy") => None,
+        ended => Some(ended.expect("it can be executed")),
+    })
 }
 
 /// What starts the tool with no more than it keeps.
 pub(crate) fn start() -> &'static Path {
     static START: OnceLock<PathBuf> = OnceLock::new();
     START.get_or_init(|| {
-        let dir = open_to_others();
-        let start = Copy::new(&dir).start;
-        let tried = Command::new(&start).arg("--version").output().expect("it starts");
-        assert!(
-            tried.status.success(),
-            "user {USER} cannot start the tool in {}, on a file system that must not be nosuid: {}",
-            dir.display(),
-            String::from_utf8_lossy(&tried.stderr)
-        );
-        start
+        let place = place();
+        // SAFETY: the function does not unwind, and is there until the process ends.
+        let is_kept = unsafe { libc::atexit(at_the_end) } == 0;
+        assert!(is_kept, "nothing would remove the copy in {}", place.display());
+        Copy::new(&own_part(&place)).start
     })
 }
 
 /// Where that user may start something: below target/, or where every directory is open to
-/// others. (What is there is left there: these tests do not know which is the last.)
-fn open_to_others() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept");
-    fs::create_dir_all(&dir).expect("a directory for tests");
-    if is_open(&dir) {
-        return dir;
-    }
-    let elsewhere = tempfile::tempdir().expect("a directory").keep();
-    fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o755)).expect("our directory");
-    elsewhere
+/// others. A place for all runs of these tests, so that not more and more is left if they are killed.
+fn place() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(target).expect("a directory for tests");
+    if is_open(target) { target.join("kept") } else { std::env::temp_dir().join("closewait-kept") }
+}
+
+extern "C" fn at_the_end() {
+    remove_part(&place(), std::process::id());
+}
+
+/// The part of `place` that is this process's. What processes have left that were killed goes.
+fn own_part(place: &Path) -> PathBuf {
+    let own = std::process::id();
+    // Another process may end, and remove an empty place, between two of these steps.
+    let part = until("a directory of our own", || {
+        let _ = make(place);
+        let found = fs::symlink_metadata(place).ok()?;
+        // In a directory that everybody may write to somebody else may have been faster.
+        assert!(
+            found.is_dir() && found.uid() == geteuid().as_raw(),
+            "{} is no directory of ours: remove it",
+            place.display()
+        );
+        let names = fs::read_dir(place).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        for pid in names.filter_map(|name| name.parse::<u32>().ok()) {
+            if pid == own || !Path::new("/proc").join(pid.to_string()).exists() {
+                let _ = fs::remove_dir_all(place.join(pid.to_string()));
+            }
+        }
+        let part = place.join(own.to_string());
+        match make(&part) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            made => Some(made.map(|()| part).expect("a directory for tests")),
+        }
+    });
+    only_for_its_user(place);
+    only_for_its_user(&part);
+    part
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o750).create(dir)
+}
+
+/// The place goes with the last part.
+fn remove_part(place: &Path, pid: u32) {
+    let _ = fs::remove_dir_all(place.join(pid.to_string()));
+    let _ = fs::remove_dir(place);
+}
+
+/// Who executes it gets capabilities: that is for us and that user, nobody else.
+fn only_for_its_user(path: &Path) {
+    fs::set_permissions(path, PermissionsExt::from_mode(0o750)).expect("it is ours");
+    chown(path, None, Some(USER)).expect("it is ours");
 }
 
 /// Whether others may enter a directory.
@@ -170,4 +231,85 @@ fn that_user_has_nothing_of_his_own() {
     let bounding = format!("CapBnd:\t{:016x}", of_a_service().bits());
     assert_eq!(status.contains(&bounding), is_asked_for(), "{status}");
     assert_eq!(status.contains("CapEff:\t0000000000000000"), is_asked_for(), "{status}");
+}
+
+#[test]
+fn nobody_else_can_execute_its_copy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("our directory");
+    let place = dir.path().join("place");
+    let part = own_part(&place);
+    let program = Copy::new(&part).program;
+    // Not even where the directories would let them.
+    for open in [vec![], vec![place.clone(), part.clone()]] {
+        for dir in &open {
+            fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).expect("our directory");
+        }
+        let by = |user| Command::new(&program).arg("--version").uid(user).gid(user).output();
+        let stranger = by(USER - 1).map_err(|error| error.kind());
+        assert_eq!(stranger.map(|_| ()), Err(io::ErrorKind::PermissionDenied), "{open:?}");
+        assert!(by(USER).expect("it starts").status.success(), "{open:?}");
+    }
+}
+
+#[test]
+fn what_was_left_by_the_killed_is_removed_and_what_is_in_use_is_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("place");
+    let mut ended = Command::new("true").spawn().expect("it starts");
+    ended.wait().expect("our own child");
+    // Pid 1 runs.
+    for pid in [ended.id(), 1] {
+        fs::create_dir_all(place.join(pid.to_string()).join("more")).expect("our directory");
+    }
+    let part = own_part(&place);
+    let there = || {
+        let names =
+            fs::read_dir(&place).ok()?.map(|entry| PathBuf::from(entry.expect("an entry").file_name()));
+        Some(names.collect::<std::collections::BTreeSet<_>>())
+    };
+    let own = PathBuf::from(part.file_name().expect("a name"));
+    assert_eq!(there(), Some([own, "1".into()].into()));
+    remove_part(&place, std::process::id());
+    assert_eq!(there(), Some(["1".into()].into()));
+    remove_part(&place, 1);
+    assert_eq!(there(), None);
+}
+
+#[test]
+fn a_program_that_is_open_for_writing_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("script");
+    let inside = ["-c", "exec \"$0\"", script.to_str().expect("text")];
+    for (program, words) in [(script.as_os_str(), &[][..]), ("sh".as_ref(), &inside)] {
+        fs::write(&script, "#!/bin/sh\necho started\n").expect("our directory");
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("our file");
+        let (mut written, mut tries) = (Some(fs::File::options().append(true).open(&script)), 0);
+        let ended = not_busy(|| {
+            tries += 1;
+            let ended = Command::new(program).args(words).env("LC_ALL", "C").output();
+            drop(written.take());
+            ended
+        });
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), "started\n");
+        assert!(tries > 1, "it was started while it was open");
+    }
+}
+
+#[test]
+fn it_can_be_started() {
+    assert!(output(Command::new(binary()).arg("--version")).starts_with("closewait-trace "));
+}
+
+/// (Only the tool that has no more than it keeps is a copy.)
+#[test]
+fn its_copy_goes_with_the_tests() {
+    let mut tests = Command::new(std::env::current_exe().expect("our own path"));
+    tests.args(["--exact", "live::kept::it_can_be_started"]).stdout(Stdio::piped());
+    let tests = tests.spawn().expect("it starts");
+    let own = place().join(tests.id().to_string());
+    let ended = tests.wait_with_output().expect("our own child");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+    assert!(!own.exists(), "{} is left", own.display());
 }

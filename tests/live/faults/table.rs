@@ -22,7 +22,7 @@ pub(super) struct Fault {
 
 const ALL_STUCK: Option<&str> = Some("every stuck socket is reported, with its holder");
 const ALL_ENDS: Option<&str> = Some("every end is told");
-const NOTHING: &str = "-";
+const OLDER: &str = "openers are unknown, with a reason: the sockets are older than the trace";
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
@@ -43,7 +43,7 @@ pub(super) const FAULTS: &[Fault] = &[
         what: "ring of records full (nobody reads the reports: the pipe is full)",
         reported: "`lost.total`",
         heals: ALL_STUCK,
-        stays: NOTHING,
+        stays: "openers and their stacks may be unknown (not checked)",
         made: &super::nobody_reads_the_reports,
     },
     Fault {
@@ -85,14 +85,14 @@ pub(super) const FAULTS: &[Fault] = &[
         what: "netlink: the first dump is cut off (ENOBUFS)",
         reported: "the error, in `degraded`",
         heals: ALL_STUCK,
-        stays: NOTHING,
+        stays: OLDER,
         made: &|row| super::netlink(row, "105", "2", "1", "overrun"),
     },
     Fault {
         what: "netlink: 6 answers fail (EIO)",
         reported: "the error, in `degraded`",
         heals: ALL_STUCK,
-        stays: NOTHING,
+        stays: OLDER,
         made: &|row| super::netlink(row, "5", "0", "6", "Input/output error"),
     },
     Fault {
@@ -106,7 +106,7 @@ pub(super) const FAULTS: &[Fault] = &[
         what: "no descriptors for looks (RLIMIT_NOFILE)",
         reported: "`look_unknown` or `holders_unknown` of each socket",
         heals: Some("every socket is looked at anew: a whole report, with its holder"),
-        stays: NOTHING,
+        stays: "nothing (openers are not checked)",
         made: &super::no_descriptors,
     },
     Fault {
@@ -144,12 +144,15 @@ fn document() -> String {
     let within = WITHIN.as_secs();
     let mut text = format!(
         "# Faults\n\n\
-         Every way to lose something is made to happen by `tests/live/faults.rs`, which fails when one row of\n\
-         this table is not true. (The table is made of `tests/live/faults/table.rs`: `UPDATE=1 cargo test --test\n\
-         live table_of_faults` writes it.) What is reported is in the summary, and in a line when it happens:\n\
-         `loss`, a warning, or the report of the socket. All that heals has done so within {within} s of the end\n\
-         of the fault, or the test fails. That it takes seconds (50 where a snapshot failed: until it is tried\n\
-         again) shows `cargo test --test live nothing_is_lost -- --nocapture`.\n\n\
+         Every way to lose something is made to happen by `tests/live/faults.rs`, which looks at what comes out.\n\
+         (This table is made of `tests/live/faults/table.rs`: `UPDATE=1 cargo test --test live table_of_faults`\n\
+         writes it.) Of its columns only one is compared: whether a row heals. The others are words; what is\n\
+         checked is what the code of the row checks. That is, where nothing else is said, that the holder of each\n\
+         socket is right, and that its opener and its stack are right or, in any row, missing with a reason.\n\n\
+         What is reported is in the summary, and in a line when it happens: `loss`, a warning, or the report of\n\
+         the socket. All that heals has done so within {within} s of the end of the fault, or the test fails. That it\n\
+         takes seconds (50 where a snapshot failed: until it is tried again) shows `cargo test --test live\n\
+         nothing_is_lost -- --nocapture`.\n\n\
          | fault, and how it is made | reported | healed | what stays |\n|---|---|---|---|\n"
     );
     for Fault { what, reported, heals, stays, .. } in FAULTS {

@@ -49,19 +49,22 @@ impl Outcome {
     }
 }
 
-/// Decides, when the command ended at `now`.
+/// Decides, when the command ended at `now`. What `apart` says of looks into namespaces is to be
+/// known of the gate as of a trace; what does not fit the filter is counted here.
 pub(super) fn decide(
     collected: &Collected,
     rules: Rules,
     filter: &Filter,
     now: MonoNs,
+    apart: Apart,
     suppressions: &mut Suppressions,
 ) -> Outcome {
-    let mut outcome = Outcome::default();
+    let apart = Apart { by_holder: 0, ended: 0, by_ends: 0, ..apart };
+    let mut outcome = Outcome { apart, ..Outcome::default() };
     for socket in collected.sockets.values() {
         let until = socket.release.as_ref().map_or(now, |release| release.released.at);
         let Some(counts) = counts(socket, rules, until) else { continue };
-        if !filter.wants_evidence(&socket.finding.evidence) {
+        if !filter.wants_leak(&socket.finding.evidence) {
             outcome.apart.by_holder += 1;
             outcome.apart.ended += u64::from(socket.release.is_some());
             continue;
@@ -98,4 +101,53 @@ fn counts(socket: &Socket, rules: Rules, until: MonoNs) -> Option<bool> {
         return Some(true);
     }
     (age >= rules.threshold).then_some(leaked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Netns;
+    use crate::tcp::{Endpoint, Tuple};
+    use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
+    use crate::verdict::{Evidence, Policy, verdict};
+
+    const NOW: MonoNs = MonoNs(100_000_000_000);
+
+    fn decided(collected: &Collected, filter: &Filter, apart: Apart) -> Outcome {
+        let (threshold, least) = (Duration::from_secs(1), Duration::ZERO);
+        let rules = Rules { threshold, least, strict: false, allow_unknown: false };
+        decide(collected, rules, filter, NOW, apart, &mut Suppressions::default())
+    }
+
+    #[test]
+    fn it_says_what_namespaces_were_not_looked_into() {
+        let looks = Apart { unread: 2, unreached: 3, failed_looks: 5, ..Apart::default() };
+        let apart = Apart { by_holder: 7, ended: 11, by_ends: 13, ..looks };
+        assert_eq!(decided(&Collected::default(), &Filter::default(), apart).apart, looks);
+    }
+
+    #[test]
+    fn a_leak_of_which_nothing_is_known_counts_whoever_is_wanted() {
+        let end = |port| Endpoint { ip: [10, 0, 0, 1].into(), port };
+        let suspect = Suspect {
+            id: SocketId::from_parts(1, 0),
+            sk: None,
+            netns: Netns(1),
+            tuple: Tuple { local: end(8080), remote: end(51334) },
+            kind: SuspectKind::Stuck,
+            since: Since::Seen(NOW - Duration::from_secs(20)),
+            missed: false,
+            not_before: None,
+            mptcp: false,
+            tainted: false,
+        };
+        let evidence = Evidence { holders: Fact::unknown("the scan failed"), ..Evidence::unknown() };
+        let verdict = verdict(&suspect, &evidence, NOW, &Policy::default());
+        let finding = Box::new(Finding::new(NOW, suspect, evidence, verdict));
+        let mut collected = Collected::default();
+        collected.sockets.insert(finding.suspect.id, Socket { finding, release: None });
+        let java = Filter { comms: vec!["java".to_owned()], ..Filter::default() };
+        let outcome = decided(&collected, &java, Apart::default());
+        assert_eq!((outcome.counted.len(), outcome.apart.by_holder), (1, 0));
+    }
 }

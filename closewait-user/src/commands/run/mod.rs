@@ -124,12 +124,11 @@ async fn gate(
     written.map_err(|error| Failure::new(format!("the trace ended early: {error}")))?;
 
     let now = Clock::mono_now();
-    let mut outcome = gate::decide(&collected.borrow(), rules, &filter, now, &mut suppressions);
+    let Summary { mut totals, apart, .. } = summary;
+    let outcome = gate::decide(&collected.borrow(), rules, &filter, now, apart, &mut suppressions);
     if args.update_baseline {
         suppressions.update(&outcome.counted)?;
     }
-    let Summary { mut totals, apart, .. } = summary;
-    outcome.apart.unread = apart.unread;
     // What ended with its process is reported from here on.
     (totals.threshold, totals.running) = (rules.least, Some(rules.threshold));
     let lost = totals.lost;
