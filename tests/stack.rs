@@ -29,9 +29,11 @@ mod waiting;
 #[path = "stack/worker.rs"]
 mod worker;
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use closewait_trace::item::Task;
 use closewait_trace::stack::Stack;
@@ -185,6 +187,40 @@ fn a_file_written_to_in_place_is_not_believed() {
     assert!(stack.note.unwrap().contains("was written to after it was mapped"));
 }
 
+/// `go test -o` touches the program that it runs.
+#[test]
+fn a_file_with_another_time_is_believed_where_its_build_id_is_what_it_was() {
+    let (dir, touched) = (tempfile::tempdir().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    let named = |name: &str, build: &dyn Fn(&Path), write: &dyn Fn(&File, u64)| {
+        let program = dir.path().join(name);
+        build(&program);
+        let mut target = Target::start(&program, &NO_ARGS);
+        let placed = Processes::default().place(&target.task, &target.addrs[..1]).unwrap();
+        target.end();
+        let file = File::options().read(true).write(true).open(&program).unwrap();
+        write(&file, file.metadata().unwrap().len());
+        file.set_modified(touched).unwrap();
+        let stack = Symbols::default().stack(&placed);
+        let is_named = stack.frames[0].symbol.is_some();
+        assert_ne!(is_named, stack.note.unwrap_or_default().contains("was written to"), "{name}");
+        is_named
+    };
+    let c: &dyn Fn(&Path) = &|program| build_c(program, &[]);
+    assert!(named("touched", c, &|_, _| ()));
+    assert!(named("touched-go", &build_go, &|_, _| ()));
+    assert!(!named("longer", c, &|file, len| file.set_len(len + 1).unwrap()));
+    assert!(!named("without", &|program| build_c(program, &["-Wl,--build-id=none"]), &|_, _| ()));
+    // One byte of the id is another one.
+    let another = |file: &File, _| {
+        let mut start = vec![0; 4096];
+        file.read_exact_at(&mut start, 0).unwrap();
+        let note = start.windows(8).position(|bytes| bytes == b"\x03\0\0\0GNU\0").unwrap();
+        let at = note + 8;
+        file.write_all_at(&[!start[at]], at as u64).unwrap();
+    };
+    assert!(!named("another", c, &another));
+}
+
 #[test]
 fn a_process_in_a_root_of_its_own_is_named() {
     let root = tempfile::tempdir().unwrap();
@@ -215,7 +251,7 @@ fn without_map_files(target: &Target) -> Stack {
         rustix::thread::set_capabilities(None, sets).unwrap();
         let mut links = fs::read_dir(format!("/proc/{}/map_files", task.pid)).unwrap();
         let first = links.next().unwrap().unwrap().path();
-        assert!(fs::File::open(first).is_err(), "this kernel would not refuse");
+        assert!(File::open(first).is_err(), "this kernel would not refuse");
         stack_of(&task, &addrs)
     });
     thread.join().unwrap()

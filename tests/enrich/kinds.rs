@@ -12,7 +12,7 @@ use closewait_trace::item::{DiagSocket, Timer};
 use closewait_trace::tcp::{Endpoint, Tuple};
 use rustix::net::{AddressFamily, Protocol, SocketType};
 
-use super::net::{Net, await_eof, looking};
+use super::net::{Net, await_eof, bind_to, looking};
 use super::suspects::{SOURCES, gather_all, pids, snapshot, suspects_of};
 
 fn tuple(socket: &TcpStream) -> Tuple {
@@ -76,18 +76,7 @@ fn a_socket_bound_to_the_loopback_interface_is_found_by_a_lookup_too() {
     let net = Net::new();
     let leaks = net.run(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let name = b"lo\0";
-        // SAFETY: the option takes a name of this length, which outlives the call.
-        let set = unsafe {
-            libc::setsockopt(
-                listener.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_BINDTODEVICE,
-                name.as_ptr().cast(),
-                3,
-            )
-        };
-        assert_eq!(set, 0);
+        bind_to(&listener, "lo");
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         drop(client);

@@ -98,8 +98,9 @@ impl Net {
         self.run(|| starting(move || Holding::of(command, sockets)))
     }
 
-    /// A wire between two namespaces, up, with an address at each end; it goes with them.
-    pub(super) fn wire(a: &Self, a_ip: &str, b: &Self, b_ip: &str) {
+    /// A wire between two namespaces, up, with an address at each end; it goes with them. Returns
+    /// the name of the first end.
+    pub(super) fn wire(a: &Self, a_ip: &str, b: &Self, b_ip: &str) -> String {
         let end = format!("w{}", a.netns().0 % 1_000_000_000);
         let (a_end, b_end) = (format!("{end}a"), format!("{end}b"));
         ip(&[
@@ -110,6 +111,7 @@ impl Net {
             ip(&["-n", &net.name.0, "addr", "add", &format!("{address}/24"), "dev", end]);
             ip(&["-n", &net.name.0, "link", "set", end, "up"]);
         }
+        a_end
     }
 
     /// What `ss` prints in the namespace, by lines.
@@ -153,6 +155,16 @@ pub(super) fn looking<T>(look: impl FnOnce() -> T) -> T {
 fn ip(args: &[&str]) {
     let status = starting(|| Command::new("ip").args(args).status()).expect("these tests need ip");
     assert!(status.success(), "ip {} (these tests need root)", args.join(" "));
+}
+
+/// Binds a socket to an interface of its namespace.
+pub(super) fn bind_to(socket: &impl AsRawFd, interface: &str) {
+    let (fd, len) = (socket.as_raw_fd(), u32::try_from(interface.len()).unwrap());
+    // SAFETY: the option takes a name of this length, which outlives the call.
+    let set = unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, interface.as_ptr().cast(), len)
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Waits for the peer's FIN, without taking it out of the queue.

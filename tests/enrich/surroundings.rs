@@ -10,7 +10,7 @@ use closewait_trace::fact::Fact;
 use closewait_trace::tcp::{Endpoint, State};
 use closewait_trace::verdict::{Evidence, PortUse, Role};
 
-use super::net::{Net, await_eof, half_close, looking};
+use super::net::{Net, await_eof, bind_to, half_close, looking};
 use super::suspects::{SOURCES, gather_all, snapshot, suspects_of};
 
 /// The evidence about every socket in CLOSE_WAIT of the namespace.
@@ -136,6 +136,20 @@ fn a_peer_in_another_namespace() {
     let fd = u32::try_from(client.as_raw_fd()).unwrap();
     assert_eq!(peer.holder.map(|holder| (holder.pid, holder.fd)), Some((std::process::id(), fd)));
     looking(|| drop((client, server, listener)));
+}
+
+/// As in a VRF, which has a 127.0.0.1 of its own and both ends of a connection to it.
+#[test]
+fn a_peer_at_the_loopback_that_is_bound_to_another_interface() {
+    let (net, other) = (Net::new(), Net::new());
+    let interface = Net::wire(&net, "10.77.0.1", &other, "10.77.0.2");
+    let listener = net.run(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    let (clients, servers) = connect(&net, &listener, listener.local_addr().unwrap(), 1);
+    half_close(&clients[0], &servers[0]);
+    net.run(|| [&clients[0], &servers[0]].map(|end| bind_to(end, &interface)));
+    let peer = around(&mut new(Options::default()), &net).remove(0).local_peer;
+    assert!(peer.known().unwrap().as_ref().unwrap().has_file, "{peer:?}");
+    looking(|| drop((clients, servers, listener)));
 }
 
 #[test]

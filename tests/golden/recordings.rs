@@ -95,18 +95,25 @@ fn namespaces_that_could_not_be_looked_into_are_told_again() {
         };
         let lines = assert_valid(&replay("json"));
         let summary = lines.iter().find(|line| line["kind"] == "summary").unwrap();
-        (summary["totals"]["unread_namespaces"].as_u64().unwrap(), replay("text"))
+        let count = |what: &str| summary["totals"][what].as_u64().unwrap();
+        let counts = ["unread_namespaces", "unreached_namespaces", "failed_namespace_looks"].map(count);
+        (counts, replay("text"))
     };
     let first = || Entry::FirstLook(FirstLook::default());
-    let end = |unread| {
-        let (stats, cost) = (totals(NOW).tracker, Cost::default());
-        Entry::End(Box::new(End { began: ago(120), at: NOW, degraded: Vec::new(), stats, cost, unread }))
+    let end = |unread, unreached, failed_looks| {
+        let (began, at, stats, cost) = (ago(120), NOW, totals(NOW).tracker, Cost::default());
+        let degraded = Vec::new();
+        Entry::End(Box::new(End { began, at, degraded, stats, cost, unread, unreached, failed_looks }))
     };
     let (some, text) = unread("cut off", vec![Entry::Unread(5), first()]);
-    assert_eq!(some, 5);
+    assert_eq!(some, [5, 0, 5]);
     // On the first screen and on the last, and in the summary.
     assert_eq!(text.matches("5 network namespaces could not be looked into").count(), 3, "{text}");
-    assert_eq!(unread("a later part", vec![end(2)]).0, 2);
-    let (none, text) = unread("mended", vec![Entry::Unread(5), first(), Entry::Unread(0), end(0)]);
-    assert_eq!((none, text.matches("could not be looked into").count()), (0, 1), "{text}");
+    assert_eq!(unread("a later part", vec![end(2, 0, 9)]).0, [2, 0, 9]);
+    let (none, text) = unread("mended", vec![Entry::Unread(5), first(), Entry::Unread(0), end(0, 0, 5)]);
+    assert_eq!((none, text.matches("could not be looked into").count()), ([0, 0, 5], 1), "{text}");
+    assert!(text.contains("5 looks into network namespaces failed or had holes, in all"), "{text}");
+    let (ended, text) = unread("ended early", vec![end(0, 7, 0)]);
+    assert_eq!(ended, [0, 7, 0]);
+    assert!(text.contains("7 network namespaces were not reached before the end"), "{text}");
 }

@@ -54,7 +54,8 @@ fn put(recorder: &mut Recorder, clock: &Clock, reports: Vec<Report>) {
     }
     let totals = totals(NOW);
     let (stats, cost) = (totals.tracker, Cost::default());
-    let end = End { began: ago(120), at: NOW, degraded: Vec::new(), stats, cost, unread: 0 };
+    let (began, at, degraded) = (ago(120), NOW, Vec::new());
+    let end = End { began, at, degraded, stats, cost, unread: 0, unreached: 0, failed_looks: 0 };
     recorder.entry(Entry::End(Box::new(end)), NOW, clock);
 }
 

@@ -41,13 +41,21 @@ static void child(void (*made)(void))
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(ready[0]);
 		made();
+		if (write(ready[1], "", 1) != 1)
+			die("write");
 		close(ready[1]);
 		for (;;)
 			pause();
 	}
 	close(ready[1]);
-	if (read(ready[0], &byte, 1) < 0)
+	ssize_t told = read(ready[0], &byte, 1);
+	if (told < 0)
 		die("read");
+	if (!told) {
+		/* It has said why. */
+		fprintf(stderr, "process %d ended before it was ready\n", pid);
+		exit(1);
+	}
 	close(ready[0]);
 	keep(-1, pid);
 }

@@ -48,9 +48,16 @@ impl Apart {
         self.unfit.contains(&id)
     }
 
-    /// Namespaces that the last look could not be taken in.
-    pub(super) const fn unread(&self) -> u64 {
-        self.unread
+    /// How many there are of each.
+    pub(super) fn counts(&self) -> report::Apart {
+        report::Apart {
+            by_holder: self.count_unfit(),
+            ended: 0,
+            by_ends: self.by_ends,
+            unread: self.unread,
+            unreached: self.unreached,
+            failed_looks: self.failed_looks,
+        }
     }
 
     /// Everything was looked at; of some namespaces the answer had holes. Whether more or fewer
@@ -68,13 +75,6 @@ impl Driver {
     pub(super) fn count_apart(&mut self) {
         let tracker = &self.tracker;
         self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
-        self.reporter.set_apart(report::Apart {
-            by_holder: self.apart.count_unfit(),
-            ended: 0,
-            by_ends: self.apart.by_ends,
-            unread: self.apart.unread,
-            unreached: self.apart.unreached,
-            failed_looks: self.apart.failed_looks,
-        });
+        self.reporter.set_apart(self.apart.counts());
     }
 }

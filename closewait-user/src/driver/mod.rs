@@ -431,8 +431,8 @@ impl Driver {
 
     fn end_recording(&mut self, clock: &Clock) {
         let tape = std::mem::replace(&mut self.tape, Tape::new(None));
-        let (stats, unread) = (self.tracker.stats(), self.apart.unread());
-        match tape.finish(self.began, &self.degraded, stats, unread, self.source.as_ref(), clock) {
+        let (stats, apart) = (self.tracker.stats(), self.apart.counts());
+        match tape.finish(self.began, &self.degraded, stats, apart, self.source.as_ref(), clock) {
             None => {}
             Some(Ok(Written { entries, bytes, dropped: 0 })) => {
                 log::info!("recorded {entries} entries in {bytes} bytes");

@@ -8,7 +8,7 @@ use crate::clock::{Clock, MonoNs};
 use crate::item::Item;
 use crate::recording::entry::{End, Ended};
 use crate::recording::{Entry, Looked, Recorder, Written};
-use crate::report::{Finding, Report};
+use crate::report::{Apart, Finding, Report};
 use crate::source::ring::RingSource;
 use crate::tracker::{SocketId, TrackerStats};
 
@@ -82,14 +82,15 @@ impl Tape {
         began: MonoNs,
         degraded: &[String],
         stats: &TrackerStats,
-        unread: u64,
+        apart: Apart,
         source: Option<&RingSource>,
         clock: &Clock,
     ) -> Option<io::Result<Written>> {
         let mut recorder = self.0?;
         let at = Clock::mono_now();
         let (degraded, stats, cost) = (degraded.to_vec(), stats.clone(), cost::cost(source));
-        let end = End { began, at, degraded, stats, cost, unread };
+        let Apart { unread, unreached, failed_looks, .. } = apart;
+        let end = End { began, at, degraded, stats, cost, unread, unreached, failed_looks };
         recorder.entry(Entry::End(Box::new(end)), at, clock);
         Some(recorder.finish())
     }

@@ -133,6 +133,10 @@ fn search(
         // Most peers that are gone were of the loopback: a dump is a walk over all sockets of the
         // host, which beside ten thousand namespaces would be made ten thousand times.
         all_seen = sockets.without_diag().is_none() && wanted.iter().all(|(_, tuple)| is_seen(*tuple));
+        // Both ends of a connection in a VRF are bound to it, and then a lookup finds neither.
+        for ((_, tuple), _) in wanted.iter().zip(&found).filter(|(_, found)| found.is_none()) {
+            all_seen = all_seen && sockets.one(at, *tuple)?.is_some();
+        }
     }
     if found.contains(&None) && !all_seen {
         let listed;

@@ -150,4 +150,10 @@ pub struct End {
     /// Network namespaces that could not be looked into at last.
     #[serde(default)]
     pub unread: u64,
+    /// And those that the run ended before it came to them.
+    #[serde(default)]
+    pub unreached: u64,
+    /// Of all looks into network namespaces, those that failed or whose answer had holes.
+    #[serde(default)]
+    pub failed_looks: u64,
 }

@@ -66,8 +66,8 @@ pub struct Replay {
     too_many_before: bool,
     /// Looked at, not ended, and not wanted by the filter.
     unfit: HashSet<SocketId>,
-    /// Network namespaces that could not be looked into.
-    unread: u64,
+    /// What was counted of network namespaces when it was recorded.
+    recorded: Apart,
 }
 
 impl Replay {
@@ -88,7 +88,7 @@ impl Replay {
             before: BTreeMap::new(),
             too_many_before: false,
             unfit: HashSet::new(),
-            unread: 0,
+            recorded: Apart::default(),
         }
     }
 
@@ -198,7 +198,9 @@ impl Replay {
             }
             Entry::FirstLook(_) => {}
             Entry::Unread(namespaces) => {
-                self.unread = namespaces;
+                self.recorded.unread = namespaces;
+                // At least these: only changes are recorded before the end.
+                self.recorded.failed_looks = self.recorded.failed_looks.saturating_add(namespaces);
                 self.count_apart();
             }
             Entry::Loss(gap) => {
@@ -213,7 +215,10 @@ impl Replay {
             Entry::End(end) => {
                 (self.degraded, self.cost, self.stats) = (end.degraded, end.cost, Some(end.stats));
                 (self.header.began, self.now) = (end.began, end.at);
-                self.unread = end.unread;
+                let (unread, unreached) = (end.unread, end.unreached);
+                // Older recordings do not end with it.
+                let failed_looks = end.failed_looks.max(self.recorded.failed_looks);
+                self.recorded = Apart { unread, unreached, failed_looks, ..Apart::default() };
             }
         }
         self.reporter.tick(&clock, now)
@@ -258,7 +263,7 @@ impl Replay {
     /// Has the reports tell what is counted apart.
     fn count_apart(&mut self) {
         let by_holder = self.unfit.len() as u64;
-        self.reporter.set_apart(Apart { by_holder, unread: self.unread, ..Apart::default() });
+        self.reporter.set_apart(Apart { by_holder, ..self.recorded });
     }
 
     fn is_wanted(&self, at: MonoNs) -> bool {

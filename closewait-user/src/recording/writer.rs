@@ -4,6 +4,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -291,17 +292,19 @@ pub fn predecessor(path: &Path) -> PathBuf {
 /// something else is there, or another one records to it.
 pub fn has_recording(path: &Path) -> io::Result<bool> {
     match files::replaceable(path)? {
-        Some(mut file) => Ok(!begins(&mut file)?.is_empty()),
+        // It is open for reading only, for which NFS has no exclusive lock (flock(2): EBADF). A
+        // shared one is refused just as well while somebody records.
+        Some(mut file) => Ok(!begins(&mut file, File::try_lock_shared)?.is_empty()),
         None => Ok(false),
     }
 }
 
 /// Locks the file and reads how it begins; an error unless that is a recording's, or nothing.
-fn begins(file: &mut File) -> io::Result<Vec<u8>> {
+fn begins(file: &mut File, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    match file.try_lock() {
+    match lock(file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(io::Error::other(
@@ -326,8 +329,9 @@ fn begins(file: &mut File) -> io::Result<Vec<u8>> {
 /// in it is there still; one that was not there is gone again unless it becomes a recording.
 #[derive(Debug)]
 pub struct Opened {
-    file: File,
+    // Before the file, which holds the lock: nobody else has it when it is removed.
     made: Made,
+    file: File,
     /// It holds a recording, which will be lost.
     pub replaces: bool,
 }
@@ -349,10 +353,19 @@ impl Opened {
     /// Opens the file, or creates it, and locks it. An error: it is no regular file or a
     /// symbolic link, another one records to it, or it holds something else than a recording.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let files::Created { mut file, is_new } = files::create_over(path, 0o600)?;
-        let made = Made(is_new.then(|| path.to_path_buf()));
-        let replaces = !begins(&mut file)?.is_empty();
-        Ok(Self { file, made, replaces })
+        Self::locked(files::create_over(path, 0o600)?, path)
+    }
+
+    fn locked(created: files::Created, path: &Path) -> io::Result<Self> {
+        let files::Created { mut file, is_new } = created;
+        let replaces = !begins(&mut file, File::try_lock)?.is_empty();
+        // Before it was locked, another run may have recorded to it, removed it or renamed it.
+        let (held, named) = (file.metadata()?, std::fs::metadata(path)?);
+        if (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+            return Err(io::Error::other("it was replaced while it was opened: try again"));
+        }
+        let made = Made((is_new && !replaces).then(|| path.to_path_buf()));
+        Ok(Self { made, file, replaces })
     }
 
     fn emptied(self) -> io::Result<File> {
@@ -422,6 +435,49 @@ mod tests {
             drop(Opened::open(&path).unwrap());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it was there");
         }
+    }
+
+    #[test]
+    fn what_another_run_was_faster_to_record_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
+        let made = || files::create_over(&settings.path, 0o600).unwrap();
+        let slow = made();
+        assert!(slow.is_new);
+        let fast = Recorder::create(&settings, header()).unwrap();
+        let error = Opened::locked(slow, &settings.path).unwrap_err().to_string();
+        assert!(error.contains("another closewait-trace records to it"), "{error}");
+        fast.finish().unwrap();
+        assert!(std::fs::read(&settings.path).unwrap().starts_with(MAGIC));
+
+        // It has even ended.
+        std::fs::remove_file(&settings.path).unwrap();
+        let slow = made();
+        Recorder::create(&settings, header()).unwrap().finish().unwrap();
+        let opened = Opened::locked(slow, &settings.path).unwrap();
+        assert!(opened.replaces);
+        drop(opened);
+        assert!(std::fs::read(&settings.path).unwrap().starts_with(MAGIC));
+
+        // It has become the predecessor of another.
+        let renamed = made();
+        std::fs::rename(&settings.path, predecessor(&settings.path)).unwrap();
+        std::fs::write(&settings.path, "").unwrap();
+        let error = Opened::locked(renamed, &settings.path).unwrap_err().to_string();
+        assert!(error.contains("replaced while it was opened"), "{error}");
+    }
+
+    #[test]
+    fn whether_there_is_a_recording_is_asked_with_a_lock_for_readers() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { path: dir.path().join("recording"), max: None, redact: false };
+        let recorder = Recorder::create(&settings, header()).unwrap();
+        let error = has_recording(&settings.path).unwrap_err().to_string();
+        assert!(error.contains("another closewait-trace records to it"), "{error}");
+        recorder.finish().unwrap();
+        let reader = File::open(&settings.path).unwrap();
+        reader.lock_shared().unwrap();
+        assert!(has_recording(&settings.path).unwrap());
     }
 
     #[test]

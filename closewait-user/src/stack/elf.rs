@@ -173,6 +173,15 @@ impl Elf {
         (is_one && !id.is_empty()).then(|| hex(id))
     }
 
+    /// Whether a build id, of GNU's form or Go's, lies within so many bytes of the file's beginning.
+    pub(super) fn has_build_id_within(&self, bytes: usize) -> bool {
+        let names = [".note.gnu.build-id", ".note.go.buildid"];
+        let mut notes = names.iter().filter_map(|name| self.section(name));
+        notes.any(|note| {
+            note.size > 0 && note.offset.checked_add(note.size).is_some_and(|end| end <= bytes as u64)
+        })
+    }
+
     /// Where the headers of the file and of its segments are: offset and length of each.
     pub(super) fn headers(&self) -> impl Iterator<Item = (u64, u64)> {
         self.headers.iter().copied()

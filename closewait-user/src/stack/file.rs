@@ -5,6 +5,7 @@
 //! the process's own root.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -38,6 +39,10 @@ pub(super) struct Stamp {
     modified: (i128, i128),
 }
 
+/// So many bytes at a file's beginning are compared where only its time has changed: a page,
+/// in which linkers put the build id.
+pub(super) const START: usize = 4096;
+
 /// A regular file held open, so that it can still be read when its process or
 /// its name is gone.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct HeldFile {
     pub(super) id: FileId,
     /// As it was when it was opened.
     pub(super) stamp: Stamp,
+    /// Hash of its first [`START`] bytes then; `None` where they cannot be read.
+    first: Option<u64>,
 }
 
 impl HeldFile {
@@ -62,7 +69,8 @@ impl HeldFile {
             Mode::empty(),
         )?);
         let id = FileId { device: stat.st_dev, inode: stat.st_ino };
-        Ok((Self { file, id, stamp: stamp(&stat) }, stat))
+        let first = first(&file);
+        Ok((Self { file, id, stamp: stamp(&stat), first }, stat))
     }
 
     /// Opens a file of this machine's own, by a path of ours.
@@ -82,9 +90,15 @@ impl HeldFile {
         rustix::fs::fstat(&self.file).map_or(self.stamp, |now| stamp(&now))
     }
 
-    /// Whether the file was written to since it was opened.
+    /// Whether the file was written to since it was opened, or was given another time only
+    /// (touch(1); `go test -o` does it to the program that it runs).
     pub(super) fn changed(&self) -> bool {
         self.stamp_now() != self.stamp
+    }
+
+    /// Whether it is as long as it was when it was opened, and begins as it did.
+    pub(super) fn begins_as_it_did(&self) -> bool {
+        self.stamp_now().size == self.stamp.size && self.first.is_some() && first(&self.file) == self.first
     }
 
     /// Fills `buf` from `offset`; `false` when the file is too short or cannot be read.
@@ -99,6 +113,14 @@ impl HeldFile {
         File::open(self.path())?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+fn first(file: &File) -> Option<u64> {
+    let mut bytes = [0; START];
+    let len = file.read_at(&mut bytes, 0).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes.get(..len)?);
+    Some(hasher.finish())
 }
 
 fn stamp(stat: &Stat) -> Stamp {

@@ -13,7 +13,7 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
 use super::Stack;
 use super::elf::Elf;
-use super::file::{FileId, HeldFile};
+use super::file::{FileId, HeldFile, START};
 use super::fold::is_plumbing_module;
 use super::go;
 use super::hint::{hint, named_by_perf_map};
@@ -135,7 +135,7 @@ impl Symbols {
             Some(Ok(file)) => {
                 let module = self.module(file, &place.module);
                 bare.build_id.clone_from(&module.build_id);
-                if file.changed() {
+                if file.changed() && !module.is_of_the_same_build(file) {
                     reason = Err(format!("{} was written to after it was mapped", place.module));
                 } else if module.frames(&bare, place.offset, out) {
                     return Ok(());
@@ -200,6 +200,12 @@ impl Module {
             failure,
             file,
         }
+    }
+
+    /// Whether the file, which has another time than when it was opened, is what it was all the
+    /// same: as long, and with the same build id, which lies in what is compared.
+    fn is_of_the_same_build(&self, file: &HeldFile) -> bool {
+        self.elf.has_build_id_within(START) && file.begins_as_it_did()
     }
 
     /// Bytes of the copies.

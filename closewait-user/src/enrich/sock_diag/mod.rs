@@ -427,7 +427,8 @@ impl SockDiag {
 const LOOPBACK: u32 = 1;
 
 /// Whether [`SockDiag::one`] finds a socket with these ends also where it is bound to an
-/// interface: both are of the loopback, which it can be bound to alone.
+/// interface: both are of the loopback, which is the one it is bound to, unless it is in a VRF:
+/// these have a 127.0.0.1 of their own (vrf.rst).
 pub fn is_seen(tuple: Tuple) -> bool {
     [tuple.local, tuple.remote].iter().all(|end| end.ip.to_canonical().is_loopback())
 }
