@@ -2,15 +2,16 @@
 //! it that a name could have brought.
 
 use closewait_trace::fact::Fact;
+use closewait_trace::item::Task;
 use closewait_trace::report::escape::is_hidden;
 use closewait_trace::report::{HtmlSink, Report};
-use closewait_trace::verdict::{Code, Confidence, OpenedVia};
+use closewait_trace::verdict::{Code, Confidence, OpenedVia, ProcessEnd};
 use roxmltree::{Document, ParsingOptions};
 use sha2::{Digest, Sha256};
 
 use crate::desk::{Desk, golden, totals};
 use crate::flame::hostile_case;
-use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, stack, verdict};
+use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, of, stack, verdict};
 
 fn page(reports: Vec<Report>) -> String {
     let mut desk = Desk::with(|out, _| Box::new(HtmlSink::new(Box::new(out))));
@@ -140,4 +141,23 @@ fn its_size_is_bounded_and_what_is_left_out_is_said() {
     };
     assert_eq!(rows("sockets"), 2_000);
     links_lead_somewhere(&document);
+}
+
+#[test]
+fn sockets_that_ended_with_their_processes_have_no_program_of_another() {
+    let ignored = verdict(Code::EofIgnored, Confidence::High, Some(true), &["0 bytes unread"], "Close it.");
+    let table = |ended: bool| {
+        let mut process = holder(4_711, "python3", "/usr/bin/python3", 5);
+        of(&mut process).program = Some("python3 orders.py".into());
+        let mut finding = Case::new(1, 20, ignored.clone()).held(vec![process]).finding();
+        finding.evidence.ended = ended.then(|| ProcessEnd {
+            task: Task { pid: 4_711, tid: 4_711, comm: "python3".into() },
+            closed_after: None,
+            written: Fact::Known(0),
+        });
+        let page = page(vec![Report::Stuck(Box::new(finding))]);
+        page.split_once("id=\"sockets\"").unwrap().1.to_owned()
+    };
+    assert!(table(false).contains("<td>python3[4711] orders.py</td>"), "{}", table(false));
+    assert!(table(true).contains("<td>pid 4711</td>"), "{}", table(true));
 }

@@ -11,7 +11,7 @@ use closewait_trace::tracker::Since;
 use closewait_trace::verdict::{Code, Confidence, OpenedVia};
 
 use crate::desk::{Desk, OPTIONS, Page, assert_valid, totals};
-use crate::made::{Case, NOW, eof_read, holder, leak, release, stack, tuple, verdict};
+use crate::made::{Case, NOW, eof_read, holder, leak, of, release, stack, tuple, verdict};
 
 #[test]
 fn a_socket_is_reported_again_only_when_its_verdict_or_holders_change() {
@@ -113,6 +113,17 @@ fn a_cause_keeps_its_id_across_restarts_and_parts_with_what_makes_it_another() {
         })
     };
     assert_eq!(roleless(40_000), roleless(40_001));
+
+    let running = |program: Option<&'static str>| {
+        let mut process = holder(7, "java", "/usr/bin/java", 3);
+        of(&mut process).program = program.map(Into::into);
+        id(&base.clone().held(vec![process]))
+    };
+    assert_eq!(running(Some("java -jar shop-1.4.2.jar")), running(Some("java -jar shop-1.5.jar")));
+    assert_ne!(running(Some("java -jar shop-1.4.2.jar")), running(Some("java -jar cart-1.4.2.jar")));
+    assert_ne!(running(Some("java -jar shop.jar")), running(None));
+    // Numbers of redacted recordings are given out in any order.
+    assert_eq!(running(Some("program 1")), running(None));
 }
 
 #[test]
@@ -250,4 +261,18 @@ fn a_cause_is_called_by_the_worst_of_its_sockets_and_shows_one_of_those() {
         let end = text.rfind("IDLE_POOL (").unwrap();
         assert!(text[end..].starts_with(head), "{text}");
     }
+}
+
+/// JUnit and annotations have it in a title, beside other text.
+#[test]
+fn a_story_quotes_what_could_pass_for_text_around_it() {
+    let v = verdict(Code::EofIgnored, Confidence::High, Some(true), &[], "");
+    let mut process = holder(7, "python3", "/usr/bin/python3", 3);
+    of(&mut process).program = Some("python3 x, nginx[88]\n".into());
+    let finding = Case::new(1, 10, v).held(vec![process]).finding();
+    let mut out = Vec::new();
+    closewait_trace::report::junit::write(&mut out, &[&finding]).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let title = "1 socket of python3[7] &quot;x, nginx[88]\\n&quot; stuck in CLOSE_WAIT: EOF_IGNORED";
+    assert!(text.contains(title), "{text}");
 }

@@ -9,10 +9,13 @@ use closewait_trace::report::{
     Apart, CauseId, Copies, Cost, Ending, FirstLook, Report, Style, TextOptions, Totals,
 };
 use closewait_trace::tracker::TrackerStats;
+use closewait_trace::verdict::{Code, Confidence};
 use unicode_width::UnicodeWidthStr;
 
 use crate::desk::{Desk, OPTIONS, Page, assert_fits, golden, totals};
-use crate::made::{NOW, endings, hostile, incident, interpreted, leak, one_of_each, release, talk};
+use crate::made::{
+    Case, NOW, endings, holder, hostile, incident, interpreted, leak, of, one_of_each, release, talk, verdict,
+};
 
 #[test]
 fn an_incident_says_what_is_stuck_who_since_when_why_and_what_to_do() {
@@ -123,6 +126,37 @@ fn a_narrow_terminal_has_every_pid_descriptor_and_code() {
         let narrow = words(width);
         for word in &wanted {
             assert!(narrow.contains(word), "{word:?} is missing at {width}: {narrow}");
+        }
+    }
+}
+
+#[test]
+fn holders_that_have_no_room_are_counted() {
+    let holders = 9;
+    let held = (0..holders).map(|n| {
+        let mut process = holder(1_234_560 + n, "python3.11", "/usr/bin/python3.11", 7);
+        of(&mut process).program = Some(format!("python3.11 order-service-{n}.py").into());
+        process
+    });
+    let v = verdict(Code::Inherited, Confidence::Medium, Some(true), &["0 bytes unread"], "Close it.");
+    let finding = Case::new(1, 20, v).held(held.collect()).report();
+    for width in LEAST..240 {
+        for group in [true, false] {
+            let style = Style { color: false, width };
+            let mut desk = Desk::text(TextOptions { style, group, ..OPTIONS });
+            desk.report(finding.clone(), NOW);
+            desk.finish(totals(NOW));
+            let text = desk.out.take();
+            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("python3.11[1234560]"), "the owner at {width}: {text}");
+            let (_, held) = words.split_once(" held by ").unwrap();
+            let (held, _) = held.split_once(" opened ").unwrap();
+            let more = held.strip_suffix(" more").unwrap_or_else(|| panic!("{width}: {text}"));
+            let more: usize = more.rsplit_once(' ').unwrap().1.parse().unwrap();
+            let told = held.matches(" fd 7").count();
+            assert_eq!(told + more, holders as usize, "{width}: {text}");
+            assert!(width < 200 || told == 6 && held.contains("] order-service-5.py fd"), "{text}");
         }
     }
 }

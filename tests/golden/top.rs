@@ -17,7 +17,7 @@ use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
 use crate::desk::{Desk, OPTIONS, golden};
-use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, release, stack, verdict};
+use crate::made::{Case, NOW, ago, fds, holder, hostile, incident, interpreted, release, stack, verdict};
 
 /// A screen without a terminal: reports go in, keys are pressed, pictures come out.
 struct Stage {
@@ -229,4 +229,11 @@ fn without_colour_there_is_none_and_with_it_the_ground_stays_the_terminals() {
         assert_eq!(colored, color);
         assert!(buffer.content().iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
     }
+}
+
+#[test]
+fn what_all_its_processes_run_follows_their_number() {
+    let stage = Stage::of(interpreted());
+    let owners: Vec<_> = stage.shared.top.borrow().model.rows.iter().map(|row| row.owner.clone()).collect();
+    assert!(owners.iter().any(|owner| owner == "python3[410] and 1 more orders_api.py"), "{owners:?}");
 }

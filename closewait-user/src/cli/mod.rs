@@ -115,7 +115,8 @@ pub struct RecordArgs {
     /// Let the recording and its predecessor (FILE.1) take this many bytes together (100M, 2G)
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "record")]
     pub record_max: Option<u64>,
-    /// Leave addresses and command lines out of the recording
+    /// Leave addresses and command lines out of the recording; names of processes and files, and
+    /// stacks, stay
     #[arg(long, requires = "record")]
     pub redact: bool,
 }

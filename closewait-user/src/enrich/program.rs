@@ -4,8 +4,9 @@
 //! In: the command line as /proc/PID/cmdline has it, the name of the process and its executable.
 //! Out: a short label, or nothing where it would tell no more than the name does. Pure. It has
 //! the file's name only, never what follows `-c` or `-e`, and no argument of the program (but for
-//! the application that a server of Python is given): passwords stand there. Words are any bytes a process likes: the label is bounded here and
-//! escaped where it is printed, as a name is.
+//! the application that a server of Python is given): passwords stand there. Where it is not
+//! certain which word is the program there is no label. Words are any bytes a process likes: the
+//! label is bounded here and escaped where it is printed, as a name is.
 //!
 //! A process may have written over its command line: it is one string then, without a NUL. That
 //! is text that changes as the process goes on (`postgres: app db 10.0.0.1(5123) idle`), which
@@ -13,7 +14,7 @@
 //! it; the kernel's name has its beginning mostly. So it makes no label, but for a few forms
 //! that name the application and stay ([`title`]), and those that look like a command.
 
-use Kind::{Code, File, Glued, Name, Program, Skip, Value};
+use Kind::{Code, Colon, File, Glued, Letter, Name, Program, Skip, Value};
 
 use crate::filter::is_named;
 use crate::text::Text;
@@ -38,6 +39,10 @@ enum Kind {
     Value,
     /// Its value, if any, is what remains of the word.
     Glued,
+    /// Its value, if any, is what remains of the word behind a `:` or `=`; else letters go on.
+    Colon,
+    /// Its value, if any, is the next letter; then letters go on.
+    Letter,
     /// The program is what it has as its value, or it comes from elsewhere: that is not told.
     Code,
     /// Its value names the program.
@@ -160,13 +165,14 @@ const INTERPRETERS: &[Interpreter] = &[
         options: &[
             ("-e", Code),
             ("-C", Value),
+            ("-X", Value),
             ("-E", Value),
             ("-I", Value),
             ("-r", Value),
             ("-F", Glued),
-            ("-K", Glued),
-            ("-T", Glued),
-            ("-W", Glued),
+            ("-K", Letter),
+            // Digits may follow; they are no options.
+            ("-W", Colon),
             ("-i", Glued),
             ("-x", Glued),
             ("--encoding", Value),
@@ -188,8 +194,8 @@ const INTERPRETERS: &[Interpreter] = &[
             ("-D", Glued),
             ("-F", Glued),
             ("-M", Glued),
-            ("-V", Glued),
-            ("-d", Glued),
+            ("-V", Colon),
+            ("-d", Colon),
             ("-i", Glued),
             ("-m", Glued),
             ("-x", Glued),
@@ -211,6 +217,10 @@ const INTERPRETERS: &[Interpreter] = &[
             ("-t", Value),
             ("-z", Value),
             ("--run", Code),
+            ("--process-begin", Code),
+            ("--process-code", Code),
+            ("--process-end", Code),
+            ("--process-file", File),
             ("--server", Code),
             ("--file", File),
             ("--php-ini", Value),
@@ -233,7 +243,7 @@ const INTERPRETERS: &[Interpreter] = &[
     },
     // Of a shell that reads commands from its input the first argument is none of a file.
     Interpreter {
-        names: &["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"],
+        names: &["bash"],
         letters: true,
         options: &[
             ("-c", Code),
@@ -245,6 +255,11 @@ const INTERPRETERS: &[Interpreter] = &[
             ("--rcfile", Value),
             ("--init-file", Value),
         ],
+    },
+    Interpreter {
+        names: &["sh", "dash", "ash", "ksh", "mksh", "zsh"],
+        letters: true,
+        options: &[("-c", Code), ("-s", Code), ("-o", Value), ("+o", Value), ("--emulate", Value)],
     },
 ];
 
@@ -316,7 +331,12 @@ impl Interpreter {
     }
 
     fn is_shell(&self) -> bool {
-        self.names.contains(&"sh")
+        self.names.contains(&"bash") || self.names.contains(&"sh")
+    }
+
+    /// Words behind `--` are arguments, and the program comes from the input.
+    fn is_php(&self) -> bool {
+        self.names.contains(&"php")
     }
 
     /// The program among the words behind the interpreter; those behind it are left.
@@ -326,12 +346,14 @@ impl Interpreter {
             let (option, kind, value) = match self.option(word) {
                 Step::Switch => continue,
                 Step::Program => return Some(Runs { before, program: file_name(word) }),
+                Step::Last if self.is_php() => return None,
                 Step::Last => return Some(Runs { before, program: file_name(words.next()?) }),
+                Step::Doubt => return None,
                 Step::Has(option, kind, value) => (option, kind, value),
             };
             match (kind, value) {
                 (Value, None) => _ = words.next()?,
-                (Value, Some(_)) | (Glued | Skip, _) => {}
+                (Value, Some(_)) | (Glued | Colon | Letter | Skip, _) => {}
                 (Code, _) => return Some(Runs { before: String::new(), program: option }),
                 (Program, _) => before = format!("{option} "),
                 (Name | File, value) => {
@@ -378,14 +400,40 @@ impl Interpreter {
                 None => Step::Switch,
             };
         }
-        for (at, letter) in word.char_indices().skip(1) {
+        if self.is_shell() {
+            return self.shell_letters(sign, &word[1..]);
+        }
+        let mut letters = word.char_indices().skip(1);
+        while let Some((at, letter)) = letters.next() {
             let Some((option, kind)) = kind_of(&format!("{sign}{letter}")) else { continue };
             let rest = &word[at + letter.len_utf8()..];
-            // In a shell, what is behind `-o` are more letters.
-            let rest = if self.is_shell() && kind == Value { "" } else { rest };
-            return Step::Has(option, kind, (!rest.is_empty()).then_some(rest));
+            match kind {
+                Letter => _ = letters.next(),
+                Colon if !rest.starts_with([':', '=']) => {}
+                // Perl reads letters again behind a blank, and `-0xff` is a number of it.
+                Glued if rest.contains(char::is_whitespace) => return Step::Doubt,
+                Glued if letter == 'x' && word[..at].ends_with('0') => return Step::Doubt,
+                _ => return Step::Has(option, kind, (!rest.is_empty()).then_some(rest)),
+            }
         }
         Step::Switch
+    }
+
+    /// What a shell's letters are. Whether `-c` comes first or last among them, the code is in
+    /// another word.
+    fn shell_letters<'a>(&self, sign: char, letters: &str) -> Step<'a> {
+        for (code, letter) in [("-c", 'c'), ("-s", 's')] {
+            if letters.contains(letter) {
+                return Step::Has(code, Code, None);
+            }
+        }
+        let Some(at) = letters.find(['o', 'O']) else { return Step::Switch };
+        let named = format!("{sign}{}", &letters[at..]);
+        match self.options.iter().find(|(name, _)| *name == named) {
+            Some(&(option, kind)) => Step::Has(option, kind, None),
+            // Behind `-o` some read more letters, others its value; `-O` has one in bash only.
+            None => Step::Doubt,
+        }
     }
 }
 
@@ -399,6 +447,8 @@ enum Step<'a> {
     Last,
     /// It is the program.
     Program,
+    /// What the next words are is not certain.
+    Doubt,
 }
 
 /// `shop.wsgi:app` among the arguments of a server of Python: two names, which are no value of
@@ -493,20 +543,34 @@ mod tests {
             ("node --run start", "node --run start"),
             ("ruby -W0 -rbundler/setup -I lib -C /srv app.rb", "ruby app.rb"),
             ("ruby3.1 -ne secret app.rb", "ruby3.1 -e"),
+            ("ruby -Kue secret", "ruby -e"),
+            ("ruby -W0e secret", "ruby -e"),
+            ("ruby -We secret", "ruby -e"),
+            ("ruby -T1e secret", "ruby -e"),
+            ("ruby -Ke -W:no-deprecated -X /srv app.rb", "ruby app.rb"),
             ("ruby -S rackup", "ruby rackup"),
             ("perl -w -Ilib -I t -MCarp=verbose -0777 x.pl", "perl x.pl"),
+            ("perl -de secret", "perl -e"),
+            ("perl -dte secret", "perl -e"),
+            ("perl -Ve secret", "perl -e"),
+            ("perl -wd:NYTProf=file=e x.pl", "perl x.pl"),
             ("perl -lane secret", "perl -e"),
             ("perl -i.bak -pe secret", "perl -e"),
             ("/bin/bash /opt/deploy.sh --password secret", "bash deploy.sh"),
             ("bash -euo pipefail +x -O extglob deploy.sh", "bash deploy.sh"),
             ("bash --rcfile /etc/rc -x -- deploy.sh", "bash deploy.sh"),
+            ("bash -euoc pipefail secret db", "bash -c"),
+            ("bash -oc pipefail secret", "bash -c"),
+            ("bash -eOs extglob secret", "bash -s"),
+            ("bash +c secret", "bash -c"),
             ("sh -ec secret", "sh -c"),
             ("sh -c -x secret", "sh -c"),
             ("bash -s -- --token secret", "bash -s"),
             ("sh - deploy.sh", "sh deploy.sh"),
             ("php -d memory_limit=1G -c /etc/php.ini artisan queue:work", "php artisan"),
             ("php8.2 -S 127.0.0.1:80 -t public", "php8.2 -S"),
-            ("php -f /srv/x.php", "php x.php"),
+            ("php --process-code secret", "php --process-code"),
+            ("php -f /srv/x.php -- secret", "php x.php"),
             ("dotnet exec --roll-forward Major /srv/Shop.dll", "dotnet Shop.dll"),
         ] {
             assert_eq!(told(words).as_deref(), Some(label), "{words}");
@@ -528,6 +592,15 @@ mod tests {
             (&["java", "@args"], "java"),
             (&["java", "-jar"], "java"),
             (&["bash", "--"], "bash"),
+            // It is not certain which word is the program, or that any is.
+            (&["php", "--", "secret"], "php"),
+            (&["php", "-d", "x=1", "--", "secret"], "php"),
+            (&["bash", "-oe", "pipefail", "x.sh"], "bash"),
+            (&["bash", "-oo", "pipefail", "errexit", "x.sh"], "bash"),
+            (&["zsh", "-opipefail", "x.zsh", "secret"], "zsh"),
+            (&["zsh", "-O", "x.zsh", "secret"], "zsh"),
+            (&["perl", "-0xFFne", "secret"], "perl"),
+            (&["perl", "-i.bak -e", "secret"], "perl"),
             (&["python3", ""], "python3"),
             // No interpreter.
             (&["/usr/sbin/nginx", "-c", "x.conf"], "nginx"),

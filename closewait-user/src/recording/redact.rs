@@ -2,7 +2,8 @@
 //! same other address everywhere in one recording, so that grouping by remote still
 //! works: IPv4 from 240.0.0.0/4, IPv6 from 2001:db8::/32, neither of which is anybody's.
 //! Loopback and unspecified addresses stay: they name nobody. What an interpreter runs is of
-//! a command line, and owners are told apart by it: each becomes a number.
+//! a command line, and holders are told apart by it: each becomes a number. Names of processes
+//! and files stay, and stacks: without them a recording would tell nothing.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::item::Item;
 use crate::tcp::Tuple;
+use crate::verdict::redacted_program;
 
 /// What stands in place of a command line.
 const REDACTED: &str = "taken out of the recording";
@@ -73,7 +75,7 @@ impl Redactor {
     fn program(&mut self, program: &str) -> String {
         let number = self.programs.len() + 1;
         let number = *self.programs.entry(program.to_owned()).or_insert(number);
-        format!("program {number}")
+        redacted_program(number)
     }
 
     fn tuple(&mut self, tuple: &mut Tuple) {

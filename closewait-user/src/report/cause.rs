@@ -17,7 +17,7 @@ use super::model::owner;
 
 /// Names a cause: the low 32 bits xor the high 32 bits of the 64-bit FNV-1a hash
 /// over its parts, each followed by a byte 0xff (which UTF-8 never contains):
-/// owner's comm, exe and, where it has one, program (`ended` for a socket of a command that ended with its process or
+/// owner's comm, exe and, where it has one, program without numbers ([`lasting_name`]; `ended` for a socket of a command that ended with its process or
 /// was closed late), verdict code, role, remote service, the opener's frames from the
 /// innermost (without those of an interpreter between functions of its program,
 /// [`of_program`]); then, when the stack of a read of EOF is known, `EOF` and its frames.
@@ -48,8 +48,8 @@ impl CauseId {
                 // After an upgrade the running file is shown as "PATH (deleted)".
                 let exe = holder.exe.known().map_or("", Text::as_str);
                 hash.part(exe.strip_suffix(" (deleted)").unwrap_or(exe));
-                if let Some(program) = &holder.program {
-                    hash.part(program);
+                if let Some(program) = holder.told_program() {
+                    hash.part(&lasting_name(program));
                 }
             }
             Fact::Unknown(_) => {
@@ -127,6 +127,48 @@ fn without_counters(symbol: &str) -> Cow<'_, str> {
     symbol.into()
 }
 
+/// What a process runs without what changes from run to run, or from one version to the next
+/// (`surefirebooter20261128.jar`, a UUID, `shop-1.4.2.jar`): `#` stands for runs of digits and
+/// for words that are hex numbers, one for several of them.
+fn lasting_name(program: &str) -> String {
+    let mut name = String::with_capacity(program.len());
+    let divides = |c: char| !c.is_ascii_alphanumeric();
+    for piece in program.split_inclusive(divides) {
+        let word = piece.trim_end_matches(divides);
+        let joint = &piece[word.len()..];
+        let goes_on = [".", "-", "_"].iter().any(|joint| name.ends_with(&format!("#{joint}")));
+        let in_uuid = goes_on && joint == "-" && word.len() == 4;
+        if is_number(word) || in_uuid && is_hex(word) {
+            if goes_on {
+                name.pop();
+            } else {
+                name.push('#');
+            }
+        } else {
+            for c in word.chars() {
+                if !c.is_ascii_digit() {
+                    name.push(c);
+                } else if !name.ends_with('#') {
+                    name.push('#');
+                }
+            }
+        }
+        name.push_str(joint);
+    }
+    name
+}
+
+/// Decimal, or hex that is no word: `e2e` and `facade` are names, `9a05a1c` is a commit.
+fn is_number(word: &str) -> bool {
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    let decimal = has_digit && word.bytes().all(|byte| byte.is_ascii_digit());
+    decimal || is_hex(word) && (has_digit && word.len() >= 6 || word.len() >= 8)
+}
+
+fn is_hex(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// 64-bit FNV-1a.
 struct Fnv(u64);
 
@@ -173,6 +215,29 @@ mod tests {
             ("http2_read0x", "http2_read0x"),
         ] {
             assert_eq!(without_counters(name), stable, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_runs_is_the_same_in_every_run_and_version() {
+        for (program, lasting) in [
+            ("java -jar surefirebooter20261128104501_3.jar", "java -jar surefirebooter#.jar"),
+            ("bash 1b4e28ba-2fa1-feed-883f-fabacedfaced.sh", "bash #.sh"),
+            ("bash ffffffff-2fa1-11d2-883f-b9a76b36cf7e.sh", "bash #.sh"),
+            ("java -jar shop-1.4.2.jar", "java -jar shop-#.jar"),
+            ("java -jar shop-1.10.jar", "java -jar shop-#.jar"),
+            ("node main.9a05a1c.js", "node main.#.js"),
+            ("python3.11 -m shop.api", "python# -m shop.api"),
+            ("php8.2 artisan", "php# artisan"),
+            // Names are told apart.
+            ("python3 facade.py", "python# facade.py"),
+            ("python3 feed.py", "python# feed.py"),
+            ("python3 e2e.py", "python# e#e.py"),
+            ("gunicorn shop.wsgi:app", "gunicorn shop.wsgi:app"),
+            ("python3 é-7…x.py", "python# é-#…x.py"),
+            ("", ""),
+        ] {
+            assert_eq!(lasting_name(program), lasting, "{program}");
         }
     }
 }

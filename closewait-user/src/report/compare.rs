@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::summary::Summary;
+use super::text::block::running;
 use crate::stack::fold::own_frames;
 use crate::verdict::{Frame, How};
 
@@ -215,11 +216,10 @@ impl Change {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owner = self
-            .program
-            .as_deref()
-            .or(self.owner.as_deref())
-            .map_or_else(|| "?".into(), |owner| super::escape::escape(owner).into_owned());
+        let owner = self.owner.as_deref().map_or_else(
+            || "?".into(),
+            |owner| format!("{}{}", super::escape::escape(owner), running(owner, self.program.as_deref())),
+        );
         write!(
             f,
             "{:<7} {:<16} {:<16} {:>7} -> {:<7} {}",
@@ -265,6 +265,21 @@ mod tests {
             ("same", "same"),
         ];
         assert_eq!(compared, want.map(|(change, cause)| (change, cause.to_owned())));
+    }
+
+    #[test]
+    fn a_program_is_told_behind_its_owner() {
+        for (owner, program, told) in [
+            (Some("java"), Some("java -jar shop.jar"), "java -jar shop.jar "),
+            (Some("python3"), Some("program 1"), "python3 program 1 "),
+            (Some("java"), None, "java   "),
+            (None, None, "?   "),
+        ] {
+            let mut difference = Causes::default().compared_with(&causes(&[("a", 1, 1)])).remove(0);
+            (difference.owner, difference.program) = (owner.map(str::to_owned), program.map(str::to_owned));
+            let line = difference.to_string();
+            assert!(line.starts_with(&format!("new     {told}")), "{line}");
+        }
     }
 
     #[test]

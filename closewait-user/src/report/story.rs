@@ -6,7 +6,7 @@ use std::path::Path;
 use super::cause::CauseId;
 use super::escape::escape;
 use super::model::Finding;
-use super::text::block::own_part;
+use super::text::block::{name, named};
 use crate::stack::fold::own_frames;
 use crate::verdict::{Code, Frame};
 
@@ -45,16 +45,12 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
     let (evidence, verdict, says) = (&finding.evidence, &finding.verdict, finding.says());
     let opener = evidence.opener.known();
     let who = match (finding.owner().known(), opener) {
-        (Some(owner), _) => {
-            let program = owner.program.as_deref().map(|program| own_part(&owner.comm, program));
-            let program = program.map_or(String::new(), |program| format!(" {program}"));
-            format!("{}[{}]{program}", owner.comm, owner.pid)
-        }
-        (None, Some(opener)) => format!("{}[{}]", opener.task.comm, opener.task.pid),
+        (Some(owner), _) => named(owner),
+        (None, Some(opener)) => name(&opener.task.comm, opener.task.pid),
         (None, None) => "an unknown process".into(),
     };
     let sockets = if findings.len() == 1 { "1 socket".into() } else { format!("{} sockets", findings.len()) };
-    let function = finding.opened_in().map(|function| format!(", opened in {function}"));
+    let function = finding.opened_in().map(|function| format!(", opened in {}", escape(function)));
     let title =
         format!("{sockets} of {who} stuck in CLOSE_WAIT: {}{}", verdict.code, function.unwrap_or_default());
     let mut lines = vec![format!("where: {}", finding.suspect.tuple)];
@@ -81,13 +77,7 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
     let inside = frames().find_map(|frame| place_in(frame, workspace?));
     let place = inside.or_else(|| frames().find_map(place));
     let safe = |text: String| escape(&text).into_owned();
-    Story {
-        cause,
-        code: verdict.code,
-        title: safe(title),
-        lines: lines.into_iter().map(safe).collect(),
-        place,
-    }
+    Story { cause, code: verdict.code, title, lines: lines.into_iter().map(safe).collect(), place }
 }
 
 fn words(frame: &Frame) -> String {

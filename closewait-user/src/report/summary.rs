@@ -146,7 +146,7 @@ impl Summary {
                 cause: cause.id,
                 code: cause.exemplar.verdict.code,
                 owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
-                program: cause.exemplar.owner().known().and_then(|h| h.program.clone()),
+                program: cause.exemplar.owner().known().and_then(|h| h.told_program().cloned()),
                 opened: cause.exemplar.opened_in().map(str::to_owned),
                 sockets,
                 stuck: cause.now.total(),

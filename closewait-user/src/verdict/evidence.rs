@@ -340,6 +340,13 @@ impl Deref for Holder {
     }
 }
 
+/// What stands in place of the `number`th program in a recording that was redacted.
+pub fn redacted_program(number: usize) -> String {
+    format!("{REDACTED_PROGRAM}{number}")
+}
+
+const REDACTED_PROGRAM: &str = "program ";
+
 /// What all descriptors of one process have in common.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Process {
@@ -376,6 +383,18 @@ pub struct Process {
     /// Who started it; whoever took it over (pid 1, as a rule), when that has ended.
     #[serde(default = "not_recorded")]
     pub parent: Fact<Parent>,
+}
+
+impl Process {
+    /// What it runs, but for a number that a redacted recording has: that is another one in the
+    /// next recording, and says nothing to people. Causes go by this.
+    pub fn told_program(&self) -> Option<&Text> {
+        let is_number = |program: &str| {
+            let number = program.strip_prefix(REDACTED_PROGRAM);
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        self.program.as_ref().filter(|program| !is_number(program))
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::report::ledger::{Cause, Same};
 use crate::report::text::style::{Style, count, plural, span};
 use crate::report::text::{block, outlook, place, stack, totals};
 use crate::report::{Age, CauseId, Finding, Moment, Release};
+use crate::text::Text;
 use crate::tracker::SuspectKind;
 use crate::verdict::{Code, Nofile, Role};
 
@@ -228,9 +229,9 @@ fn row(cause: &Cause<'_>, change: Option<i64>, born: u64, now: MonoNs) -> Row {
             let pid = cause.processes.keys().next().copied().unwrap_or(holder.pid);
             let more = if others > 0 { format!(" and {others} more") } else { String::new() };
             let container = holder.container.as_deref().map(escape).unwrap_or_default();
-            let program = holder.program.as_deref();
+            let program = holder.told_program().map(Text::as_str);
             let name = block::name(&holder.comm, pid);
-            let owner = format!("{name}{}{more}", block::running(&holder.comm, program));
+            let owner = format!("{name}{more}{}", block::running(&holder.comm, program));
             let brief = program.map_or(&*holder.comm, |program| brief(&holder.comm, program));
             let brief = format!("{}{more}", block::name(brief, pid));
             (owner, brief, container.into_owned())

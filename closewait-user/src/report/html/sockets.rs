@@ -11,6 +11,7 @@ use crate::report::ledger::Cause;
 use crate::report::text::block::{leak_word, running};
 use crate::report::text::style::{age, count};
 use crate::report::{Age, Moment};
+use crate::text::Text;
 
 /// Sockets that are listed.
 const LISTED: usize = 2_000;
@@ -54,12 +55,18 @@ pub(super) fn write(out: &mut dyn Write, causes: &[Cause<'_>], at: Moment<'_>) -
     for member in members {
         let cause = place.get(&member.cause).map(|&n| &causes[n]);
         let owner = cause.and_then(|cause| cause.exemplar.owner().known().copied());
-        let name = owner.map(|holder| inert(&holder.comm)).unwrap_or_default();
-        // All sockets of a cause are of processes that run the same.
-        let program =
-            owner.map(|holder| running(&holder.comm, holder.program.as_deref())).unwrap_or_default();
+        // All sockets of a cause are of processes of a name that run the same, but for those that
+        // ended with their process: these are of any.
+        let owner = owner.filter(|_| cause.is_none_or(|cause| cause.exemplar.evidence.ended.is_none()));
+        let program = owner
+            .map(|holder| running(&holder.comm, holder.told_program().map(Text::as_str)))
+            .unwrap_or_default();
         let (owner, fd) = match member.pid.zip(member.fd) {
-            Some((pid, fd)) => (format!("{name}[{pid}]{}", text(&program)), fd.to_string()),
+            Some((pid, fd)) => {
+                let who = owner.map(|holder| format!("{}[{pid}]", inert(&holder.comm)));
+                let who = who.unwrap_or_else(|| format!("pid {pid}"));
+                (who + &text(&program), fd.to_string())
+            }
             None => ("unknown".into(), "?".into()),
         };
         let id = member.cause;

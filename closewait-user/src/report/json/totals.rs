@@ -62,7 +62,7 @@ impl CauseLine {
             ts: timestamp(at.clock, at.now),
             cause: cause.id.to_string(),
             owner: cause.exemplar.owner().known().map(|h| h.comm.to_string()),
-            program: cause.exemplar.owner().known().and_then(|h| h.program.clone()),
+            program: cause.exemplar.owner().known().and_then(|h| h.told_program().cloned()),
             pids: cause.processes.keys().copied().collect(),
             processes: processes([cause]),
             code: cause.exemplar.verdict.code,

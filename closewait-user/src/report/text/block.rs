@@ -48,7 +48,9 @@ pub(crate) fn confidence_word(confidence: Confidence) -> &'static str {
 /// What causes are put together under one owner line by.
 pub(crate) fn owner_key(finding: &Finding) -> (Text, Option<Text>, [Option<Text>; 2]) {
     match finding.owner() {
-        Fact::Known(h) => (h.comm.clone(), h.exe.known().cloned(), [h.program.clone(), h.container.clone()]),
+        Fact::Known(h) => {
+            (h.comm.clone(), h.exe.known().cloned(), [h.told_program().cloned(), h.container.clone()])
+        }
         Fact::Unknown(reason) => match &finding.evidence.ended {
             // Of all that have ended the one with this name.
             Some(end) => {
@@ -131,7 +133,7 @@ pub(crate) fn owner_lines(causes: &[&Cause<'_>], style: &Style) -> Vec<String> {
     if let [(_, only)] = &processes[..] {
         rest.push_str(&outlook::rate(only.growth, only.nofile));
     }
-    let program = running(&holder.comm, holder.program.as_deref());
+    let program = running(&holder.comm, holder.told_program().map(Text::as_str));
     let left = style.columns().saturating_sub(name.width());
     if rest.width() > left {
         let parts = [program.trim_start()].into_iter().chain(known_as.split("  ")).chain(rest.split("  "));
@@ -184,15 +186,20 @@ pub(crate) fn named(process: &verdict::Process) -> String {
     name(&process.comm, process.pid) + &running(&process.comm, process.program.as_deref())
 }
 
+/// The same in `most` columns: what it runs gives way, no pid is cut.
+pub(crate) fn named_within(comm: &str, pid: u32, program: Option<&str>, most: usize) -> String {
+    let name = name(comm, pid);
+    match most.saturating_sub(name.width()) {
+        0..NAME_LEAST => name,
+        left => name + &shorten(&running(comm, program), left),
+    }
+}
+
 /// What a process called `comm` runs, as it follows its name: ` -jar shop.jar`. Empty where the
 /// name tells all.
 pub(crate) fn running(comm: &str, program: Option<&str>) -> String {
     let Some(program) = program else { return String::new() };
-    let program = own_part(comm, program);
-    // Two blanks divide what stands in a line.
-    let plain = program.trim() == program && !program.contains("  ") && !program.contains('"');
-    let program = shorten(&escape(program), 48);
-    if plain { format!(" {program}") } else { format!(" \"{program}\"") }
+    format!(" {}", apart(own_part(comm, program), 48))
 }
 
 /// The part of a program that is not its name: `-jar shop.jar` of `java -jar shop.jar`.
@@ -200,11 +207,20 @@ pub(crate) fn own_part<'a>(comm: &str, program: &'a str) -> &'a str {
     program.strip_prefix(comm).and_then(|rest| rest.strip_prefix(' ')).unwrap_or(program)
 }
 
-/// A comm as it is, or in quotes when it could be taken for the text around it.
 fn quoted(comm: &str) -> String {
-    let plain = !comm.is_empty() && comm.trim() == comm && !comm.contains("  ") && !comm.contains(['[', '"']);
-    let comm = shorten(&escape(comm), 40);
-    if plain { comm } else { format!("\"{comm}\"") }
+    apart(comm, 40)
+}
+
+/// A name in `most` columns, in quotes when it could be taken for the text around it: two blanks
+/// divide what stands in a line, and `, nginx[88]` would be one more process.
+fn apart(name: &str, most: usize) -> String {
+    let plain = !name.is_empty()
+        && name.trim() == name
+        && !name.contains("  ")
+        && !name.contains(['[', ']', ',', '"']);
+    let name = shorten(&escape(name), most);
+    // A backslash is doubled already.
+    if plain { name } else { format!("\"{}\"", name.replace('"', "\\\"")) }
 }
 
 /// A comm is the first 15 bytes of the executable's name, unless the program changed it.
@@ -318,8 +334,8 @@ pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, sty
         if !says.missing.is_empty() {
             labelled(lines, style, "missing", &escape(&says.missing.join("; ")), 2);
         }
-        if let Some(holders) = other_holders(evidence) {
-            labelled(lines, style, "held by", &holders, 2);
+        if let Some(holders) = other_holders(evidence, style) {
+            put(lines, style, "held by", holders);
         }
         if let Some(Fact::Known(threads)) = finding.threads() {
             labelled(lines, style, "doing", &escape(&threads.to_string()), 2);
@@ -344,22 +360,31 @@ pub(crate) fn next(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
     labelled(lines, style, "next:", &escape(&finding.says().next), 3);
 }
 
-/// All holders, when there is more than one process.
-fn other_holders(evidence: &Evidence) -> Option<String> {
+/// All holders, when there is more than one process, in two lines of the widest. Where those
+/// are too short, less of them: what they run goes last.
+fn other_holders(evidence: &Evidence, style: &Style) -> Option<Vec<String>> {
+    const SHOWN: usize = 6;
     let holders = evidence.holders.known()?;
     let first = holders.first()?;
     if evidence.listener.known().is_some() || holders.iter().all(|h| h.pid == first.pid) {
         return None;
     }
-    let shown = 6;
     // What those run that run the same as the owner is in the head.
     let of_owner = owner(evidence).known().and_then(|owner| owner.program.clone());
-    let holder_name = |holder: &Holder| holder_name(holder, holder.program != of_owner);
-    let mut names: Vec<_> = holders.iter().take(shown).map(holder_name).collect();
-    if holders.len() > shown {
-        names.push(format!("{} more", holders.len() - shown));
-    }
-    Some(names.join(", "))
+    let told = |shown: usize, with_programs: bool| {
+        let name = |holder: &Holder| holder_name(holder, with_programs && holder.program != of_owner);
+        let mut names: Vec<_> = holders.iter().take(shown).map(name).collect();
+        if holders.len() > shown {
+            names.push(format!("{} more", holders.len() - shown));
+        }
+        wrap(&names.join(", "), style.columns() - BODY, usize::MAX)
+    };
+    let mut ways = [true, false].into_iter().flat_map(|with| (1..=SHOWN).rev().map(move |most| (most, with)));
+    let fitting = ways.find_map(|(most, with)| {
+        let lines = told(most, with);
+        (lines.len() <= style.lines(2)).then_some(lines)
+    });
+    Some(fitting.unwrap_or_else(|| told(1, false)))
 }
 
 fn holder_name(h: &Holder, with_program: bool) -> String {
@@ -432,5 +457,42 @@ fn put(lines: &mut Vec<String>, style: &Style, label: &str, body: Vec<String>) {
     for (i, text) in body.into_iter().enumerate() {
         let label = if i == 0 { format!("{label:<10}") } else { " ".repeat(10) };
         lines.push(format!("    {}{text}", style.paint(Paint::Dim, &label)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_program_can_pass_for_another_holder() {
+        for (program, told) in [
+            ("python3 orders.py", " orders.py"),
+            ("java -jar shop.jar", " java -jar shop.jar"),
+            ("python3 x, nginx[88]", " \"x, nginx[88]\""),
+            ("python3 a,b.py", " \"a,b.py\""),
+            ("python3 a]", " \"a]\""),
+            ("python3 a\", nginx[88] \"", " \"a\\\", nginx[88] \\\"\""),
+            ("python3 a\\\"", " \"a\\\\\\\"\""),
+            ("python3 a  leak", " \"a  leak\""),
+            ("python3  a", " \" a\""),
+        ] {
+            assert_eq!(running("python3", Some(program)), told, "{program}");
+        }
+        assert_eq!(name("x, nginx", 7), "\"x, nginx\"[7]");
+        assert_eq!(name("", 7), "\"\"[7]");
+    }
+
+    #[test]
+    fn what_it_runs_gives_way_before_its_pid() {
+        let program = Some("python3.11 order-service-worker.py");
+        for (most, told) in [
+            (99, "python3.11[1234567] order-service-worker.py"),
+            (36, "python3.11[1234567] orde…e-worker.py"),
+            (28, "python3.11[1234567]"),
+            (5, "python3.11[1234567]"),
+        ] {
+            assert_eq!(named_within("python3.11", 1_234_567, program, most), told, "{most}");
+        }
     }
 }

@@ -11,8 +11,8 @@ use crate::report::escape::escape;
 use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::model::Finding;
 
-use super::block::{self, NAME_LEAST, named, running};
-use super::style::{WIDEST, age, count, plural, shorten, within, wrap};
+use super::block::{self, named};
+use super::style::{WIDEST, age, count, plural, within, wrap};
 
 /// So many columns are for a process.
 const NAME_MOST: usize = 48;
@@ -142,11 +142,7 @@ fn table(owners: &[Fate]) -> String {
 }
 
 fn name(owner: &Fate) -> String {
-    let name = block::name(&owner.comm, owner.pid);
-    match NAME_MOST.saturating_sub(name.width()) {
-        0..NAME_LEAST => name,
-        left => name + &shorten(&running(&owner.comm, owner.program.as_deref()), left),
-    }
+    block::named_within(&owner.comm, owner.pid, owner.program.as_deref(), NAME_MOST)
 }
 
 /// What is told about the descriptors at the end.

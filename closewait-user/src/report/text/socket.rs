@@ -6,10 +6,10 @@ use crate::report::escape::escape;
 use crate::report::model::{Age, Finding, Release, bounds};
 use crate::tracker::SuspectKind;
 
-use super::block::{BODY, code_and_confidence, detail, labelled, leak_word, name, named, next, row};
+use super::block::{BODY, code_and_confidence, detail, labelled, leak_word, name, named_within, next, row};
 use super::place;
 use super::stack::fold;
-use super::style::{Paint, Style, age, shorten};
+use super::style::{Paint, Style, age};
 
 /// A finding: when, who, what, for how long; then as for a cause.
 pub(super) fn finding(f: &Finding, clock: &Clock, style: &Style) -> Vec<String> {
@@ -18,8 +18,9 @@ pub(super) fn finding(f: &Finding, clock: &Clock, style: &Style) -> Vec<String> 
         SuspectKind::Ghost { .. } => "ghost",
     };
     let update = if f.update { ", changed" } else { "" };
-    let who =
-        f.owner().known().map_or("owner unknown".to_owned(), |h| shorten(&named(h), style.columns() - 4));
+    let who = f.owner().known().map_or("owner unknown".to_owned(), |h| {
+        named_within(&h.comm, h.pid, h.program.as_deref(), style.columns() - 4)
+    });
     let (leak, paint) = leak_word(f.verdict.leak);
     let head = [
         (None, time(f.at, clock)),
