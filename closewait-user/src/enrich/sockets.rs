@@ -357,7 +357,7 @@ impl Sockets {
         if self.interrupt.is_over() {
             return Err(UNLOOKED.to_owned());
         }
-        let known = |all: &Namespaces| all.find(netns).filter(|at| !at.is_gone()).cloned();
+        let known = |all: &Namespaces| all.find(netns).filter(|at| !at.is_out_of_reach()).cloned();
         if let Some(at) = known(&self.namespaces) {
             return Ok(at);
         }
@@ -376,7 +376,8 @@ impl Sockets {
         if self.threads.as_ref().is_none_or(|(_, again)| now >= *again) {
             self.list_threads_anew().map_err(|e| e.to_string())?;
         }
-        self.by_thread(netns).cloned().ok_or_else(|| nothing_refers_to(netns))
+        let closed = || self.namespaces.find(netns).filter(|at| !at.is_gone());
+        self.by_thread(netns).or_else(closed).cloned().ok_or_else(|| nothing_refers_to(netns))
     }
 }
 

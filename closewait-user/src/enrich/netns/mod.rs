@@ -125,10 +125,19 @@ impl NetnsRef {
     /// Whether its path does not lead to it any more. One that cannot be opened for another
     /// reason, such as want of descriptors, may be there.
     pub fn is_gone(&self) -> bool {
+        self.leads_nowhere(is_gone)
+    }
+
+    /// Whether its path does not lead there, or is closed to us: another one may not be.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.leads_nowhere(|e| is_gone(e) || e.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    fn leads_nowhere(&self, for_good: impl Fn(&io::Error) -> bool) -> bool {
         !self.own
             && match self.open() {
                 Ok(_) => false,
-                Err(NetnsError::Open { source, .. }) => is_gone(&source),
+                Err(NetnsError::Open { source, .. }) => for_good(&source),
                 Err(_) => true,
             }
     }
@@ -199,10 +208,6 @@ impl Namespaces {
         let mut all = Self { by_inode: BTreeMap::from([(own_netns, own)]), unreadable: 0 };
         // Mounts first: they outlive the processes.
         all.add_mounts("/proc/self/mountinfo", Path::new("/"));
-        let mount_table = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        if mount_table("1") != mount_table("self") {
-            all.add_mounts("/proc/1/mountinfo", Path::new("/proc/1/root"));
-        }
         for entry in std::fs::read_dir("/proc").map_err(NetnsError::Proc)? {
             let name = entry.map_err(NetnsError::Proc)?.file_name();
             if !name.as_bytes().iter().all(u8::is_ascii_digit) {
@@ -219,6 +224,11 @@ impl Namespaces {
                 Err(e) if is_gone(&e) => {}
                 Err(_) => all.unreadable += 1,
             }
+        }
+        // Those of another mount table last: the way there may be closed to us.
+        let mount_table = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        if mount_table("1") != mount_table("self") {
+            all.add_mounts("/proc/1/mountinfo", Path::new("/proc/1/root"));
         }
         Ok(all)
     }
