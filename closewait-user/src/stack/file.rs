@@ -145,11 +145,12 @@ pub(super) fn open_mapped(pid: u32, mapping: &Mapping) -> Result<HeldFile, Strin
     }
     // The kernel prints paths from the root of the mount namespace; the process
     // may have changed its root below that.
-    let root = std::fs::read_link(format!("/proc/{pid}/root")).unwrap_or_default();
-    match open_in_root(pid, path.strip_prefix(&root).unwrap_or(path)) {
+    let root = || std::fs::read_link(format!("/proc/{pid}/root"));
+    match open_in_root(pid, path.strip_prefix(root().unwrap_or_default()).unwrap_or(path)) {
         Ok((_, stat)) if stat.st_ino != mapping.inode => Err("replaced on disk".to_owned()),
         Ok((held, _)) => Ok(held),
-        Err(Errno::NOENT | Errno::SRCH) if !Path::new(&format!("/proc/{pid}/maps")).exists() => {
+        // One that is ending has no root before its entry goes.
+        Err(Errno::NOENT | Errno::SRCH) if root().is_err() => {
             Err(format!("process {pid} exited before it could be opened"))
         }
         Err(Errno::NOENT) => Err("deleted".to_owned()),
