@@ -24,9 +24,4 @@ for _ in range(7):
 incident.until("all have asked", lambda: is_asked(7))
 for client in clients:
     client.close()
-if form == "fixed":
-    incident.until("the server closed too", lambda: incident.close_wait() == 0)
-    incident.done(0)
-incident.holder(server.pid)
-incident.stuck(7)
-incident.done(7)
+incident.are_kept(7, server, form == "fixed")

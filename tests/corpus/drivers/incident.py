@@ -131,6 +131,17 @@ def stuck(count, port=None, seconds=60):
     until(f"{count} sockets are in CLOSE_WAIT", lambda: close_wait(port) >= count, seconds)
 
 
+def are_kept(count, server, fixed=False):
+    """The end of an incident: clients have left, and `server` keeps `count` sockets, or it is
+    `fixed` and closes them."""
+    if fixed:
+        until("the server closed too", lambda: close_wait() == 0)
+        done(0)
+    holder(server.pid)
+    stuck(count)
+    done(count)
+
+
 def server(serve, port=0, backlog=128, address="127.0.0.1"):
     """A server in this process; `serve(connection)` runs in a thread for each. Its port."""
     listener = socket.create_server((address, port), backlog=backlog)

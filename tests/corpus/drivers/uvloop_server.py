@@ -16,9 +16,4 @@ for _ in range(7):
     with socket.create_connection(("127.0.0.1", 8080)) as client:
         client.sendall(b"7\n")
         assert client.recv(100) == b"taken\n"
-if form == "fixed":
-    incident.until("the server closed too", lambda: incident.close_wait() == 0)
-    incident.done(0)
-incident.holder(server.pid)
-incident.stuck(7)
-incident.done(7)
+incident.are_kept(7, server, form == "fixed")
