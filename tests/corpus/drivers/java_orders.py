@@ -49,9 +49,4 @@ for number, client in enumerate(clients):
     # Not a thousand exceptions at once, on a machine that may be slow.
     if is_fixed and number % 100 == 0:
         incident.until("the server closed too", lambda: incident.close_wait() == 0)
-if is_fixed:
-    incident.until("the server closed too", lambda: incident.close_wait() == 0)
-    incident.done(0)
-incident.holder(java.pid)
-incident.stuck(CLIENTS)
-incident.done(CLIENTS)
+incident.are_kept(CLIENTS, java, is_fixed)

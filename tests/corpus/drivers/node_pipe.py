@@ -59,9 +59,4 @@ def upload():
 
 for _ in range(3):
     upload()
-if form == "fixed":
-    incident.until("the proxy closed too", lambda: incident.close_wait() == 0)
-    incident.done(0)
-incident.holder(node.pid)
-incident.stuck(3)
-incident.done(3)
+incident.are_kept(3, node, form == "fixed")

@@ -18,9 +18,4 @@ for number in range(7):
         client.sendall(b"7\n")
         if number == 0 or form != "blocked":
             assert client.recv(100).startswith(b"taken")
-if form == "fixed":
-    incident.until("the server closed too", lambda: incident.close_wait() == 0)
-    incident.done(0)
-incident.holder(node.pid)
-incident.stuck(7)
-incident.done(7)
+incident.are_kept(7, node, form == "fixed")
