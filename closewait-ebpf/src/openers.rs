@@ -37,6 +37,9 @@ use crate::{
 /// `IORING_OP_ACCEPT` (include/uapi/linux/io_uring.h).
 const IORING_OP_ACCEPT: u8 = 13;
 
+/// Where a syscall's return value is in its event, unless a vendor has shifted it.
+const USUAL_RET: u16 = 16;
+
 /// `security_sock_graft(sk, parent)`: an accepted socket gets its file.
 #[fentry(function = "security_sock_graft")]
 fn accept_fentry(ctx: FEntryContext) -> i32 {
@@ -51,8 +54,16 @@ fn accept_kprobe(ctx: ProbeContext) -> i32 {
 /// On `syscalls:sys_exit_accept` and `sys_exit_accept4`.
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 fn accept_syscall(ctx: TracePointContext) -> i32 {
-    // SAFETY: an integer.
-    let ret: i64 = unsafe { read(ctx.as_ptr() as u64 + u64::from(offset!(tp_accept_ret))) };
+    let record = ctx.as_ptr().cast::<u8>();
+    // SAFETY: an integer. A load, where it is in its usual place: an offset of its own the verifier
+    // takes in the instruction only, and a call of the helper costs more than the rest of this.
+    let ret: i64 = unsafe {
+        if offset!(tp_accept_ret) == USUAL_RET {
+            record.add(USUAL_RET as usize).cast::<i64>().read_volatile()
+        } else {
+            read(record as u64 + u64::from(offset!(tp_accept_ret)))
+        }
+    };
     if ret < 0 {
         return 0;
     }

@@ -32,6 +32,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     task_pid: ABSENT,
     task_tgid: ABSENT,
     task_start_time: ABSENT,
+    task_comm: ABSENT,
     files_fdt: ABSENT,
     fdt_max_fds: ABSENT,
     fdt_fd: ABSENT,

@@ -608,6 +608,8 @@ wire! {
         pub task_tgid: u16,
         /// `task_struct.start_time`
         pub task_start_time: u16,
+        /// `task_struct.comm`
+        pub task_comm: u16,
         /// `files_struct.fdt`
         pub files_fdt: u16,
         /// `fdtable.max_fds`

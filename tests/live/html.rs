@@ -14,7 +14,7 @@ use super::workload::{SERVER, Workload};
 #[test]
 fn a_page_tells_who_was_stuck_before_it_was_watched() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let page = dir.path().join("page.html").to_str().expect("text").to_owned();
     let _before = Workload { leak: 5, ..SERVER }.run(&net, &net);
     let mut tool = Tool::trace(&net, &["--html", &page]);

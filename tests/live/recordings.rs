@@ -280,7 +280,7 @@ fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
 #[test]
 fn no_trace_leaves_no_file() {
     let net = Netns::new();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kept::dir();
     let file = dir.path().join("recording");
     let record = |options: &[&str]| {
         let mut command = Command::new(binary());

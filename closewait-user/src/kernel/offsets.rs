@@ -73,6 +73,7 @@ pub fn offsets(btf: &Btf, events: &Events) -> Offsets {
         task_tgid: at(&["task_struct", "tgid"]),
         task_start_time: at(&["task_struct", "start_time"]),
         task_flags: at(&["task_struct", "flags"]),
+        task_comm: at(&["task_struct", "comm"]),
         net_inum: at(&["net", "ns", "inum"]),
         task_files: at(&["task_struct", "files"]),
         files_fdt: at(&["files_struct", "fdt"]),
