@@ -87,25 +87,49 @@ pub fn cloexec(dir: BorrowedFd<'_>, (pid, tid): (u32, u32), fd: u32) -> Fact<boo
     fact(ask(dir, pid, &format!("task/{tid}/fdinfo/{fd}"), is_cloexec))
 }
 
-/// How many descriptors the process with directory `dir` has.
+/// So many descriptors of a process are counted by listing them, 0.35 us each: under 3 ms.
+const LISTED_MAX: u64 = 8192;
+
+/// How many descriptors the process with directory `dir` has, as `ls` and lsof count them.
+/// Beyond [`LISTED_MAX`] it may be more by one for each of its threads that waits in accept().
 pub fn descriptors(dir: BorrowedFd<'_>) -> io::Result<u64> {
     let fds = open_dir(dir, "fd")?;
-    // The size of the directory is their number since 6.2 (proc_fd_getattr in fs/proc/fd.c).
+    // Since 6.2 the size of the directory is how many numbers are taken (proc_fd_getattr in
+    // fs/proc/fd.c), 3 us: accept() takes one before there is a file (__sys_accept4_file).
     match u64::try_from(rustix::fs::fstat(&fds)?.st_size) {
-        Ok(size) if size > 0 => Ok(size),
-        _ => Ok(numbers(fds)?.len() as u64),
+        Ok(taken) if taken > LISTED_MAX => Ok(taken),
+        _ => listed(fds),
     }
+}
+
+/// The same of a process with any number of them, by listing: for looks at few processes
+/// between which numbers are compared.
+pub fn all_descriptors(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    listed(open_dir(dir, "fd")?)
+}
+
+fn listed(fds: OwnedFd) -> io::Result<u64> {
+    let mut count = 0;
+    each_number(fds, |_| count += 1)?;
+    Ok(count)
 }
 
 /// The names in a directory that are numbers.
 pub fn numbers(dir: OwnedFd) -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    each_number(dir, |number| all.push(number))?;
+    Ok(all)
+}
+
+fn each_number(dir: OwnedFd, mut each: impl FnMut(u32)) -> io::Result<()> {
     let mut buf = Vec::with_capacity(32 << 10);
     let mut entries = RawDir::new(dir, buf.spare_capacity_mut());
-    let mut all = Vec::new();
     while let Some(entry) = entries.next() {
-        all.extend(number(entry?.file_name()));
+        if let Some(number) = number(entry?.file_name()) {
+            each(number);
+        }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// The number that a name is.
