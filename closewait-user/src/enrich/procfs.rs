@@ -40,18 +40,13 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
     let nofile = used.and_then(|used| ask(dir, pid, "limits", soft_nofile).map(|soft| Nofile { used, soft }));
     let place = container::place(&cgroup);
     let comm = comm(dir)?;
-    let line = read_most(dir, "cmdline", LINE_MAX);
-    let exe_path = exe.as_deref().ok();
-    let program = line.as_deref().ok().and_then(|line| program::label(whole_words(line), &comm, exe_path));
+    let (program, line) = command_line(dir, pid, &comm, exe.as_deref().ok());
     Ok(Process {
         pid,
         comm: comm.into(),
         program,
         exe: fact(exe.map(Text::from).map_err(|e| format!("cannot read /proc/{pid}/exe: {e}"))),
-        cmdline: fact(match line {
-            Ok(line) => Ok(joined(&line[..line.floor_char_boundary(READ_MAX)]).into()),
-            Err(e) => Err(format!("cannot read /proc/{pid}/cmdline: {e}")),
-        }),
+        cmdline: fact(line),
         uid: fact(ask(dir, pid, "status", real_uid)),
         // A process need not be in any container: without the file nothing is claimed.
         container: place.as_ref().map(|place| place.to_string().into()),
@@ -64,17 +59,33 @@ pub fn process(dir: BorrowedFd<'_>, pid: u32, used: io::Result<u64>) -> io::Resu
     })
 }
 
+/// What a process runs, as far as its name does not tell, and as much of its command line as is
+/// worth keeping.
+fn command_line(
+    dir: BorrowedFd<'_>,
+    pid: u32,
+    comm: &str,
+    exe: Option<&str>,
+) -> (Option<Text>, Result<Text, String>) {
+    match read_most(dir, "cmdline", LINE_MAX) {
+        Ok(line) => (
+            program::label(whole_words(&line), comm, exe),
+            Ok(joined(&line[..line.floor_char_boundary(READ_MAX)]).into()),
+        ),
+        Err(e) => (None, Err(format!("cannot read /proc/{pid}/cmdline: {e}"))),
+    }
+}
+
 /// The process with this number, as the parent of another.
 fn parent(pid: u64) -> Result<Parent, String> {
     let pid = u32::try_from(pid).unwrap_or_default();
     let gone = |error: io::Error| format!("cannot read /proc/{pid}/comm: {error}");
     let dir = open_dir(rustix::fs::CWD, format!("/proc/{pid}")).map_err(gone)?;
-    let comm = comm(dir.as_fd()).map_err(gone)?.into();
-    Ok(Parent {
-        pid,
-        comm,
-        cmdline: fact(ask(dir.as_fd(), pid, "cmdline", |line| Some(joined(line).into()))),
-    })
+    let comm = comm(dir.as_fd()).map_err(gone)?;
+    let exe = rustix::fs::readlinkat(&dir, "exe", Vec::new()).ok();
+    let exe = exe.map(|link| link.to_string_lossy().into_owned());
+    let (program, line) = command_line(dir.as_fd(), pid, &comm, exe.as_deref());
+    Ok(Parent { pid, comm: comm.into(), program, cmdline: fact(line) })
 }
 
 /// Name of a process (of its main thread).

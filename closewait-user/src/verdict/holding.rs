@@ -173,11 +173,13 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
     };
     finding = finding.because(format_args!("held by {}{cloexec}", case.who()));
     if let Some((parent, part)) = spawned_by(case, heir) {
-        let line = parent.cmdline.known().map(|line| start(line)).filter(|line| !line.is_empty());
-        let line = line.map_or_else(String::new, |line| case.say(format_args!(" (`{line}`)")));
+        let runs = parent.told_program().map(ToString::to_string);
+        let runs = runs.or_else(|| parent.cmdline.known().map(|line| start(line)));
+        let runs = runs.filter(|runs| !runs.is_empty());
+        let runs = runs.map_or_else(String::new, |runs| case.say(format_args!(" (`{runs}`)")));
         finding = finding.because(format_args!(
-            "{heir} was started by {}[{}]{line}, which {part}",
-            parent.comm, parent.pid
+            "{}[{}] was started by {}[{}]{runs}, which {part}",
+            heir.comm, heir.pid, parent.comm, parent.pid
         ));
     }
 

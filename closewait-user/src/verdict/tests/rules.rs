@@ -218,18 +218,25 @@ fn inherited() {
     assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
     // Who spawned the heir is named where the socket came by it.
-    let by = |parent: u32, evidence: Evidence| {
+    let runs = |program: Option<&'static str>, parent: u32, evidence: Evidence| {
         let cmdline = Fact::Known("/usr/sbin/app --config /etc/app/production.conf --listen 8080".into());
-        let parent = Parent { pid: parent, comm: "app".into(), cmdline };
+        let parent = Parent { pid: parent, comm: "app".into(), program: program.map(Into::into), cmdline };
         let heir = holding(Process { parent: Fact::Known(parent), ..process(9) }, 5);
         judge(&Evidence { holders: Fact::Known(vec![heir]), ..evidence }).evidence.join("; ")
     };
-    let started = "app[9] fd 5 was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
+    let by = |parent, evidence| runs(None, parent, evidence);
+    let started = "app[9] was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
     let older = older(vec![7], server());
     let opened = Evidence { looks: untouched.clone(), ..child.clone() };
     assert!(by(7, opened.clone()).contains(&format!("{started}opened it")), "{}", by(7, opened.clone()));
     assert!(by(7, older.clone()).contains(&format!("{started}has the listener")));
-    assert!(!by(1, opened).contains("was started by") && !by(1, older).contains("was started by"));
+    assert!(!by(1, opened.clone()).contains("was started by") && !by(1, older).contains("was started by"));
+    let python = runs(Some("python3 orders.py"), 7, opened.clone());
+    assert!(
+        python.contains("app[9] was started by app[7] (`python3 orders.py`), which opened it"),
+        "{python}"
+    );
+    assert!(!runs(Some("program 3"), 7, opened).contains("program 3"), "a number of a redacted recording");
 
     let one_look = Evidence { looks: untouched[1..].to_vec(), ..child };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));
