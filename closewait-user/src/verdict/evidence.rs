@@ -460,6 +460,13 @@ pub struct Nofile {
     pub soft: u64,
 }
 
+impl Nofile {
+    /// Whether none is left: what asks for one, as accept() does, fails with EMFILE.
+    pub const fn is_used_up(self) -> bool {
+        self.used >= self.soft
+    }
+}
+
 /// A listening socket whose queue a socket waits in.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Listener {

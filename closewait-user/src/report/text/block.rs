@@ -171,9 +171,13 @@ fn fds(n: Nofile) -> String {
     if n.soft == u64::MAX {
         return format!("{} fds, no limit", count(n.used));
     }
-    let percent = n.used.saturating_mul(100).checked_div(n.soft).filter(|p| *p <= 100);
-    let percent = percent.map_or(String::new(), |p| format!(" ({p}%)"));
-    format!("{} of {} fds{percent}", count(n.used), count(n.soft))
+    // Some may be above the limit: inherited, or it was lowered since.
+    let percent = if n.used > n.soft {
+        "over 100%".into()
+    } else {
+        format!("{}%", n.used.saturating_mul(100).checked_div(n.soft).unwrap_or(100))
+    };
+    format!("{} of {} fds ({percent})", count(n.used), count(n.soft))
 }
 
 /// `java[21773]`
@@ -481,6 +485,19 @@ mod tests {
         }
         assert_eq!(name("x, nginx", 7), "\"x, nginx\"[7]");
         assert_eq!(name("", 7), "\"\"[7]");
+    }
+
+    #[test]
+    fn more_descriptors_than_the_limit_are_over_all_of_it() {
+        for (used, soft, told) in [
+            (812, 1024, "812 of 1,024 fds (79%)"),
+            (40, 40, "40 of 40 fds (100%)"),
+            (41, 40, "41 of 40 fds (over 100%)"),
+            (3, 0, "3 of 0 fds (over 100%)"),
+            (3, u64::MAX, "3 fds, no limit"),
+        ] {
+            assert_eq!(fds(Nofile { used, soft }), told);
+        }
     }
 
     #[test]

@@ -35,6 +35,24 @@ fn not_accepted() {
         assert!(!by(exe, "accept4").contains(command));
     }
 
+    // It calls accept(), in vain; whoever looks at another moment sees no thread in it.
+    let with = |used, soft| {
+        let process = Process { nofile: Fact::Known(Nofile { used, soft }), ..process(88) };
+        let listener = Listener { holder: Some(holding(process, 6)), queue: 8, limit: 128 };
+        judge(&Evidence { listener: Fact::Known(listener), threads: calls("nanosleep"), ..known.clone() })
+    };
+    for used in [40, 41] {
+        let full = with(used, 40);
+        assert_eq!((full.code, full.confidence, full.leak), (Code::NotAccepted, High, Some(true)));
+        says(&full.evidence, "8 of 128 in the accept queue of app[88] fd 6");
+        says(&full.evidence, &format!("app[88] is out of descriptors, with {used} in use and a limit of 40"));
+        assert!(full.next.starts_with("Find what app[88] does not close ("), "{}", full.next);
+        assert!(!full.evidence.iter().any(|why| why.contains("in accept()")), "{full:?}");
+    }
+    let not_full = with(39, 40);
+    says(&not_full.evidence, "none of its threads is in accept()");
+    assert!(!not_full.next.contains("out of descriptors"));
+
     let one_look = Evidence { looks: known.looks[1..].to_vec(), ..known };
     assert_eq!(short(&one_look).0, Code::NotAccepted, "needs no change");
     for (opener, role) in [
