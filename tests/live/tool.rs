@@ -102,7 +102,9 @@ impl Tool {
         let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
         kill_process(pid, Signal::STOP).expect("it runs");
         let stat = format!("/proc/{}/stat", self.pid());
-        until("the tool stands still", || std::fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
+        until("the tool stands still", || {
+            std::fs::read_to_string(&stat).ok()?.contains(") T ").then_some(())
+        });
         let done = happens();
         kill_process(pid, Signal::CONT).expect("it is stopped");
         done
