@@ -22,7 +22,9 @@ pub fn hint(frames: &[Frame]) -> Option<&'static str> {
         );
     }
     if unnamed && in_module("/libjvm.so") {
-        return Some("for Java's methods use --jit-maps, or run `jcmd PID Compiler.perfmap` (JDK 17 or later)");
+        return Some(
+            "for Java's methods use --jit-maps, or run `jcmd PID Compiler.perfmap` (JDK 17 or later)",
+        );
     }
     // As HotSpot calls it in its map: whatever it interprets runs there.
     if in_module("/libjvm.so") && symbols().any(|symbol| symbol == "Interpreter") {
