@@ -434,8 +434,9 @@ mod tests {
         let mut turns = HashMap::<u32, u32>::new();
         for call in 0..100 {
             let now = began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400);
-            let turn = watch.turn(&processes, now);
-            turn.iter().for_each(|(pid, _)| *turns.entry(*pid).or_default() += 1);
+            for (pid, _) in watch.turn(&processes, now) {
+                *turns.entry(pid).or_default() += 1;
+            }
             watch.look(&processes, &mut sockets, now);
             assert!(watch.seen.len() <= SEEN_MAX);
             assert!(watch.turn(&processes, now + Duration::from_millis(1)).is_empty(), "at once again");
