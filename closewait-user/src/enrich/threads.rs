@@ -28,18 +28,18 @@ use crate::verdict::{Doing, Progress, Target, Thread, Threads};
 
 /// So many threads of one process are looked at: five files each, 60 us together.
 const THREADS_MAX: usize = 32;
-/// And so many processes at a time.
-const PROCESSES_MAX: usize = 4;
+/// And so many of all processes at a time, or a few more: 8 ms.
+const AT_A_TIME: usize = 4 * THREADS_MAX;
 /// A look is good for so long.
 const FRESH: Duration = Duration::from_millis(200);
-/// What is known of a process is kept so long without a look, and told while it is not its turn.
+/// What is known of a process is kept so long without a look.
 const KEPT: Duration = Duration::from_mins(1);
 /// The second look at a process, which shows what keeps still, comes before others' first within
-/// so long.
+/// so long; and so long is told what was seen while it is not its turn.
 const SECOND_WITHIN: Duration = Duration::from_secs(5);
 /// What was seen is kept of so many processes, 10 KiB each at most.
 const SEEN_MAX: usize = 64;
-/// When a process had its turn is known so long: 480 of them have theirs in that time.
+/// When a process had its turn is known so long.
 const TURNS_KEPT: Duration = Duration::from_mins(10);
 
 /// Listing all sockets of a namespace may take one part in so many of the time.
@@ -56,8 +56,9 @@ const WAITED_ON: [State; 7] = [
 ];
 
 /// Remembers what threads did.
-#[derive(Default)]
 pub(super) struct ThreadWatch {
+    /// [`AT_A_TIME`]
+    at_a_time: usize,
     seen: HashMap<u32, Seen>,
     /// When each was looked at.
     turns: HashMap<u32, MonoNs>,
@@ -65,12 +66,26 @@ pub(super) struct ThreadWatch {
     next_listing: MonoNs,
 }
 
+impl Default for ThreadWatch {
+    fn default() -> Self {
+        Self { at_a_time: AT_A_TIME, seen: HashMap::new(), turns: HashMap::new(), next_listing: MonoNs(0) }
+    }
+}
+
+/// What was seen of a process.
 struct Seen {
     at: MonoNs,
     /// More than once.
     again: bool,
     threads: Fact<Arc<Threads>>,
     past: HashMap<u32, Past>,
+}
+
+impl Seen {
+    /// How many threads were looked at, and one for the process.
+    fn threads(&self) -> usize {
+        1 + self.past.len()
+    }
 }
 
 /// A thread at an earlier look.
@@ -87,8 +102,7 @@ struct Past {
 impl ThreadWatch {
     /// A look at each process, which has a socket in this namespace, in the order of
     /// their importance. Of more than are looked at in one call, those come first that were
-    /// not looked at for longest; of the others is told what was seen last, or that they are
-    /// unknown.
+    /// not looked at for longest; the others are unknown.
     pub(super) fn look(
         &mut self,
         processes: &[(u32, Netns)],
@@ -97,13 +111,20 @@ impl ThreadWatch {
     ) -> HashMap<u32, Fact<Arc<Threads>>> {
         self.seen.retain(|_, seen| now.since(seen.at) < KEPT);
         self.turns.retain(|_, at| now.since(*at) < TURNS_KEPT);
+        let fresh = processes.iter().filter_map(|(pid, _)| self.fresh(*pid, now));
+        let mut looked_at: usize = fresh.map(Seen::threads).sum();
         for (pid, netns) in self.turn(processes, now) {
+            if looked_at >= self.at_a_time {
+                break;
+            }
             let before = self.seen.remove(&pid);
             let again = before.is_some();
             let past = before.map(|seen| seen.past).unwrap_or_default();
             let mut here = HashMap::new();
             let threads = self.process(pid, netns, sockets, &past, &mut here);
-            self.seen.insert(pid, Seen { at: now, again, threads, past: here });
+            let seen = Seen { at: now, again, threads, past: here };
+            looked_at += seen.threads();
+            self.seen.insert(pid, seen);
             self.turns.insert(pid, now);
         }
         while self.seen.len() > SEEN_MAX
@@ -112,23 +133,26 @@ impl ThreadWatch {
             self.seen.remove(&oldest);
         }
         let told = |pid| match self.seen.get(&pid) {
-            Some(seen) => seen.threads.clone(),
-            None => Fact::unknown(format!("only looked at for {PROCESSES_MAX} processes at a time")),
+            Some(seen) if now.since(seen.at) < SECOND_WITHIN => seen.threads.clone(),
+            _ => Fact::unknown(format!("{} threads of all are looked at at a time", self.at_a_time)),
         };
         processes.iter().map(|&(pid, _)| (pid, told(pid))).collect()
     }
 
-    /// Whose turn it is.
+    /// What was seen of `pid`, if that is good still.
+    fn fresh(&self, pid: u32, now: MonoNs) -> Option<&Seen> {
+        self.seen.get(&pid).filter(|seen| now.since(seen.at) < FRESH)
+    }
+
+    /// Those that are to be looked at, in the order of their turns.
     fn turn(&self, processes: &[(u32, Netns)], now: MonoNs) -> Vec<(u32, Netns)> {
-        let is_fresh = |pid: &u32| self.seen.get(pid).is_some_and(|seen| now.since(seen.at) < FRESH);
-        let mut due: Vec<_> = processes.iter().copied().filter(|(pid, _)| !is_fresh(pid)).collect();
-        let looked_at = processes.len() - due.len();
+        let mut due: Vec<_> =
+            processes.iter().copied().filter(|(pid, _)| self.fresh(*pid, now).is_none()).collect();
         // Never is longest ago; the order is kept among equals.
         due.sort_by_key(|(pid, _)| match self.seen.get(pid) {
             Some(seen) if !seen.again && now.since(seen.at) < SECOND_WITHIN => (false, MonoNs(0)),
             _ => (true, self.turns.get(pid).copied().unwrap_or(MonoNs(0))),
         });
-        due.truncate(PROCESSES_MAX.saturating_sub(looked_at));
         due
     }
 
@@ -387,25 +411,35 @@ mod tests {
         assert_eq!(switches("x\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"), 42);
     }
 
-    /// A round is two calls, as for two looks at the same sockets.
+    /// Rounds are ten seconds apart, and their two looks 400 ms.
+    fn at(began: MonoNs, call: u64) -> MonoNs {
+        began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400)
+    }
+
+    fn looked_at(watch: &ThreadWatch, now: MonoNs) -> Vec<u32> {
+        let mut pids: Vec<_> =
+            watch.turns.iter().filter(|(_, at)| **at == now).map(|(pid, _)| *pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
     #[test]
     fn of_many_processes_each_has_its_turn_and_both_of_its_looks() {
         let mut sleepers: Vec<_> =
             (0..11).map(|_| std::process::Command::new("sleep").arg("60").spawn().expect("sleep")).collect();
         let processes: Vec<_> = sleepers.iter().map(|sleeper| (sleeper.id(), Netns(1))).collect();
-        let mut watch = ThreadWatch::default();
         let mut sockets = Sockets::new(Some("test".into())).expect("namespaces");
         let began = Clock::mono_now();
+        let all = ThreadWatch::default().look(&processes, &mut sockets, began);
+        assert!(all.values().all(|threads| threads.known().is_some()), "there is room for all");
+        // A process and its thread, four times.
+        let mut watch = ThreadWatch { at_a_time: 8, ..ThreadWatch::default() };
         let mut looks = Vec::new();
         for call in 0..6 {
-            // Rounds are ten seconds apart, their looks 400 ms.
-            let now = began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400);
-            let mut turn: Vec<_> = watch.turn(&processes, now).into_iter().map(|(pid, _)| pid).collect();
-            assert!(turn.len() <= PROCESSES_MAX);
-            turn.sort_unstable();
-            let looked = watch.look(&processes, &mut sockets, now);
-            let known = looked.values().filter(|threads| threads.known().is_some()).count();
-            looks.push((turn, known));
+            let now = at(began, call);
+            let told = watch.look(&processes, &mut sockets, now);
+            let known = told.values().filter(|threads| threads.known().is_some()).count();
+            looks.push((looked_at(&watch, now), known));
         }
         for sleeper in &mut sleepers {
             sleeper.kill().and_then(|()| sleeper.wait()).expect("a child");
@@ -415,31 +449,31 @@ mod tests {
             pids.sort_unstable();
             pids
         };
-        let known: Vec<_> = looks.iter().map(|(_, known)| *known).collect();
-        assert_eq!(known, [4, 4, 8, 8, 11, 11], "what was seen is told while others have their turn");
         for (round, range) in [0..4, 4..8].into_iter().enumerate() {
-            assert_eq!(looks[round * 2].0, pids(range.clone()), "round {round}");
-            assert_eq!(looks[round * 2 + 1].0, pids(range), "round {round}");
+            assert_eq!(looks[round * 2], (pids(range.clone()), 4), "round {round}");
+            assert_eq!(looks[round * 2 + 1], (pids(range), 4), "round {round}");
         }
+        // And the next of the first ones, another at each call.
         assert!(pids(8..11).iter().all(|pid| looks[4].0.contains(pid) && looks[5].0.contains(pid)));
+        assert_eq!((looks[4].1, looks[5].1), (4, 5));
     }
 
     #[test]
     fn of_more_than_are_kept_each_has_its_turn_all_the_same() {
         // Numbers that no process has.
         let processes: Vec<_> = (0..100).map(|n| (u32::MAX - n, Netns(1))).collect();
-        let mut watch = ThreadWatch::default();
+        let mut watch = ThreadWatch { at_a_time: 4, ..ThreadWatch::default() };
         let mut sockets = Sockets::new(Some("test".into())).expect("namespaces");
         let began = Clock::mono_now();
         let mut turns = HashMap::<u32, u32>::new();
         for call in 0..100 {
-            let now = began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400);
-            for (pid, _) in watch.turn(&processes, now) {
-                *turns.entry(pid).or_default() += 1;
-            }
+            let now = at(began, call);
             watch.look(&processes, &mut sockets, now);
+            looked_at(&watch, now).iter().for_each(|pid| *turns.entry(*pid).or_default() += 1);
             assert!(watch.seen.len() <= SEEN_MAX);
-            assert!(watch.turn(&processes, now + Duration::from_millis(1)).is_empty(), "at once again");
+            let soon = now + Duration::from_millis(1);
+            watch.look(&processes, &mut sockets, soon);
+            assert!(looked_at(&watch, soon).is_empty(), "at once again");
         }
         assert_eq!(turns.len(), processes.len());
         assert!(turns.values().all(|turns| *turns == 4), "{turns:?}");
