@@ -9,6 +9,7 @@ use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::filter::Filter;
 use crate::report::{Age, Apart, Ending, Finding, Release, entered};
+use crate::stack::finalizer::clean_up;
 
 /// What counts.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,13 @@ pub(super) fn decide(
         // Its age is that at its end.
         finding.at = until;
         finding.update = false;
+        if let (Some(end), Some(closer)) =
+            (&mut finding.evidence.ended, socket.release.as_ref().and_then(|release| release.closer.known()))
+        {
+            // Its stack has been named since the verdict.
+            let frames = closer.stack.known().map(|frames| frames.as_slice()).unwrap_or_default();
+            end.clean_up = clean_up(&closer.task.comm, frames);
+        }
         let reported = Reported { finding, release: socket.release.clone() };
         if counts { outcome.counted.push(reported) } else { outcome.others.push(reported) }
     }
