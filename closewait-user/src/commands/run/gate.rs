@@ -8,7 +8,7 @@ use super::suppress::Suppressions;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::filter::Filter;
-use crate::report::{Age, Apart, Ending, Finding, Release, entered};
+use crate::report::{Age, Apart, ByLeak, Ending, Finding, Release, entered};
 use crate::stack::finalizer::clean_up;
 
 /// What counts.
@@ -47,6 +47,18 @@ impl Outcome {
     /// Of how many causes the sockets that leaked are.
     pub(super) fn causes(&self) -> usize {
         self.counted.iter().map(|reported| reported.finding.cause).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The sockets that count, by what is known of them.
+    pub(super) fn judged(&self) -> ByLeak {
+        let mut judged = ByLeak::default();
+        self.counted.iter().for_each(|reported| judged.count(reported.finding.verdict.leak));
+        judged
+    }
+
+    /// Sockets that would have counted without `--allow-unknown`.
+    pub(super) fn unclear_allowed(&self) -> usize {
+        self.others.iter().filter(|reported| reported.finding.verdict.leak.is_none()).count()
     }
 }
 
