@@ -238,7 +238,9 @@ fn what_leaked_is_known_by_suppressions_and_maxima() {
     with(&["--max", "3"]).exits(0).said("(at most 3 allowed)");
     with(&["--max", "2"]).exits(1);
     let baseline = Scrap::new("baseline");
-    with(&["--suppressions", baseline.path(), "--update-baseline"]).exits(0);
+    with(&["--suppressions", baseline.path(), "--update-baseline"])
+        .exits(0)
+        .said(&format!("{}: 1 line was added", baseline.path()));
     let written = baseline.text();
     let says = written.starts_with("cause:") && written.contains("of leaky_server, 3, opened in ");
     assert!(says, "{written}");

@@ -126,9 +126,7 @@ async fn gate(
     let now = Clock::mono_now();
     let Summary { mut totals, apart, .. } = summary;
     let outcome = gate::decide(&collected.borrow(), rules, &filter, now, apart, &mut suppressions);
-    if args.update_baseline {
-        suppressions.update(&outcome.counted)?;
-    }
+    let written = if args.update_baseline { Some(suppressions.update(&outcome.counted)?) } else { None };
     // What ended with its process is reported from here on.
     (totals.threshold, totals.running) = (rules.least, Some(rules.threshold));
     let lost = totals.lost;
@@ -140,6 +138,9 @@ async fn gate(
         say(&line);
     }
     left_running(&family);
+    if let Some(written) = written {
+        say(&suppressions.updated(written));
+    }
     let stuck = outcome.counted.len();
     let failed = stuck > args.max && !args.update_baseline;
     let exit = match how {
