@@ -289,7 +289,11 @@ fn annotations_are_written_where_they_are_read() {
     Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "1"]).done();
     while !gate.hear().starts_with("done") {}
     stay();
-    gate.end().exits(1).said("::error ").said("title=closewait-trace EOF_IGNORED::1 socket of leaky_server[");
+    gate.end()
+        .exits(1)
+        .said("::error ")
+        .said("title=closewait-trace EOF_IGNORED::1 socket of leaky_server[")
+        .said("%0Awhere: accepted 127.0.0.1:");
 }
 
 #[test]
