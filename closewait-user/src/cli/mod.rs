@@ -212,6 +212,11 @@ pub struct ReplayArgs {
 
 /// Options of `diff`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Of a socket that was open when a run began less is known, so its cause has another id there. One that\n\
+        both runs have (by namespace, addresses, ports and inode) counts in both by the cause of the run that\n\
+        saw more of it: \"recognised\" says how many of a cause these are."
+)]
 pub struct DiffArgs {
     /// The first run: a recording, or what `-o json` printed
     #[arg(value_name = "A")]
