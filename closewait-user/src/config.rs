@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, THRESHOLD};
 use crate::error::Failure;
 use crate::files;
 
@@ -190,7 +190,11 @@ fn used(command: &Command, matches: &ArgMatches, settings: &[Setting], path: &Pa
     let one = |option: &Arg| {
         let name = option.get_long().filter(|name| !["check-config", "help", "version"].contains(name))?;
         let id = option.get_id().as_str();
-        let source = matches.value_source(id)?;
+        let Some(source) = matches.value_source(id) else {
+            let value = || toml_text(&humantime::format_duration(THRESHOLD).to_string());
+            let used = || Used { name: name.to_owned(), value: value(), from: Origin::Default };
+            return (name == "threshold").then(used);
+        };
         let value = match option.get_action() {
             ArgAction::SetTrue => matches.get_flag(id).then(|| "true".to_owned())?,
             ArgAction::Count => match matches.get_count(id) {
@@ -276,6 +280,10 @@ mod tests {
         assert!(line("stacks = \"auto\"  # ").ends_with("default"));
         assert!(line("verbose = 2  # ").ends_with(":6"));
         assert!(!lines.iter().any(|line| line.starts_with("jit-maps")), "{lines:?}");
+        let bare = with_file("", &[]).unwrap();
+        let threshold = bare.used.iter().find(|used| used.name == "threshold").map(ToString::to_string);
+        assert_eq!(threshold.as_deref(), Some("threshold = \"10s\"  # default"));
+        assert_eq!(bare.cli.trace.report.threshold(), THRESHOLD);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod shared;
 mod values;
 
 pub use mistyped::hint;
-pub use shared::{FilterArgs, KernelArgs, ReportArgs};
+pub use shared::{FilterArgs, KernelArgs, ReportArgs, THRESHOLD};
 pub use values::{Moment, OutputFormat, Room, StacksWanted};
 use values::{duration, moment, size, stuck_code};
 
