@@ -85,7 +85,7 @@ pub fn read(args: &[OsString]) -> Result<Config, Refused> {
     };
     let Some(path) = path else { return together(args, &[], Path::new("")) };
     let text = files::obeyed("--config", path, FILE_MAX).map_err(Refused::File)?;
-    let text = text.ok_or_else(|| wrong(path, "there is no such file"))?;
+    let text = text.ok_or_else(|| missing(path))?;
     let settings = settings(&text).map_err(|(line, what)| wrong(path, &format!("line {line}: {what}")))?;
     let given = |name: &str| {
         let option = Cli::command()
@@ -96,6 +96,13 @@ pub fn read(args: &[OsString]) -> Result<Config, Refused> {
     };
     let settings: Vec<_> = settings.into_iter().filter(|setting| !given(&setting.name)).collect();
     together(args, &settings, path)
+}
+
+fn missing(path: &Path) -> Refused {
+    let failure = Failure::new(format!("--config {}: there is no such file", path.display()));
+    Refused::File(
+        failure.hint("give the path of a file that there is, or leave --config out: it has no default"),
+    )
 }
 
 fn wrong(path: &Path, what: &str) -> Refused {
@@ -326,7 +333,8 @@ mod tests {
         assert!(read(&words(&["closewait-trace", "--threshold", "3s"])).is_ok());
         assert!(read(&words(&["closewait-trace", "snapshot"])).unwrap().used.is_empty());
         let missing = read(&words(&["closewait-trace", "--config", "/no/such/file"])).unwrap_err();
-        assert!(matches!(missing, Refused::File(failure) if failure.what.contains("no such file")));
+        assert!(matches!(missing, Refused::File(failure)
+            if failure.what.contains("no such file") && failure.hint.as_ref().unwrap().contains("path of a file")));
     }
 
     #[test]

@@ -310,7 +310,10 @@ fn the_command_ends_as_it_would_without() {
     passed.exits(168).said("was killed by signal 40");
     let passed = Gate::around(&net, &[], &["/nowhere/to/be/found"]).end();
     assert_eq!(passed.status.code(), Some(2));
-    passed.said("cannot start /nowhere/to/be/found");
+    passed.said("cannot start /nowhere/to/be/found").said("there is no such file");
+    let passed = Gate::around(&net, &[], &["/tmp"]).end();
+    assert_eq!(passed.status.code(), Some(2));
+    passed.said("/tmp is a directory");
 }
 
 #[test]

@@ -146,7 +146,8 @@ pub struct TopArgs {
     after_help = "What leaked: a socket that was in CLOSE_WAIT for --threshold, also if it was closed then; and one\n\
         that was not closed when its process ended, if it had been in CLOSE_WAIT for 100 ms (or for\n\
         --threshold, if that is less). What is harmless, as SENDING is, does not count.\n\
-        CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended.\n\
+        CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended. Daemons that it\n\
+        leaves are not waited for, nor ended: they are named as left running.\n\
         Exit status: that of CMD if it is not 0 (128+n for signal n), else 1 if it leaked, else 0;\n\
         2 usage or runtime error, 77 tracing cannot run here (CMD is not started then)."
 )]
