@@ -91,7 +91,9 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
 /// What they are where it is not a leak: ` (unclear)`, ` (2 leaked, 1 unclear)`.
 fn judged(findings: &[&Finding]) -> String {
     let mut judged = ByLeak::default();
-    findings.iter().for_each(|finding| judged.count(finding.verdict.leak));
+    for finding in findings {
+        judged.count(finding.verdict.leak);
+    }
     if judged.yes == judged.total() {
         return String::new();
     }

@@ -52,7 +52,9 @@ impl Outcome {
     /// The sockets that count, by what is known of them.
     pub(super) fn judged(&self) -> ByLeak {
         let mut judged = ByLeak::default();
-        self.counted.iter().for_each(|reported| judged.count(reported.finding.verdict.leak));
+        for reported in &self.counted {
+            judged.count(reported.finding.verdict.leak);
+        }
         judged
     }
 
