@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, THRESHOLD};
 use crate::error::Failure;
 use crate::files;
 
@@ -85,7 +85,7 @@ pub fn read(args: &[OsString]) -> Result<Config, Refused> {
     };
     let Some(path) = path else { return together(args, &[], Path::new("")) };
     let text = files::obeyed("--config", path, FILE_MAX).map_err(Refused::File)?;
-    let text = text.ok_or_else(|| wrong(path, "there is no such file"))?;
+    let text = text.ok_or_else(|| missing(path))?;
     let settings = settings(&text).map_err(|(line, what)| wrong(path, &format!("line {line}: {what}")))?;
     let given = |name: &str| {
         let option = Cli::command()
@@ -96,6 +96,13 @@ pub fn read(args: &[OsString]) -> Result<Config, Refused> {
     };
     let settings: Vec<_> = settings.into_iter().filter(|setting| !given(&setting.name)).collect();
     together(args, &settings, path)
+}
+
+fn missing(path: &Path) -> Refused {
+    let failure = Failure::new(format!("--config {}: there is no such file", path.display()));
+    Refused::File(
+        failure.hint("give the path of a file that there is, or leave --config out: it has no default"),
+    )
 }
 
 fn wrong(path: &Path, what: &str) -> Refused {
@@ -190,7 +197,11 @@ fn used(command: &Command, matches: &ArgMatches, settings: &[Setting], path: &Pa
     let one = |option: &Arg| {
         let name = option.get_long().filter(|name| !["check-config", "help", "version"].contains(name))?;
         let id = option.get_id().as_str();
-        let source = matches.value_source(id)?;
+        let Some(source) = matches.value_source(id) else {
+            let value = || toml_text(&humantime::format_duration(THRESHOLD).to_string());
+            let used = || Used { name: name.to_owned(), value: value(), from: Origin::Default };
+            return (name == "threshold").then(used);
+        };
         let value = match option.get_action() {
             ArgAction::SetTrue => matches.get_flag(id).then(|| "true".to_owned())?,
             ArgAction::Count => match matches.get_count(id) {
@@ -276,6 +287,10 @@ mod tests {
         assert!(line("stacks = \"auto\"  # ").ends_with("default"));
         assert!(line("verbose = 2  # ").ends_with(":6"));
         assert!(!lines.iter().any(|line| line.starts_with("jit-maps")), "{lines:?}");
+        let bare = with_file("", &[]).unwrap();
+        let threshold = bare.used.iter().find(|used| used.name == "threshold").map(ToString::to_string);
+        assert_eq!(threshold.as_deref(), Some("threshold = \"10s\"  # default"));
+        assert_eq!(bare.cli.trace.report.threshold(), THRESHOLD);
     }
 
     #[test]
@@ -318,7 +333,8 @@ mod tests {
         assert!(read(&words(&["closewait-trace", "--threshold", "3s"])).is_ok());
         assert!(read(&words(&["closewait-trace", "snapshot"])).unwrap().used.is_empty());
         let missing = read(&words(&["closewait-trace", "--config", "/no/such/file"])).unwrap_err();
-        assert!(matches!(missing, Refused::File(failure) if failure.what.contains("no such file")));
+        assert!(matches!(missing, Refused::File(failure)
+            if failure.what.contains("no such file") && failure.hint.as_ref().unwrap().contains("path of a file")));
     }
 
     #[test]

@@ -165,7 +165,8 @@ mod tests {
             evidence.opener = Fact::Known(Opener { task, via, at, fd, stack, stack_note });
         }
         let written = Fact::unknown("test");
-        evidence.ended = closer.map(|it| ProcessEnd { task: task(it), closed_after: None, written });
+        evidence.ended =
+            closer.map(|it| ProcessEnd { task: task(it), closed_after: None, clean_up: None, written });
         evidence
     }
 

@@ -153,6 +153,7 @@ fn sockets_that_ended_with_their_processes_have_no_program_of_another() {
         finding.evidence.ended = ended.then(|| ProcessEnd {
             task: Task { pid: 4_711, tid: 4_711, comm: "python3".into() },
             closed_after: None,
+            clean_up: None,
             written: Fact::Known(0),
         });
         let page = page(vec![Report::Stuck(Box::new(finding))]);

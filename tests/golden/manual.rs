@@ -66,10 +66,13 @@ const CAVEATS: &[&str] = &[
 
 const EXIT_STATUS: &[(&str, &str)] = &[
     ("0", "Fine."),
-    ("1", "Stuck sockets were found, with --fail-on-stuck; with run, the command leaked."),
+    ("1", "Stuck sockets were found, with --fail-on-stuck; with run, the command ended with 0 and leaked."),
     ("2", "Usage or runtime error; with kill, a socket that could not be destroyed."),
     ("77", "Tracing was required (run, doctor, --require-trace) and cannot run here."),
-    ("other", "With run, that of the command; 128 and the number of the signal that killed it."),
+    (
+        "other",
+        "With run, that of the command if it is not 0; 128 and the number of the signal that killed it.",
+    ),
 ];
 
 const EXAMPLES: &[(&str, &str)] = &[

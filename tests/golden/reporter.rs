@@ -8,7 +8,7 @@ use closewait_trace::fact::Fact;
 use closewait_trace::growth::Growth;
 use closewait_trace::report::{Ending, JsonSink, Reporter, gate};
 use closewait_trace::tracker::Since;
-use closewait_trace::verdict::{Code, Confidence, OpenedVia};
+use closewait_trace::verdict::{Code, Confidence, How, OpenedVia, Role};
 
 use crate::desk::{Desk, OPTIONS, Page, assert_valid, totals};
 use crate::made::{Case, NOW, eof_read, holder, leak, of, release, stack, tuple, verdict};
@@ -275,4 +275,43 @@ fn a_story_quotes_what_could_pass_for_text_around_it() {
     let text = String::from_utf8(out).unwrap();
     let title = "1 socket of python3[7] &quot;x, nginx[88]\\n&quot; stuck in CLOSE_WAIT: EOF_IGNORED";
     assert!(text.contains(title), "{text}");
+}
+
+/// Which way a connection was opened, its descriptor, whether it is a leak, and the program's own
+/// functions: as text has them.
+#[test]
+fn a_story_tells_a_socket_as_text_does() {
+    let v = verdict(Code::IdlePool, Confidence::Medium, None, &[], "");
+    let mut frames = stack(&["_PyEval_EvalFrame", "lease", "main"]);
+    frames[0].module = Some("/usr/bin/python3.11".into());
+    for frame in &mut frames[1..] {
+        (frame.how, frame.module) = (How::Python, None);
+        (frame.file, frame.line) = (Some("/srv/pool.py".into()), Some(7));
+    }
+    frames.insert(2, frames[0].clone());
+    let opener = Fact::Known(frames);
+    let mut case = Case::new(1, 10, v).held(vec![holder(7, "python3", "/usr/bin/python3", 5)]).opened(
+        7,
+        "python3",
+        OpenedVia::Connect,
+        opener,
+    );
+    case.role = Fact::Known(Role::Client);
+    let tuple = case.tuple;
+    let finding = case.finding();
+    let mut junit = Vec::new();
+    closewait_trace::report::junit::write(&mut junit, &[&finding]).unwrap();
+    let mut annotation = Vec::new();
+    closewait_trace::report::annotations::write(&mut annotation, &[&finding], None).unwrap();
+    let [junit, annotation] = [junit, annotation].map(|out| String::from_utf8(out).unwrap());
+    for text in [junit.replace("&gt;", ">"), annotation.replace("%0A", "\n")] {
+        let place = format!("\nwhere: connected {} -> {}, fd 5\n", tuple.local, tuple.remote);
+        assert!(text.contains(&place), "{text}");
+        assert!(text.contains("stuck in CLOSE_WAIT: IDLE_POOL (unclear), opened in lease"), "{text}");
+        assert!(text.contains("  lease (/srv/pool.py:7)\n  main (") && !text.contains("_PyEval"), "{text}");
+    }
+    let two = [&finding, &finding];
+    let mut junit = Vec::new();
+    closewait_trace::report::junit::write(&mut junit, &two).unwrap();
+    assert!(String::from_utf8(junit).unwrap().contains("\nwhere: e.g. connected "));
 }

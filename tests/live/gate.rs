@@ -238,7 +238,9 @@ fn what_leaked_is_known_by_suppressions_and_maxima() {
     with(&["--max", "3"]).exits(0).said("(at most 3 allowed)");
     with(&["--max", "2"]).exits(1);
     let baseline = Scrap::new("baseline");
-    with(&["--suppressions", baseline.path(), "--update-baseline"]).exits(0);
+    with(&["--suppressions", baseline.path(), "--update-baseline"])
+        .exits(0)
+        .said(&format!("{}: 1 line was added", baseline.path()));
     let written = baseline.text();
     let says = written.starts_with("cause:") && written.contains("of leaky_server, 3, opened in ");
     assert!(says, "{written}");
@@ -287,7 +289,11 @@ fn annotations_are_written_where_they_are_read() {
     Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "1"]).done();
     while !gate.hear().starts_with("done") {}
     stay();
-    gate.end().exits(1).said("::error ").said("title=closewait-trace EOF_IGNORED::1 socket of leaky_server[");
+    gate.end()
+        .exits(1)
+        .said("::error ")
+        .said("title=closewait-trace EOF_IGNORED::1 socket of leaky_server[")
+        .said("%0Awhere: accepted 127.0.0.1:");
 }
 
 #[test]
@@ -304,7 +310,10 @@ fn the_command_ends_as_it_would_without() {
     passed.exits(168).said("was killed by signal 40");
     let passed = Gate::around(&net, &[], &["/nowhere/to/be/found"]).end();
     assert_eq!(passed.status.code(), Some(2));
-    passed.said("cannot start /nowhere/to/be/found");
+    passed.said("cannot start /nowhere/to/be/found").said("there is no such file");
+    let passed = Gate::around(&net, &[], &["/tmp"]).end();
+    assert_eq!(passed.status.code(), Some(2));
+    passed.said("/tmp is a directory");
 }
 
 #[test]

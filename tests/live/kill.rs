@@ -1,6 +1,7 @@
 //! `kill` destroys what was chosen and nothing else, and says what became of the
 //! descriptors. Only sockets that the test made, in a namespace of its own.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -169,6 +170,28 @@ fn what_is_not_certain_to_be_old_enough_is_spared() {
     spared.exits(0);
     are_of(&leaked, &spared, "spared");
     leaked.agree_with_ss();
+}
+
+/// Of namespaces that could not be looked into, nothing is said, and that is said.
+#[test]
+fn what_was_not_looked_into_is_not_called_nothing() {
+    let _other = Netns::new();
+    let nobody = Nobody::new();
+    let mut tool = Command::new(nobody.tool());
+    tool.args(["kill", "--netns", "all", "--remote-port", "1"]).uid(65534).gid(65534);
+    let ended = Tool::spawn(&mut tool).end();
+    if ended.code() == Some(2) && ended.talk.iter().any(|line| line.contains("CONFIG_INET_DIAG_DESTROY")) {
+        show("kill: NOT RUN, this kernel was built without CONFIG_INET_DIAG_DESTROY");
+        return;
+    }
+    ended.exits(0);
+    let printed = ended.printed.join("\n");
+    for words in [
+        "in the network namespaces that could be read, no socket in CLOSE_WAIT fits.",
+        "could not be looked into: what is stuck there is not known.",
+    ] {
+        assert!(printed.contains(words), "{}", ended.everything());
+    }
 }
 
 /// Who may not is told what is missing, for each socket, and exits 2.

@@ -236,6 +236,47 @@ fn are_compared_with_each_other_and_with_reports() {
     assert_eq!((&lines[0]["change"], code), (&"shrunk".into(), Some(0)));
 }
 
+/// The second trace begins when they are stuck: it knows neither their opener nor their EOF.
+#[test]
+fn sockets_of_two_traces_are_recognised() {
+    let net = Netns::new();
+    let dir = kept::dir();
+    let path = |name: &str| dir.path().join(name);
+    let mut leaked = None;
+    for name in ["first", "second"] {
+        let file = path(name);
+        let mut tool = Tool::trace(&net, &["--record", file.to_str().expect("a path")]);
+        if leaked.is_none() {
+            leaked = Some(SERVER.run(&net, &net));
+        }
+        tool.has_reported("stuck", SERVER.leak);
+        let ended = tool.signal(Signal::INT);
+        ended.exits(0);
+        std::fs::write(path(&format!("{name}.json")), ended.printed.join("\n")).expect("a file");
+    }
+    for (a, b) in [("first", "second"), ("second", "first"), ("first.json", "second.json")] {
+        let mut command = Command::new(binary());
+        command.arg("diff").args([path(a), path(b)]).args(["-o", "json", "--all", "--fail-on-growth"]);
+        let out = command.output().expect("it runs");
+        let lines = String::from_utf8(out.stdout).expect("text");
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let [line] = lines.as_slice() else { panic!("{a} {b}: {lines:?}") };
+        assert_eq!(
+            (&line["change"], &line["before"], &line["after"]),
+            (&"same".into(), &3.into(), &3.into()),
+            "{a} {b}: {line}"
+        );
+        assert_eq!(
+            (&line["code"], &line["recognised"]),
+            (&"EOF_IGNORED".into(), &3.into()),
+            "{a} {b}: {line}"
+        );
+        let talk = String::from_utf8_lossy(&out.stderr);
+        assert!(talk.contains("3 sockets are in both runs"), "{talk}");
+        assert_eq!(out.status.code(), Some(0));
+    }
+}
+
 #[test]
 fn two_tracers_do_not_share_a_recording_and_nothing_else_is_written_over() {
     let net = Netns::new();

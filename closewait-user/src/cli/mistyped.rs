@@ -21,6 +21,11 @@ pub fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
             let word = text(ContextKind::InvalidArg)?;
             if word.starts_with('-') { of_another_tool(word) } else { without_option(word, command) }
         }
+        // Options of live tracing stand alone; a command has its own.
+        ErrorKind::ArgumentConflict => {
+            let command = text(ContextKind::InvalidSubcommand)?;
+            Some(format!("write options after `{command}`"))
+        }
         ErrorKind::InvalidSubcommand => without_option(text(ContextKind::InvalidSubcommand)?, ""),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let (option, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
@@ -120,6 +125,8 @@ mod tests {
             ("--threshold 10 s", Some("--threshold 10s")),
             ("snapshot -t 10 s", Some("-t 10s")),
             ("--local-port 7003-7010", Some("7003,8080")),
+            ("--netns /run/netns/blue snapshot", Some("write options after `snapshot`")),
+            ("--threshold 5s --comm java kill", Some("write options after `kill`")),
             ("--no-such-option", None),
             ("no-such-command", None),
             ("--limit many", None),

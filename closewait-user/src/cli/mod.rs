@@ -16,7 +16,7 @@ mod shared;
 mod values;
 
 pub use mistyped::hint;
-pub use shared::{FilterArgs, KernelArgs, ReportArgs};
+pub use shared::{FilterArgs, KernelArgs, ReportArgs, THRESHOLD};
 pub use values::{Moment, OutputFormat, Room, StacksWanted};
 use values::{duration, moment, size, stuck_code};
 
@@ -146,7 +146,8 @@ pub struct TopArgs {
     after_help = "What leaked: a socket that was in CLOSE_WAIT for --threshold, also if it was closed then; and one\n\
         that was not closed when its process ended, if it had been in CLOSE_WAIT for 100 ms (or for\n\
         --threshold, if that is less). What is harmless, as SENDING is, does not count.\n\
-        CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended.\n\
+        CMD owns stdin, stdout and stderr; the report goes to stderr when it has ended. Daemons that it\n\
+        leaves are not waited for, nor ended: they are named as left running.\n\
         Exit status: that of CMD if it is not 0 (128+n for signal n), else 1 if it leaked, else 0;\n\
         2 usage or runtime error, 77 tracing cannot run here (CMD is not started then)."
 )]
@@ -212,6 +213,11 @@ pub struct ReplayArgs {
 
 /// Options of `diff`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Of a socket that was open when a run began less is known, so its cause has another id there. One that\n\
+        both runs have (by namespace, addresses, ports and inode) counts in both by the cause of the run that\n\
+        saw more of it: \"recognised\" says how many of a cause these are."
+)]
 pub struct DiffArgs {
     /// The first run: a recording, or what `-o json` printed
     #[arg(value_name = "A")]

@@ -10,6 +10,9 @@ use crate::report::ColorWhen;
 
 use super::values::{OutputFormat, Room, duration, room};
 
+/// The default of `--threshold`. The parser has none: a recording brings its own.
+pub const THRESHOLD: Duration = Duration::from_secs(10);
+
 /// Which sockets are reported, and how.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
@@ -57,7 +60,7 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// `--threshold`, or its default.
     pub fn threshold(&self) -> Duration {
-        self.threshold.unwrap_or(Duration::from_secs(10))
+        self.threshold.unwrap_or(THRESHOLD)
     }
 }
 

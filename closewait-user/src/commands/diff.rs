@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::exit::Exit;
 use crate::privileges::Work;
 use crate::progress;
-use crate::report::compare::{Causes, Change};
+use crate::report::compare::{Causes, Change, Sockets};
 
 /// Compares two recordings or JSON reports.
 pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
@@ -21,7 +21,7 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
     settle(Work::Replay { opens: true });
     progress::allow(args.output == OutputFormat::Json);
     let (before, after) = (causes(&args.before, args.threshold)?, causes(&args.after, args.threshold)?);
-    let compared = before.compared_with(&after);
+    let compared = before.compared_with(after);
     let shown = compared.iter().filter(|difference| args.all || difference.change != Change::Same);
     let mut out = io::stdout().lock();
     for difference in shown {
@@ -35,6 +35,14 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             written => written.map_err(|error| Failure::new(format!("cannot write to stdout: {error}")))?,
         }
+    }
+    let recognised: u64 = compared.iter().map(|difference| difference.recognised).sum();
+    if recognised > 0 {
+        say(&format!(
+            "{} in both runs, and one of these began when they were open and has another cause for them: \
+             counted by the cause that the other has (\"recognised\")",
+            if recognised == 1 { "1 socket is".into() } else { format!("{recognised} sockets are") }
+        ));
     }
     let worse = compared.iter().any(|difference| matches!(difference.change, Change::New | Change::Grown));
     if compared.iter().all(|difference| difference.change == Change::Same) {
@@ -54,11 +62,12 @@ fn causes(path: &Path, threshold: Option<Duration>) -> Result<Causes, Failure> {
         return Err(failed(&"the file is empty"));
     }
     if start != *b"{" {
-        let (summary, incomplete) = replay::summary(path, threshold)?;
+        let sockets = Sockets::default();
+        let (summary, incomplete) = replay::summary(path, threshold, Box::new(sockets.clone()))?;
         for text in incomplete {
             say(&text);
         }
-        return Ok(Causes::of(&summary));
+        return Ok(Causes::of(&summary, &sockets));
     }
     let reader = BufReader::new(start.as_slice().chain(file));
     let lines: Vec<_> = reader.lines().collect::<Result<_, _>>().map_err(|error| failed(&error))?;

@@ -16,7 +16,7 @@ use crate::privileges::Work;
 use crate::progress::{self, Counting, Progress};
 use crate::recording::replay::{Replay, Wanted};
 use crate::recording::{Damage, Header, Recording};
-use crate::report::{Reporter, Summary};
+use crate::report::{Reporter, Sink, Summary};
 
 /// Reads the files, in the order in which they were written.
 pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
@@ -44,8 +44,12 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     ended(&shown, &summary, written)
 }
 
-/// What a recording adds up to, without a report; and what of it could not be read.
-pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summary, Vec<String>), Failure> {
+/// What a recording adds up to, reported to `sink` alone; and what of it could not be read.
+pub(super) fn summary(
+    path: &Path,
+    threshold: Option<Duration>,
+    sink: Box<dyn Sink>,
+) -> Result<(Summary, Vec<String>), Failure> {
     let _reading = reading(std::slice::from_ref(&path));
     let files = open_all(std::slice::from_ref(&path))?;
     let (header, clock) = begun(&files)?;
@@ -55,7 +59,7 @@ pub(super) fn summary(path: &Path, threshold: Option<Duration>) -> Result<(Summa
         from: MonoNs(0),
         to: MonoNs(u64::MAX),
     };
-    let replay = Replay::new(wanted, header, clock, Reporter::new(Vec::new()));
+    let replay = Replay::new(wanted, header, clock, Reporter::new(vec![sink]));
     let Some((replay, incomplete)) = play(replay, files)? else {
         return Err(Failure::new("nobody listens, and still the pipe broke"));
     };

@@ -251,7 +251,7 @@ fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended, stayed: Du
         Fact::unknown("how far it had written when the FIN came was not seen")
     };
     let closed_after = (!ended.exiting).then_some(stayed);
-    evidence.ended = Some(ProcessEnd { task: ended.by.clone(), closed_after, written });
+    evidence.ended = Some(ProcessEnd { task: ended.by.clone(), closed_after, clean_up: None, written });
     LastWord { suspect, evidence, memory }
 }
 

@@ -7,7 +7,7 @@ use crate::clock::{Clock, MonoNs};
 use crate::fact::Fact;
 use crate::item::By;
 use crate::report::{Closer, Ending, Release};
-use crate::stack::finalizer::is_finalizer;
+use crate::stack::finalizer::clean_up;
 use crate::stack::{self, Stacks};
 use crate::tcp::State;
 use crate::tracker::Released;
@@ -81,7 +81,7 @@ async fn closer(by: &By, stacks: &Stacks, until: MonoNs) -> Closer {
         Err(errno) => Fact::unknown(stack::kernel_reason(errno)),
     };
     let frames = stack.known().map(|frames| frames.as_slice()).unwrap_or_default();
-    let by_finalizer = is_finalizer(&by.task.comm, frames);
+    let by_finalizer = clean_up(&by.task.comm, frames).is_some();
     Closer { task: by.task.clone(), stack, by_finalizer }
 }
 

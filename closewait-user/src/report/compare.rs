@@ -1,22 +1,83 @@
 //! Two runs compared, cause by cause. Pure.
 //!
 //! In: the causes of two runs with their counts. Out: what is new, grown, shrunk and
-//! gone, worst first. A cause has the same id in every run, so nothing is guessed.
+//! gone, worst first. A cause has the same id in every run, so nothing is guessed; but a run
+//! that began after a socket was opened knows less of it, and then its cause has another id.
+//! A socket that both runs have counts by the one that knows more.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
+use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::model::{Finding, Report};
 use super::summary::Summary;
 use super::text::block::running;
+use super::{Moment, Sink};
 use crate::stack::fold::own_frames;
+use crate::tcp::{Endpoint, Tuple};
 use crate::verdict::{Frame, How};
 
-/// The causes of one run, by id.
+/// The causes of one run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Causes(BTreeMap<String, Counted>);
+pub struct Causes {
+    by_id: BTreeMap<String, Counted>,
+    sockets: HashMap<Same, Judged>,
+    /// Of the sockets of a cause: those that another one was found for at first.
+    recognised: BTreeMap<String, u64>,
+}
+
+/// What a socket is known again by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Same {
+    netns: u32,
+    tuple: Tuple,
+    inode: u64,
+}
+
+/// How a run has judged a socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Judged {
+    cause: String,
+    leak: bool,
+    /// Whether its opener is known, and whether EOF was read.
+    knows: (bool, bool),
+}
+
+impl Judged {
+    /// Whether what was seen of it is all that the other run has seen, and more.
+    fn knows_more_than(&self, other: &Self) -> bool {
+        self.knows != other.knows && self.knows.0 >= other.knows.0 && self.knows.1 >= other.knows.1
+    }
+}
+
+/// The sink that takes in which sockets there are in a recording, as they were judged last.
+#[derive(Clone, Default)]
+pub struct Sockets(Rc<RefCell<HashMap<Same, Judged>>>);
+
+impl Sink for Sockets {
+    fn report(&mut self, report: &Report, _: Moment<'_>) -> io::Result<()> {
+        if let Report::Stuck(finding) | Report::Ghost(finding) = report
+            && let Some(look) = finding.evidence.looks.last()
+            && look.socket.inode != 0
+        {
+            let Finding { suspect, evidence, .. } = &**finding;
+            let same = Same { netns: suspect.netns.0, tuple: suspect.tuple, inode: look.socket.inode };
+            let knows = (evidence.opener.known().is_some(), evidence.eof_read.known().is_some());
+            let leak = finding.verdict.leak == Some(true);
+            self.0.borrow_mut().insert(same, Judged { cause: finding.cause.to_string(), leak, knows });
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Summary, _: Moment<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// One cause in one run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,11 +128,20 @@ pub struct Difference {
     pub after: u64,
     /// Of the run that has more: how many are leaks.
     pub leaks: u64,
+    /// Only there where there are any: sockets of both runs that one of these has under another
+    /// cause, for it began when they were open; they are counted here, by the run that knows more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recognised: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Causes {
-    /// Those of a run.
-    pub fn of(summary: &Summary) -> Self {
+    /// Those of a run, and its sockets.
+    pub fn of(summary: &Summary, sockets: &Sockets) -> Self {
         let counted = |cause: &super::summary::CauseCount| Counted {
             code: cause.code.name().to_owned(),
             owner: cause.owner.clone(),
@@ -80,26 +150,32 @@ impl Causes {
             sockets: cause.sockets.total(),
             leaks: cause.sockets.yes,
         };
-        Self(summary.by_cause.iter().map(|cause| (cause.cause.to_string(), counted(cause))).collect())
+        let by_id = summary.by_cause.iter().map(|cause| (cause.cause.to_string(), counted(cause))).collect();
+        Self { by_id, sockets: sockets.0.take(), ..Self::default() }
     }
 
     /// Those of lines of JSON: of the summary if there is one, else counted from the
     /// reports of sockets. Returns how many lines could not be read, too.
     pub fn of_lines<'a>(lines: impl Iterator<Item = &'a str>) -> (Self, u64) {
         let (mut counted, mut summary, mut unread) = (Self::default(), None, 0);
+        let mut last = HashMap::new();
         for line in lines.filter(|line| !line.trim().is_empty()) {
             match serde_json::from_str::<Value>(line) {
                 Ok(line) if line["kind"] == "summary" => summary = Some(line),
-                Ok(line) if line["kind"].is_string() => counted.count(&line),
+                Ok(line) if line["kind"].is_string() => {
+                    counted.count(&line);
+                    last.extend(socket(&line));
+                }
                 _ => unread += 1,
             }
         }
         let Some(summary) = summary else { return (counted, unread) };
         let mut causes = Self::of_summary(&summary);
-        for (id, cause) in &mut causes.0 {
+        for (id, cause) in &mut causes.by_id {
             // A summary has no stacks.
-            cause.opened = counted.0.remove(id).and_then(|counted| counted.opened);
+            cause.opened = counted.by_id.remove(id).and_then(|counted| counted.opened);
         }
+        causes.sockets = last;
         (causes, unread)
     }
 
@@ -118,7 +194,7 @@ impl Causes {
             };
             Some((text(&cause["cause"])?, known))
         };
-        Self(causes.iter().filter_map(counted).collect())
+        Self { by_id: causes.iter().filter_map(counted).collect(), ..Self::default() }
     }
 
     fn count(&mut self, line: &Value) {
@@ -129,6 +205,8 @@ impl Causes {
         if !is_socket || line["update"] == true {
             return;
         }
+        // As it is counted: by what was reported of it first.
+        self.sockets.extend(socket(line));
         let owner = match &line["holders"][0] {
             Value::Null => &line["listener"],
             holder => holder,
@@ -136,20 +214,55 @@ impl Causes {
         let (owner, program) = (text(&owner["comm"]), text(&owner["program"]));
         let opened = opened_in(&line["opener"]["stack"]);
         let first = Counted { code, owner, program, opened, sockets: 0, leaks: 0 };
-        let counted = self.0.entry(cause).or_insert(first);
+        let counted = self.by_id.entry(cause).or_insert(first);
         counted.sockets += 1;
         counted.leaks += u64::from(line["verdict"]["leak"] == true);
     }
 
+    /// Counts a socket under another cause, which `other` knows.
+    fn recount(&mut self, from: &Judged, to: &Judged, other: &Self) {
+        let Some(shown) = other.by_id.get(&to.cause) else { return };
+        let Some(counted) = self.by_id.get_mut(&from.cause).filter(|counted| counted.sockets > 0) else {
+            return;
+        };
+        counted.sockets -= 1;
+        counted.leaks = counted.leaks.saturating_sub(from.leak.into());
+        let none = || Counted { sockets: 0, leaks: 0, ..shown.clone() };
+        let counted = self.by_id.entry(to.cause.clone()).or_insert_with(none);
+        counted.sockets += 1;
+        counted.leaks += u64::from(to.leak);
+        *self.recognised.entry(to.cause.clone()).or_default() += 1;
+    }
+
+    /// Counts the sockets that both runs have by the one that knows more of them.
+    fn recognise(before: &mut Self, after: &mut Self) {
+        let pairs = |(same, then): (&Same, &Judged)| {
+            let now = after.sockets.get(same).filter(|now| now.cause != then.cause)?;
+            Some((then.clone(), now.clone()))
+        };
+        let pairs: Vec<_> = before.sockets.iter().filter_map(pairs).collect();
+        for (then, now) in pairs {
+            if then.knows_more_than(&now) {
+                after.recount(&now, &then, before);
+            } else if now.knows_more_than(&then) {
+                before.recount(&then, &now, after);
+            }
+        }
+    }
+
     /// What became of each cause: new ones first, then by how much they grew.
-    pub fn compared_with(&self, after: &Self) -> Vec<Difference> {
-        let ids = self.0.keys().chain(after.0.keys().filter(|id| !self.0.contains_key(*id)));
+    pub fn compared_with(mut self, mut after: Self) -> Vec<Difference> {
+        Self::recognise(&mut self, &mut after);
+        let ids = self.by_id.keys().chain(after.by_id.keys().filter(|id| !self.by_id.contains_key(*id)));
         let mut all: Vec<_> = ids
             .filter_map(|id| {
-                let (before, after) = (self.0.get(id), after.0.get(id));
+                let recognised = [&self, &after].map(|run| run.recognised.get(id).copied().unwrap_or(0));
+                let (before, after) = (self.by_id.get(id), after.by_id.get(id));
                 let sockets = |counted: Option<&Counted>| counted.map_or(0, |counted| counted.sockets);
                 let shown = after.or(before)?;
                 let change = match (sockets(before), sockets(after)) {
+                    // All of them count elsewhere.
+                    (0, 0) => return None,
                     (0, _) => Change::New,
                     (_, 0) => Change::Gone,
                     (b, a) if a > b => Change::Grown,
@@ -168,6 +281,7 @@ impl Causes {
                     before: sockets(before),
                     after: sockets(after),
                     leaks,
+                    recognised: recognised.iter().sum(),
                 })
             })
             .collect();
@@ -178,6 +292,24 @@ impl Causes {
         all.sort_by_cached_key(worst);
         all
     }
+}
+
+/// The socket of a line, as it is known again, and how it was judged.
+fn socket(line: &Value) -> Option<(Same, Judged)> {
+    let is_socket = line["kind"] == "stuck" || line["kind"] == "ghost";
+    let socket = &line["socket"];
+    let end = |end: &Value| {
+        let port = u16::try_from(end["port"].as_u64()?).ok()?;
+        Some(Endpoint { ip: end["ip"].as_str()?.parse().ok()?, port })
+    };
+    let same = Same {
+        netns: u32::try_from(socket["netns"].as_u64().unwrap_or(0)).ok()?,
+        tuple: Tuple { local: end(&socket["local"])?, remote: end(&socket["remote"])? },
+        inode: socket["inode"].as_u64().filter(|inode| *inode != 0)?,
+    };
+    let knows = (!line["opener"].is_null(), line["eof_read_unknown"].is_null());
+    let leak = line["verdict"]["leak"] == true;
+    is_socket.then_some((same, Judged { cause: text(&line["cause"])?, leak, knows }))
 }
 
 /// The innermost function of a stack's program, as [`super::Finding::opened_in`].
@@ -231,7 +363,11 @@ impl fmt::Display for Difference {
             self.cause
         )?;
         let opened = self.opened.as_deref().map(super::escape::escape);
-        opened.map_or(Ok(()), |function| write!(f, "  opened in {function}"))
+        opened.map_or(Ok(()), |function| write!(f, "  opened in {function}"))?;
+        match self.recognised {
+            0 => Ok(()),
+            n => write!(f, "  ({n} recognised)"),
+        }
     }
 }
 
@@ -246,7 +382,7 @@ mod tests {
             let counted = Counted { code, owner, program, opened, sockets, leaks };
             (id.to_owned(), counted)
         };
-        Causes(of.iter().map(counted).collect())
+        Causes { by_id: of.iter().map(counted).collect(), ..Causes::default() }
     }
 
     #[test]
@@ -255,7 +391,7 @@ mod tests {
         let after =
             causes(&[("same", 2, 2), ("grown", 4, 4), ("shrunk", 8, 0), ("pool", 90, 0), ("leak", 3, 3)]);
         let compared: Vec<_> =
-            before.compared_with(&after).into_iter().map(|d| (d.change.word(), d.cause)).collect();
+            before.compared_with(after).into_iter().map(|d| (d.change.word(), d.cause)).collect();
         let want = [
             ("new", "leak"),
             ("new", "pool"),
@@ -267,6 +403,42 @@ mod tests {
         assert_eq!(compared, want.map(|(change, cause)| (change, cause.to_owned())));
     }
 
+    /// Five sockets of a trace, then of another that began when they were stuck, with one more of
+    /// each kind.
+    #[test]
+    fn a_socket_that_both_runs_have_counts_by_the_one_that_knows_more() {
+        let line = |port: u16, cause: &str, code: &str, seen: bool| {
+            let opener = if seen { r#"{"comm":"java"}"# } else { "null" };
+            let eof = if seen { "" } else { r#""eof_read_unknown":"older than this trace","# };
+            format!(
+                r#"{{"kind":"stuck","cause":"{cause}","socket":{{"local":{{"ip":"10.0.0.1","port":80}},"remote":{{"ip":"10.0.0.2","port":{port}}},"netns":1,"inode":{}}},"opener":{opener},{eof}"holders":[{{"comm":"java"}}],"verdict":{{"code":"{code}","leak":true}}}}"#,
+                1000 + u64::from(port)
+            )
+        };
+        let of = |lines: &[String]| Causes::of_lines(lines.iter().map(String::as_str)).0;
+        let first: Vec<_> = (1..=5).map(|port| line(port, "a", "EOF_IGNORED", true)).collect();
+        let mut second: Vec<_> = (1..=5).map(|port| line(port, "b", "EOF_CONSUMED", false)).collect();
+        let told = |before: &[String], after: &[String]| {
+            let all = of(before).compared_with(of(after));
+            all.iter()
+                .map(|d| (d.cause.clone(), d.change, d.before, d.after, d.recognised))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&first, &second), [("a".into(), Change::Same, 5, 5, 5)]);
+        // Whichever of them was first.
+        assert_eq!(told(&second, &first), [("a".into(), Change::Same, 5, 5, 5)]);
+        second.extend([line(6, "b", "EOF_CONSUMED", false), line(7, "a", "EOF_IGNORED", true)]);
+        let want = [("b".into(), Change::New, 0, 1, 0), ("a".into(), Change::Grown, 5, 6, 5)];
+        assert_eq!(told(&first, &second), want);
+        // A verdict that has changed while as much was seen is another one.
+        let changed = [line(1, "c", "NOT_READING", true)];
+        let want = [("c".into(), Change::New, 0, 1, 0), ("a".into(), Change::Gone, 1, 0, 0)];
+        assert_eq!(told(&first[..1], &changed), want);
+        let line = of(&first).compared_with(of(&second)).pop().unwrap();
+        assert!(line.to_string().ends_with("  (5 recognised)"), "{line}");
+        assert_eq!(serde_json::to_value(&line).unwrap()["recognised"], 5);
+    }
+
     #[test]
     fn a_program_is_told_behind_its_owner() {
         for (owner, program, told) in [
@@ -275,7 +447,7 @@ mod tests {
             (Some("java"), None, "java   "),
             (None, None, "?   "),
         ] {
-            let mut difference = Causes::default().compared_with(&causes(&[("a", 1, 1)])).remove(0);
+            let mut difference = Causes::default().compared_with(causes(&[("a", 1, 1)])).remove(0);
             (difference.owner, difference.program) = (owner.map(str::to_owned), program.map(str::to_owned));
             let line = difference.to_string();
             assert!(line.starts_with(&format!("new     {told}")), "{line}");

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cause::CauseId;
+use super::counts::ByLeak;
 use super::escape::escape;
 use super::model::Finding;
-use super::text::block::{name, named};
-use crate::stack::fold::own_frames;
+use super::text::block::{leak_word, name, named};
+use super::text::place::of_socket;
+use super::text::totals::leaks;
+use crate::stack::fold::{of_program, own_frames};
 use crate::verdict::{Code, Frame};
 
 /// So many frames of a stack are told.
@@ -51,9 +54,14 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
     };
     let sockets = if findings.len() == 1 { "1 socket".into() } else { format!("{} sockets", findings.len()) };
     let function = finding.opened_in().map(|function| format!(", opened in {}", escape(function)));
-    let title =
-        format!("{sockets} of {who} stuck in CLOSE_WAIT: {}{}", verdict.code, function.unwrap_or_default());
-    let mut lines = vec![format!("where: {}", finding.suspect.tuple)];
+    let title = format!(
+        "{sockets} of {who} stuck in CLOSE_WAIT: {}{}{}",
+        verdict.code,
+        judged(findings),
+        function.unwrap_or_default()
+    );
+    let eg = if findings.len() > 1 { "e.g. " } else { "" };
+    let mut lines = vec![format!("where: {eg}{}", of_socket(finding))];
     lines.push(format!("why: {}", says.evidence.join("; ")));
     if let Some(threads) = finding.threads().and_then(|threads| threads.known()) {
         lines.push(format!("doing: {threads}"));
@@ -66,18 +74,34 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
         if let Some(stack) = stack {
             lines.push(label.to_owned());
             // Without what is in every stack, be it the runtime's or the C library's.
-            let own = own_frames(stack);
+            let own: Vec<_> = of_program(own_frames(stack)).collect();
             lines.extend(own.iter().take(FRAMES).map(|frame| format!("  {}", words(frame))));
             if own.len() > FRAMES {
                 lines.push(format!("  … {} more", own.len() - FRAMES));
             }
         }
     }
-    let frames = || [accepted, read].into_iter().flatten().flat_map(|stack| own_frames(stack));
+    let frames = || [accepted, read].into_iter().flatten().flat_map(|stack| of_program(own_frames(stack)));
     let inside = frames().find_map(|frame| place_in(frame, workspace?));
     let place = inside.or_else(|| frames().find_map(place));
     let safe = |text: String| escape(&text).into_owned();
     Story { cause, code: verdict.code, title, lines: lines.into_iter().map(safe).collect(), place }
+}
+
+/// What they are where it is not a leak: ` (unclear)`, ` (2 leaked, 1 unclear)`.
+fn judged(findings: &[&Finding]) -> String {
+    let mut judged = ByLeak::default();
+    for finding in findings {
+        judged.count(finding.verdict.leak);
+    }
+    if judged.yes == judged.total() {
+        return String::new();
+    }
+    let all = [(judged.yes, Some(true)), (judged.unclear, None), (judged.no, Some(false))];
+    match all.into_iter().find(|(n, _)| *n == judged.total()) {
+        Some((_, leak)) => format!(" ({})", leak_word(leak).0),
+        None => format!(" ({})", leaks(judged)),
+    }
 }
 
 fn words(frame: &Frame) -> String {

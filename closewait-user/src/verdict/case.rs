@@ -9,7 +9,7 @@ use crate::item::{DiagSocket, Task};
 use crate::tracker::Suspect;
 
 use super::looks::Looks;
-use super::{Code, Confidence, Evidence, Holder, Policy, ProcessEnd, Words};
+use super::{CleanUp, Code, Confidence, Evidence, Holder, Policy, ProcessEnd, Words};
 
 /// What rules are given.
 pub(super) struct Case<'a> {
@@ -237,7 +237,14 @@ impl fmt::Display for Holder {
 /// Who closed it, and how late.
 pub(super) fn closed_by(end: &ProcessEnd) -> String {
     let after = end.closed_after.map(|after| format!(" {} after its peer", Time(after)));
-    format!("{} closed it{}", name(&end.task), after.unwrap_or_default())
+    let after = after.unwrap_or_default();
+    let by = match end.clean_up {
+        None => return format!("{} closed it{after}", name(&end.task)),
+        Some(CleanUp::Finalizer) => "a finalizer",
+        Some(CleanUp::AtEnd) => "the runtime's clean-up at its end",
+    };
+    // With a comma: it was late because the program had not closed it at all.
+    format!("{} closed it only by {by},{after}", name(&end.task)).trim_end_matches(',').to_owned()
 }
 
 /// Names a task: `java[21773]`, with the thread where it is not the main one.
@@ -259,6 +266,26 @@ impl fmt::Display for Named<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_closed_it_is_told_with_what_of_a_runtime_did() {
+        let task = Task { pid: 7, tid: 7, comm: "node".into() };
+        let written = crate::fact::Fact::Known(0);
+        let end = ProcessEnd { task, closed_after: None, clean_up: None, written };
+        let late = Some(Duration::from_millis(602));
+        for (closed_after, clean_up, told) in [
+            (late, None, "node[7] closed it 602 ms after its peer"),
+            (
+                late,
+                Some(CleanUp::AtEnd),
+                "node[7] closed it only by the runtime's clean-up at its end, 602 ms after its peer",
+            ),
+            (late, Some(CleanUp::Finalizer), "node[7] closed it only by a finalizer, 602 ms after its peer"),
+            (None, Some(CleanUp::Finalizer), "node[7] closed it only by a finalizer"),
+        ] {
+            assert_eq!(closed_by(&ProcessEnd { closed_after, clean_up, ..end.clone() }), told);
+        }
+    }
 
     #[test]
     fn times_and_queues_read_well() {

@@ -134,8 +134,21 @@ pub struct ProcessEnd {
     /// How long after the peer it closed the socket, at least; `None` when the process ended.
     #[serde(default)]
     pub closed_after: Option<Duration>,
+    /// What of its runtime closed it, where the program itself did not; `None` also where the
+    /// stack of the close is not known.
+    #[serde(default)]
+    pub clean_up: Option<CleanUp>,
     /// Bytes written to the socket after the peer's FIN.
     pub written: Fact<u32>,
+}
+
+/// What of a runtime closes sockets that their program has forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum CleanUp {
+    /// The finalizer of an object that nothing referred to any more.
+    Finalizer,
+    /// What closes all that is open when the program has ended.
+    AtEnd,
 }
 
 /// A reference to a socket that is no descriptor of a process.

@@ -29,7 +29,7 @@ use crate::progress;
 use crate::report::escape::escape;
 use crate::report::kill::{Killed, Outcome};
 use crate::report::text::kill::Told;
-use crate::report::{Finding, Sink};
+use crate::report::{Apart, Finding, Sink};
 use crate::verdict::Code;
 pub use choice::Remote;
 use choice::{Choice, Wanted};
@@ -48,7 +48,7 @@ pub fn run(args: &KillArgs) -> Result<Exit, Failure> {
 
 async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
     let mut stop = listen()?;
-    let collected = Box::pin(look(args, filter.clone(), &mut stop)).await?;
+    let (collected, apart) = Box::pin(look(args, filter.clone(), &mut stop)).await?;
     for notice in &collected.notices {
         say(&escape(&notice.text));
         notice.hint.iter().for_each(|hint| say(&format!("  hint: {}", escape(hint))));
@@ -77,7 +77,8 @@ async fn kill(args: &KillArgs, filter: Filter) -> Result<Exit, Failure> {
         }
         Ok(interrupted) => interrupted,
     };
-    let failed = output.finish(!args.yes).map_err(|error| Failure::new(format!("cannot write: {error}")))?;
+    let failed =
+        output.finish(!args.yes, apart).map_err(|error| Failure::new(format!("cannot write: {error}")))?;
     if interrupted {
         return Err(Failure::new("interrupted: the rest was let be"));
     }
@@ -135,8 +136,8 @@ async fn act(
     Ok(interrupted)
 }
 
-/// What is stuck now, judged.
-async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collected, Failure> {
+/// What is stuck now, judged, and what that was not found out of.
+async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<(Collected, Apart), Failure> {
     let collected = Rc::new(RefCell::new(Collected::default()));
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Collector(Rc::clone(&collected)))];
     let notices = named::check(&filter)?;
@@ -145,7 +146,7 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
     let interrupt = stop.interrupt().clone();
     let mut by_nobody = Stop::by_nobody(interrupt.clone());
     let interrupted = || Failure::new("interrupted before anything was destroyed");
-    let (_, written) = tokio::select! {
+    let (summary, written) = tokio::select! {
         biased;
         () = stop.wait() => return Err(interrupted()),
         ran = driver.run(&mut by_nobody) => ran,
@@ -155,5 +156,5 @@ async fn look(args: &KillArgs, filter: Filter, stop: &mut Stop) -> Result<Collec
         return Err(interrupted());
     }
     written.map_err(|error| Failure::new(format!("cannot look: {error}")))?;
-    Ok(collected.take())
+    Ok((collected.take(), summary.apart))
 }

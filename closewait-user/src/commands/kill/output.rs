@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::report::json::killed as json;
 use crate::report::kill::{Fate, Killed, Outcome};
 use crate::report::text::kill as text;
-use crate::report::{Finding, Level, Notice};
+use crate::report::{Apart, Finding, Level, Notice};
 
 pub(super) struct Output {
     format: OutputFormat,
@@ -75,15 +75,22 @@ impl Output {
         self.out.flush()
     }
 
-    /// The end. How many could not be destroyed.
-    pub(super) fn finish(&mut self, dry: bool) -> io::Result<u64> {
-        let tally = text::tally(&self.counts, dry);
+    /// The end, and where nobody could look. How many could not be destroyed.
+    pub(super) fn finish(&mut self, dry: bool, apart: Apart) -> io::Result<u64> {
+        let unread = text::unread(apart);
+        let tally = text::tally(&self.counts, dry, apart);
         match self.format {
             OutputFormat::Json => {
-                let notice = Notice { level: Level::Note, text: tally, hint: None };
+                let text = std::iter::once(tally).chain(unread).collect::<Vec<_>>().join(" ");
+                let notice = Notice { level: Level::Note, text, hint: None };
                 json::notice(&mut self.out, &notice, &Clock::read(), Clock::mono_now())?;
             }
-            OutputFormat::Text => writeln!(self.out, "\n{}", text::told(tally, self.narrow))?,
+            OutputFormat::Text => {
+                writeln!(self.out, "\n{}", text::told(tally, self.narrow))?;
+                if let Some(unread) = unread {
+                    writeln!(self.out, "{}", text::told(unread, self.narrow))?;
+                }
+            }
         }
         Ok(self.counts.get(Outcome::Failed(String::new()).words()).copied().unwrap_or(0))
     }

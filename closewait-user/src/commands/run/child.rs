@@ -3,11 +3,13 @@
 //! The terminal sends its signals to the whole process group, this process and the
 //! command alike: those are not passed on. What a process sends to this one alone is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -93,10 +95,11 @@ impl Command {
         let cannot = |what: &str, error: io::Error| Failure::new(format!("{what}: {error}"));
         let child = self.process.spawn().map_err(|error| {
             // What execve(2) refuses is EACCES.
-            let hint = if self.user.is_some() && error.raw_os_error() == Some(libc::EPERM) {
-                "to run it as another user takes CAP_SETUID and CAP_SETGID: start this as root"
-            } else {
-                "the command comes after `--`, and is looked for in PATH"
+            let hint = match error.raw_os_error() {
+                Some(libc::EPERM) if self.user.is_some() => {
+                    "to run it as another user takes CAP_SETUID and CAP_SETGID: start this as root".into()
+                }
+                number => why_not(&self.name, number),
             };
             cannot(&format!("cannot start {}", self.name.to_string_lossy()), error).hint(hint)
         })?;
@@ -107,6 +110,48 @@ impl Command {
         let has_terminal = File::open("/dev/tty").is_ok();
         Ok(Running { pid: Pid::from_child(&child), signals, has_terminal })
     }
+}
+
+/// What is to be done about a command that execve(2) refuses for this reason.
+fn why_not(name: &OsStr, errno: Option<i32>) -> String {
+    let is_path = name.as_bytes().contains(&b'/');
+    let file = if is_path { Some(PathBuf::from(name)) } else { in_path(name) };
+    let file = file.filter(|file| file.exists());
+    match (errno, file) {
+        (Some(libc::ENOENT), Some(file)) => match interpreter(&file) {
+            Some(interpreter) => {
+                format!("{} begins with #!{interpreter}, and there is no such file", file.display())
+            }
+            None => format!("{} is there, and what loads it is not (`ldd` shows that)", file.display()),
+        },
+        (Some(libc::ENOENT), None) if is_path => "there is no such file".into(),
+        (Some(libc::EACCES), Some(file)) if file.is_dir() => format!("{} is a directory", file.display()),
+        (Some(libc::EACCES), Some(file)) => {
+            format!("{} may not be executed (chmod +x), or what it begins with (#!)", file.display())
+        }
+        (Some(libc::ENOEXEC), Some(file)) => {
+            format!("{} is no program of this machine, nor does it begin with #!", file.display())
+        }
+        _ => "the command comes after `--`, and is looked for in PATH".into(),
+    }
+}
+
+/// Where a command without a slash is.
+fn in_path(name: &OsStr) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// What a script is to be run by: the first word after its `#!`.
+fn interpreter(file: &Path) -> Option<String> {
+    // As much as the kernel reads of it.
+    let mut start = Vec::new();
+    File::open(file).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    // A carriage return at its end is a part of the name, and why it is not found.
+    let word = line.trim_start_matches([' ', '\t']).split([' ', '\t']).next()?;
+    Some(crate::report::escape::escape(word).into_owned())
 }
 
 /// How the command ended.
@@ -214,4 +259,35 @@ fn ended(status: WaitStatus) -> Option<How> {
     let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
     let code = status.exit_status().map(|code| How::Code(byte(code)));
     code.or_else(|| status.terminating_signal().map(|signal| How::Killed(byte(signal))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn what_cannot_start_is_told_why() {
+        let script = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let (lost, plain) = (script("#! /no/such/perl -w\nprint"), script("print"));
+        let windows = script("#!/bin/sh\r\n");
+        let name = |file: &tempfile::NamedTempFile| file.path().as_os_str().to_owned();
+        for (name, errno, words) in [
+            (name(&lost), libc::ENOENT, "begins with #!/no/such/perl, and there is no such file"),
+            (name(&windows), libc::ENOENT, "begins with #!/bin/sh\\u{d}, and"),
+            (name(&plain), libc::ENOENT, "what loads it is not"),
+            (name(&plain), libc::EACCES, "chmod +x"),
+            (name(&plain), libc::ENOEXEC, "nor does it begin with #!"),
+            ("/".into(), libc::EACCES, "/ is a directory"),
+            ("/no/such/file".into(), libc::ENOENT, "there is no such file"),
+            ("no-such-command".into(), libc::ENOENT, "looked for in PATH"),
+        ] {
+            let hint = why_not(&name, Some(errno));
+            assert!(hint.contains(words), "{name:?}: {hint}");
+        }
+    }
 }

@@ -8,7 +8,8 @@ use super::suppress::Suppressions;
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::filter::Filter;
-use crate::report::{Age, Apart, Ending, Finding, Release, entered};
+use crate::report::{Age, Apart, ByLeak, Ending, Finding, Release, entered};
+use crate::stack::finalizer::clean_up;
 
 /// What counts.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,20 @@ impl Outcome {
     pub(super) fn causes(&self) -> usize {
         self.counted.iter().map(|reported| reported.finding.cause).collect::<BTreeSet<_>>().len()
     }
+
+    /// The sockets that count, by what is known of them.
+    pub(super) fn judged(&self) -> ByLeak {
+        let mut judged = ByLeak::default();
+        for reported in &self.counted {
+            judged.count(reported.finding.verdict.leak);
+        }
+        judged
+    }
+
+    /// Sockets that would have counted without `--allow-unknown`.
+    pub(super) fn unclear_allowed(&self) -> usize {
+        self.others.iter().filter(|reported| reported.finding.verdict.leak.is_none()).count()
+    }
 }
 
 /// Decides, when the command ended at `now`. What `apart` says of looks into namespaces is to be
@@ -77,6 +92,13 @@ pub(super) fn decide(
         // Its age is that at its end.
         finding.at = until;
         finding.update = false;
+        if let (Some(end), Some(closer)) =
+            (&mut finding.evidence.ended, socket.release.as_ref().and_then(|release| release.closer.known()))
+        {
+            // Its stack has been named since the verdict.
+            let frames = closer.stack.known().map(|frames| frames.as_slice()).unwrap_or_default();
+            end.clean_up = clean_up(&closer.task.comm, frames);
+        }
         let reported = Reported { finding, release: socket.release.clone() };
         if counts { outcome.counted.push(reported) } else { outcome.others.push(reported) }
     }

@@ -31,7 +31,7 @@ use crate::kernel::family::Family;
 use crate::kernel::load::Served;
 use crate::privileges::Work;
 use crate::progress;
-use crate::report::{Reporter, Summary, lost_what};
+use crate::report::{ByLeak, Reporter, Summary, lost_what};
 use crate::stack::Stacks;
 use crate::stack::python::Interpreters;
 use child::{Command, How};
@@ -126,9 +126,7 @@ async fn gate(
     let now = Clock::mono_now();
     let Summary { mut totals, apart, .. } = summary;
     let outcome = gate::decide(&collected.borrow(), rules, &filter, now, apart, &mut suppressions);
-    if args.update_baseline {
-        suppressions.update(&outcome.counted)?;
-    }
+    let written = if args.update_baseline { Some(suppressions.update(&outcome.counted)?) } else { None };
     // What ended with its process is reported from here on.
     (totals.threshold, totals.running) = (rules.least, Some(rules.threshold));
     let lost = totals.lost;
@@ -140,6 +138,9 @@ async fn gate(
         say(&line);
     }
     left_running(&family);
+    if let Some(written) = written {
+        say(&suppressions.updated(written));
+    }
     let stuck = outcome.counted.len();
     let failed = stuck > args.max && !args.update_baseline;
     let exit = match how {
@@ -183,11 +184,10 @@ fn left_running(family: &Family) {
 fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: Exit) -> String {
     let name = name.to_string_lossy();
     let name = crate::report::escape::escape(&name);
-    let stuck = match (outcome.counted.len(), outcome.causes()) {
-        (0, _) => "no socket leaked".to_owned(),
-        (1, _) => "1 socket leaked".to_owned(),
-        (n, 1) => format!("{n} sockets leaked, of 1 cause"),
-        (n, causes) => format!("{n} sockets leaked, of {causes} causes"),
+    let stuck = counted(outcome.judged(), outcome.causes());
+    let allowed = match outcome.unclear_allowed() {
+        0 => String::new(),
+        n => format!(", {n} unclear and allowed"),
     };
     let suppressed = match outcome.suppressed {
         0 => String::new(),
@@ -198,11 +198,56 @@ fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: 
         n => format!(", {n} left out by the filter"),
     };
     let max = if max > 0 { format!(" (at most {max} allowed)") } else { String::new() };
-    format!("{name} {how}; {stuck}{suppressed}{left_out}{max}; exit {}", exit.code())
+    format!("{name} {how}; {stuck}{allowed}{suppressed}{left_out}{max}; exit {}", exit.code())
+}
+
+/// The sockets that count: `3 sockets leaked, of 1 cause`. What is unclear counts too, and is
+/// not called a leak for that.
+fn counted(judged: ByLeak, causes: usize) -> String {
+    let verb = if judged.yes == judged.total() { "leaked" } else { "counted" };
+    let text = match (judged.total(), causes) {
+        (0, _) => return "no socket leaked".to_owned(),
+        (1, _) => format!("1 socket {verb}"),
+        (n, 1) => format!("{n} sockets {verb}, of 1 cause"),
+        (n, causes) => format!("{n} sockets {verb}, of {causes} causes"),
+    };
+    if judged.yes == judged.total() {
+        return text;
+    }
+    let mut words = vec![format!("{} leaked", judged.yes)];
+    words.extend((judged.no > 0).then(|| format!("{} harmless", judged.no)));
+    words.extend((judged.unclear > 0).then(|| format!("{} unclear: see --allow-unknown", judged.unclear)));
+    format!("{text} ({})", words.join(", "))
 }
 
 /// What [`crate::fuzz`] reads as a file of `--suppressions`.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn suppressions(data: &[u8]) {
     suppress::fuzzed(&String::from_utf8_lossy(data));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unclear_is_not_called_a_leak() {
+        for (yes, unclear, no, causes, words) in [
+            (0, 0, 0, 0, "no socket leaked"),
+            (1, 0, 0, 1, "1 socket leaked"),
+            (3, 0, 0, 1, "3 sockets leaked, of 1 cause"),
+            (3, 0, 0, 2, "3 sockets leaked, of 2 causes"),
+            (0, 1, 0, 1, "1 socket counted (0 leaked, 1 unclear: see --allow-unknown)"),
+            (
+                2,
+                1,
+                1,
+                3,
+                "4 sockets counted, of 3 causes (2 leaked, 1 harmless, 1 unclear: see --allow-unknown)",
+            ),
+            (0, 0, 1, 1, "1 socket counted (0 leaked, 1 harmless)"),
+        ] {
+            assert_eq!(counted(ByLeak { yes, unclear, no }, causes), words);
+        }
+    }
 }

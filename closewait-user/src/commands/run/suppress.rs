@@ -97,14 +97,14 @@ impl Suppressions {
             .collect()
     }
 
-    /// Adds the causes of what leaked to the file.
-    pub(super) fn update(&self, counted: &[Reported]) -> Result<(), Failure> {
+    /// Adds the causes of what leaked to the file, a line each. Returns how many.
+    pub(super) fn update(&self, counted: &[Reported]) -> Result<usize, Failure> {
         let mut causes = BTreeMap::<CauseId, (&Finding, u32)>::new();
         for reported in counted {
             causes.entry(reported.finding.cause).or_insert((&reported.finding, 0)).1 += 1;
         }
         if causes.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let cannot = |error| Failure::new(format!("--update-baseline {}: {error}", self.path.display()));
         let mut text = match fs::read_to_string(&self.path) {
@@ -115,6 +115,7 @@ impl Suppressions {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
+        let lines = causes.len();
         for (cause, (finding, sockets)) in causes {
             let opener = finding.evidence.opener.known().map(|opener| opener.task.comm.as_str());
             let owner = finding.owner().known().map(|owner| owner.program.as_deref().unwrap_or(&owner.comm));
@@ -127,7 +128,18 @@ impl Suppressions {
             text.push('\n');
         }
         let created = files::create(&self.path, 0o666, None).map_err(cannot)?;
-        { created.file }.write_all(text.as_bytes()).map_err(cannot)
+        { created.file }.write_all(text.as_bytes()).map_err(cannot)?;
+        Ok(lines)
+    }
+
+    /// What an update has written.
+    pub(super) fn updated(&self, lines: usize) -> String {
+        let path = self.path.display();
+        match lines {
+            0 => format!("{path}: nothing was added, for nothing else counts"),
+            1 => format!("{path}: 1 line was added; what it names does not count from now on"),
+            n => format!("{path}: {n} lines were added; what they name does not count from now on"),
+        }
     }
 }
 

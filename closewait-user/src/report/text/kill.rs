@@ -7,12 +7,15 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
 
 use crate::fact::Fact;
+use crate::report::counts::Apart;
 use crate::report::escape::escape;
 use crate::report::kill::{After, Fate, Killed, Outcome};
 use crate::report::model::Finding;
 
 use super::block::{self, named};
+use super::place;
 use super::style::{WIDEST, age, count, plural, within, wrap};
+use super::totals;
 
 /// So many columns are for a process.
 const NAME_MOST: usize = 48;
@@ -25,7 +28,7 @@ pub fn line(killed: &Killed<'_>) -> String {
     let mut text = format!(
         "{:<13}  {}, {}, {}, {}, netns {}",
         outcome.words(),
-        finding.suspect.tuple,
+        place::addresses(finding.suspect.tuple, finding.evidence.role.known().copied()),
         age(finding.age()),
         finding.verdict.code,
         held_by(finding),
@@ -218,13 +221,22 @@ pub fn spared(sockets: u64, why: &str) -> String {
 }
 
 /// How many came out how, and how to go on from a dry run.
-pub fn tally(counts: &BTreeMap<&'static str, u64>, dry: bool) -> String {
+pub fn tally(counts: &BTreeMap<&'static str, u64>, dry: bool, apart: Apart) -> String {
     let all: Vec<_> = counts.iter().map(|(words, n)| format!("{} {words}", count(*n))).collect();
     match (all.is_empty(), dry) {
+        (true, _) if apart.unseen() > 0 => {
+            "Nothing to destroy: in the network namespaces that could be read, no socket in CLOSE_WAIT fits."
+                .into()
+        }
         (true, _) => "Nothing to destroy: no socket in CLOSE_WAIT fits.".into(),
         (false, true) => format!("Dry run, nothing was done: {}. With --yes it is.", all.join(", ")),
         (false, false) => all.join(", ") + ".",
     }
+}
+
+/// Of what that is not said.
+pub fn unread(apart: Apart) -> Option<String> {
+    totals::unread(apart).map(|unread| format!("{unread}: what is stuck there is not known."))
 }
 
 #[cfg(test)]
@@ -288,6 +300,21 @@ mod tests {
             narrow.split_whitespace().collect::<String>(),
             line.split_whitespace().collect::<String>()
         );
+    }
+
+    #[test]
+    fn nothing_is_said_of_no_namespace_that_was_not_looked_into() {
+        let (all, some) = (Apart::default(), Apart { unread: 36, ..Apart::default() });
+        let (none, three) = (BTreeMap::new(), BTreeMap::from([("to destroy", 3)]));
+        for dry in [true, false] {
+            assert_eq!(tally(&none, dry, all), "Nothing to destroy: no socket in CLOSE_WAIT fits.");
+            let text = tally(&none, dry, some);
+            assert!(text.contains("in the network namespaces that could be read, no socket"), "{text}");
+        }
+        assert_eq!(tally(&three, true, all), tally(&three, true, some));
+        assert_eq!(unread(all), None);
+        let words = "36 network namespaces could not be looked into: what is stuck there is not known.";
+        assert_eq!(unread(some).as_deref(), Some(words));
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn unfit(apart: Apart) -> Option<String> {
 }
 
 /// `5 network namespaces could not be looked into, and 20 were not reached before the end`
-fn unread(apart: Apart) -> Option<String> {
+pub(crate) fn unread(apart: Apart) -> Option<String> {
     let namespaces = |n| plural(n, "network namespace");
     let were = if apart.unreached == 1 { "was" } else { "were" };
     match (apart.unread, apart.unreached) {
