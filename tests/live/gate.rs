@@ -246,6 +246,11 @@ fn what_leaked_is_known_by_suppressions_and_maxima() {
     assert!(says, "{written}");
     // The cause has the same id in another run, on another port.
     with(&["--suppressions", baseline.path()]).exits(0).said("3 more suppressed");
+    let empty = Scrap::new("empty");
+    let healthy = |more: &[&str]| server(&[&SHORT, more].concat(), &["--leak", "0"]);
+    healthy(&["--suppressions", empty.path(), "--update-baseline"]).exits(0).said("nothing was added");
+    healthy(&["--suppressions", empty.path()]).exits(0);
+    assert_eq!(empty.text(), "");
 }
 
 #[test]

@@ -103,12 +103,11 @@ impl Suppressions {
         for reported in counted {
             causes.entry(reported.finding.cause).or_insert((&reported.finding, 0)).1 += 1;
         }
-        if causes.is_empty() {
-            return Ok(0);
-        }
         let cannot = |error| Failure::new(format!("--update-baseline {}: {error}", self.path.display()));
         let mut text = match fs::read_to_string(&self.path) {
+            Ok(_) if causes.is_empty() => return Ok(0),
             Ok(text) => text,
+            // An empty one is made where nothing leaks: the next run wants it to be there.
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(cannot(error)),
         };
