@@ -537,15 +537,20 @@ impl Driver {
     }
 
     fn totals(&self, ended: MonoNs) -> Totals {
-        let stats = self.tracker.stats();
+        let stats = match &self.kin {
+            Some(kin) => kin.own(self.tracker.stats(), |id| {
+                self.tracker.suspect(id).is_some_and(|suspect| suspect.kind == SuspectKind::Stuck)
+            }),
+            None => self.tracker.stats().clone(),
+        };
         Totals {
             began: self.began,
             ended,
             threshold: self.threshold,
             running: None,
             watched: stats.lives(),
-            tracker: stats.clone(),
             lost: Gap { missed: stats.missed, ..self.lost },
+            tracker: stats,
             degraded: self.degraded.clone(),
             cost: cost::cost(self.source.as_ref()),
         }
