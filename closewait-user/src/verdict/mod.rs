@@ -180,9 +180,10 @@ pub fn verdict(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Pol
     Verdict { code, also, confidence, leak }
 }
 
-/// What the same verdict rests on, in sentences.
-pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Policy) -> Words {
-    let case = Case { says: true, ..Case::new(suspect, evidence, now, policy) };
+/// What the same verdict rests on, in sentences that are read at `told`: what happened once was so
+/// long ago then. What goes on is known up to `now` only.
+pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, told: MonoNs, policy: &Policy) -> Words {
+    let case = Case { says: true, told, ..Case::new(suspect, evidence, now, policy) };
     decide(&case).0.words.unwrap_or_default()
 }
 

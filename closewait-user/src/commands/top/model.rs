@@ -319,7 +319,7 @@ impl Detail {
             lines,
             sockets: members.iter().map(socket).collect(),
             unlisted: unlisted as u64,
-            stacks: stack::all(cause.exemplar),
+            stacks: stack::all(cause.exemplar, at.now),
         }
     }
 }
