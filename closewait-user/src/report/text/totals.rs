@@ -11,7 +11,7 @@ use crate::report::model::{Ending, FirstLook};
 use crate::report::summary::{Copies, Summary, Totals};
 use crate::tracker::{Dwell, SuspectKind};
 
-use super::style::{Style, count, plural, span, wrap};
+use super::style::{Style, count, plural, span, span_up, wrap};
 
 /// How long a socket has been stuck that is reported.
 #[derive(Clone, Copy, Debug)]
@@ -273,18 +273,19 @@ fn dwell(dwell: &Dwell) -> String {
             within.saturating_mul(100) >= total.saturating_mul(percent)
         });
         parts.push(match bucket {
-            Some((Some(bound), _)) => format!("{share} in under {}", span(bound)),
+            Some((Some(bound), _)) => format!("{share} in under {}", span_up(bound)),
             _ => format!("{share} in weeks"),
         });
     }
-    format!("of {} that were closed, {}", plural(total, "socket"), parts.join(", "))
+    let were = if total == 1 { "was" } else { "were" };
+    format!("of {} that {were} closed, {}", plural(total, "socket"), parts.join(", "))
 }
 
 /// How many were closed within which time; buckets without any are left out.
 fn histogram(dwell: &Dwell) -> String {
     let counted = dwell.buckets().filter(|(_, n)| *n > 0);
     let buckets = counted.map(|(bound, n)| match bound {
-        Some(bound) => format!("<{} {}", span(bound), count(n)),
+        Some(bound) => format!("<{} {}", span_up(bound), count(n)),
         None => format!("longer {}", count(n)),
     });
     buckets.collect::<Vec<_>>().join(" | ")
