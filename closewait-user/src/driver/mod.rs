@@ -515,7 +515,7 @@ impl Driver {
         if !fits || !self.filter.wants_evidence(&finding.evidence) {
             // What does not fit by its ends was counted by the look that found it.
             if fits {
-                self.apart.unfit(id);
+                self.apart.unfit(suspect);
             } else {
                 self.apart.fits(id);
             }

@@ -94,6 +94,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether it is of a ghost.
+    pub const fn is_ghost(self) -> bool {
+        matches!(self, Self::GhostReset | Self::GhostShutdown | Self::GhostTimeout | Self::GhostDestroyed)
+    }
+
     /// As it is printed, and as the contract spells it: `EOF_IGNORED`.
     pub const fn name(self) -> &'static str {
         match self {
