@@ -28,17 +28,6 @@ use super::workload::{CLIENT, SERVER, Workload};
 use row::Row;
 use table::{FAULTS, Fault};
 
-/// Stops the tool while `happens` does.
-fn stopped<T>(tool: &Tool, happens: impl FnOnce() -> T) -> T {
-    let pid = Pid::from_raw(i32::try_from(tool.pid()).expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::STOP).expect("it runs");
-    let stat = format!("/proc/{}/stat", tool.pid());
-    until("the tool stands still", || std::fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
-    let done = happens();
-    kill_process(pid, Signal::CONT).expect("it is stopped");
-    done
-}
-
 /// Connections that are closed in time, until the kernel side has lost records of them in a ring
 /// that nobody reads: on a busy machine those of a second may all have room.
 fn storm(net: &Netns, tool: &Tool, lost: u32) {
@@ -59,7 +48,7 @@ const WITH_READER: Workload = Workload { leak: 5, ..SERVER };
 fn ring_full_when_they_enter(row: &mut Row) {
     let net = Netns::new();
     let mut tool = Tool::trace(&net, &SMALL_RING);
-    let leaked = stopped(&tool, || {
+    let leaked = tool.stopped(|| {
         storm(&net, &tool, counter::LOST_ENTER);
         WITH_READER.run(&net, &net)
     });
@@ -78,7 +67,7 @@ fn ring_full_when_they_leave(row: &mut Row) {
     let mut tool = Tool::trace(&net, &SMALL_RING);
     let mut leaked = WITH_READER.run(&net, &net);
     tool.has_reported("stuck", WITH_READER.leak);
-    stopped(&tool, || {
+    tool.stopped(|| {
         storm(&net, &tool, counter::LOST_LEAVE);
         leaked.leaker.tell("close");
         leaked.leaker.expect("closed");
@@ -279,7 +268,7 @@ fn the_holders_are_killed(row: &mut Row) {
     let mut tool = Tool::trace(&net, &SMALL_RING);
     let leaked = Workload { server: &["--fork"], ..WITH_READER }.run(&net, &net);
     tool.has_reported("stuck", WITH_READER.leak);
-    stopped(&tool, || {
+    tool.stopped(|| {
         storm(&net, &tool, counter::LOST_ENTER);
         for kept in leaked.leaks.values() {
             let pid = Pid::from_raw(i32::try_from(kept.pid).expect("a pid")).expect("a pid");

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::leaked::Leaked;
 use super::netns::{Netns, ip};
 use super::scenario::Scenario;
-use super::tool::Tool;
+use super::tool::{THRESHOLD_MS, Tool};
 use super::waiting::{let_pass, until};
 use super::workload::SERVER;
 
@@ -105,5 +105,30 @@ fn a_shutdown_that_nobody_answers_is_not_called_a_close() {
         assert!(release["how"].is_null(), "{release}");
         let why = release["how_unknown"].as_str().unwrap_or_default();
         assert!(why.contains("shut down and not closed"), "{release}");
+    }
+}
+
+/// They are shut down while the tool stands still for longer than the threshold: it finds ghosts at once,
+/// and they are no second set of sockets beside the stuck ones.
+#[test]
+fn what_turned_ghost_while_the_tool_was_stopped_is_counted_once() {
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let mut leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", SERVER.leak);
+    tool.stopped(|| {
+        leaked.leaker.tell("shutdown");
+        until("they are shut down", || net.close_wait().is_empty().then_some(()));
+        let_pass(Duration::from_millis(THRESHOLD_MS) + Duration::from_secs(1));
+    });
+    tool.has_reported("ghost", SERVER.leak);
+    leaked.leaker.tell("close");
+    tool.has_reported("released", SERVER.leak);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    assert_eq!(ended.of_kind("released").count(), SERVER.leak, "{}", ended.everything());
+    let latest = ended.of_kind("ghost").filter_map(|ghost| ghost["ts"].as_str()).max();
+    for release in ended.of_kind("released") {
+        assert!(release["ts"].as_str() > latest, "{release}, and the ghosts were told at {latest:?}");
     }
 }

@@ -97,6 +97,19 @@ impl Tool {
         self.stdout = Some(Lines::of(stdout));
     }
 
+    /// Stops it while `happens` does.
+    pub(crate) fn stopped<T>(&self, happens: impl FnOnce() -> T) -> T {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
+        kill_process(pid, Signal::STOP).expect("it runs");
+        let stat = format!("/proc/{}/stat", self.pid());
+        until("the tool stands still", || {
+            std::fs::read_to_string(&stat).ok()?.contains(") T ").then_some(())
+        });
+        let done = happens();
+        kill_process(pid, Signal::CONT).expect("it is stopped");
+        done
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -28,7 +28,8 @@ impl Driver {
                 }
                 Outcome::Released(released) => match outcomes.peek() {
                     Some(Outcome::ClosedWithFile { ghost, was: Some(was), .. }) if *was == released.id => {
-                        self.ghosts.hold(*ghost, released);
+                        let ghost = *ghost;
+                        self.haunts(ghost, released, clock, now);
                         continue;
                     }
                     _ if self.is_only_shut(&released) => {
@@ -42,7 +43,7 @@ impl Driver {
                 },
                 Outcome::ClosedWithFile { ghost, was, .. } => {
                     if let Some(released) = was.and_then(|was| self.shut.take(was)) {
-                        self.ghosts.hold(ghost, released);
+                        self.haunts(ghost, released, clock, now);
                     }
                     continue;
                 }
@@ -103,6 +104,23 @@ impl Driver {
             self.report(Report::Released(Box::new(release)), clock, now)?;
         }
         Ok(())
+    }
+
+    /// A socket closed while a file referred to it. Until it is reported as a ghost the end of its stuck
+    /// life is held back; it may have been by now, where records come late (a tool that was stopped).
+    fn haunts(&mut self, ghost: SocketId, stuck: Released, clock: &Clock, now: MonoNs) {
+        if self.reporter.ledger().knows(ghost) {
+            self.judge.haunts(stuck.id, ghost);
+            self.goes_on_as_ghost(stuck.id, clock, now);
+        } else {
+            self.ghosts.hold(ghost, stuck);
+        }
+    }
+
+    /// What had been reported as stuck is reported as a ghost: that is no release.
+    pub(super) fn goes_on_as_ghost(&mut self, stuck: SocketId, clock: &Clock, now: MonoNs) {
+        self.tape.forgotten(stuck, now, clock);
+        self.reporter.forget(stuck);
     }
 
     /// Whether a socket that had been reported has left CLOSE_WAIT and kept its descriptor. A

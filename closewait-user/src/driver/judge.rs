@@ -132,8 +132,7 @@ impl Judge {
             let mut memory = memory.unwrap_or_default();
             memory.error = memory.error.or(ghosts.error(suspect.id));
             if let Some(before) = ghosts.before(suspect.id) {
-                self.outlook.haunts(before, suspect.id);
-                self.rhythms.forget(before);
+                self.haunts(before, suspect.id);
             }
             let (kept, memory) = (self.shared.keep(evidence, suspect.tuple), boxed(memory));
             let threads = Fact::unknown("not gathered");
@@ -287,6 +286,12 @@ impl Judge {
                 }
             }
         }
+    }
+
+    /// A socket that was stuck goes on as a ghost.
+    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId) {
+        self.outlook.haunts(before, ghost);
+        self.rhythms.forget(before);
     }
 
     /// A socket that may have been judged is gone.

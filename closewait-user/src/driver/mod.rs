@@ -530,8 +530,7 @@ impl Driver {
             return self.report(Report::Stuck(Box::new(finding)), clock, now);
         }
         if let Some(before) = self.ghosts.confirm(id) {
-            self.tape.forgotten(before.id, now, clock);
-            self.reporter.forget(before.id);
+            self.goes_on_as_ghost(before.id, clock, now);
         }
         self.report(Report::Ghost(Box::new(finding)), clock, now)
     }

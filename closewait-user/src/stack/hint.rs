@@ -23,8 +23,12 @@ pub fn hint(frames: &[Frame]) -> Option<&'static str> {
     }
     if unnamed && in_module("/libjvm.so") {
         return Some(
-            "for Java's methods use --jit-maps, or run `jcmd PID Compiler.perfmap` (JDK 17 or later) while it lives",
+            "for Java's methods use --jit-maps, or run `jcmd PID Compiler.perfmap` (JDK 17 or later)",
         );
+    }
+    // As HotSpot calls it in its map: whatever it interprets runs there.
+    if in_module("/libjvm.so") && symbols().any(|symbol| symbol == "Interpreter") {
+        return Some("Java's methods have names once they run often enough to be compiled");
     }
     if unnamed && symbols().any(|symbol| symbol.starts_with("v8::")) {
         return Some("for JavaScript's functions start it with --perf-basic-prof");
@@ -64,11 +68,13 @@ mod tests {
         let python = "_PyEval_EvalFrameDefault@/usr/bin/python3.12";
         let java = "JavaCalls::call_helper(JavaValue*)@/usr/lib/jvm/17/lib/server/libjvm.so";
         let node = "v8::Function::Call(int)@/usr/bin/node";
-        let cases: [(&[&str], Option<&str>); 8] = [
+        let cases: [(&[&str], Option<&str>); 10] = [
             (&[python], Some("-X perf")),
             (&["py::serve:/srv/app.py@[anon]", python], None),
             (&["@[anon]", java], Some("Compiler.perfmap")),
             (&["int Six.serve(Six)@[anon]", java], None),
+            (&["Interpreter@[anon]", java], Some("often enough")),
+            (&["Interpreter@[anon]", "serve@/usr/bin/app"], None),
             (&["@[anon:v8]", node], Some("--perf-basic-prof")),
             (&["JS:~serve six.js:9:15@[anon]", node], None),
             (&["serve@/usr/bin/app", "@[anon]"], None),

@@ -79,7 +79,7 @@ const BUDGETS: [Budget; 14] = {
             (
                 "storm",
                 "see beside",
-                "user stacks at connect, accept and close (0.3-0.4 us each), then two map inserts and two records",
+                "user stacks at connect, accept and the read of EOF (0.3-0.4 us each), then two map inserts and two records",
             ),
         ),
         budget(
@@ -91,7 +91,7 @@ const BUDGETS: [Budget; 14] = {
             (
                 "bpf",
                 "what an empty program takes is not told from counting it",
-                "user stacks at connect, accept and close (0.3-0.4 us each), then two map inserts and two records",
+                "user stacks at connect, accept and the read of EOF (0.3-0.4 us each), then two map inserts and two records",
             ),
         ),
         budget(
@@ -111,7 +111,7 @@ const BUDGETS: [Budget; 14] = {
             (
                 "bpf",
                 "what an empty program takes is not told from counting it",
-                "user stacks at connect, accept and close (0.3-0.4 us each), then two map inserts and two records",
+                "user stacks at connect, accept and the read of EOF (0.3-0.4 us each), then two map inserts and two records",
             ),
         ),
         budget(
