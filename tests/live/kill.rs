@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::leaked::Leaked;
@@ -84,6 +85,40 @@ fn what_fits_is_destroyed_and_its_descriptors_stay() {
     let again = kill(&net, &[port.as_slice(), &["--yes"]].concat());
     again.exits(0);
     assert_eq!(again.of_kind("killed").count(), 0, "{}", again.everything());
+}
+
+/// A thread that waits in accept() has a number reserved, which is no descriptor.
+#[test]
+fn numbers_that_accept_reserves_are_not_counted() {
+    let net = Netns::new();
+    let leaks = ["--leak", "3", "--read", "none", "--wait", "5"];
+    let server = Scenario::start(&net, "leaky_server", &leaks);
+    let port = server.port();
+    let client = Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "3"]);
+    client.done();
+    server.done();
+    let tasks = format!("/proc/{}/task", server.pid());
+    let in_accept = || {
+        let tasks = std::fs::read_dir(&tasks).unwrap().filter_map(Result::ok);
+        let calls = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok());
+        // accept() and accept4(), as either libc calls them.
+        let names = [libc::SYS_accept, libc::SYS_accept4].map(|number| format!("{number} "));
+        (calls.filter(|call| names.iter().any(|name| call.starts_with(name))).count() == 5).then_some(())
+    };
+    until("five threads wait in accept()", in_accept);
+    let shown = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count() as u64;
+    let mut tool = Tool::trace(&net, &[]);
+    tool.has_reported("stuck", 3);
+    let traced = tool.signal(Signal::INT);
+    for report in traced.of_kind("stuck") {
+        assert_eq!(report["limits"]["nofile"]["used"], shown, "{report}");
+    }
+    if would_destroy(&net, &[], 3).is_none() {
+        return;
+    }
+    let done = kill(&net, &["--yes"]);
+    done.exits(0);
+    assert_eq!(owner(&done), [Some(shown), Some(shown), Some(3)], "{}", done.everything());
 }
 
 #[test]

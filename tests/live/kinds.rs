@@ -178,6 +178,38 @@ fn never_accepted() {
     }
 }
 
+/// It does call accept(), which has no descriptor to give.
+#[test]
+fn not_accepted_for_want_of_descriptors() {
+    let net = Netns::new();
+    let mut tool = Tool::trace(&net, &[]);
+    let leaks = ["--nofile", "40", "--leak", "60", "--read", "none"];
+    let server = Scenario::start(&net, "leaky_server", &leaks);
+    let port = server.port();
+    let client = Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "60"]);
+    client.done();
+    let mut leaked = 0;
+    while server.hear().word == "leak" {
+        leaked += 1;
+    }
+    tool.has_reported("stuck", 60);
+    let ended = tool.signal(Signal::INT);
+    ended.exits(0);
+    let is_queued = |report: &&Value| report["verdict"]["code"] == "NOT_ACCEPTED";
+    let queued: Vec<_> = ended.of_kind("stuck").filter(is_queued).collect();
+    assert_eq!(queued.len(), 60 - leaked, "{}", ended.everything());
+    for report in queued {
+        let (why, advice) =
+            (report["verdict"]["evidence"].to_string(), report["verdict"]["next"].to_string());
+        let pid = server.pid();
+        let full = format!("leaky_server[{pid}] is out of descriptors, with 40 in use and a limit of 40");
+        assert!(why.contains(&full) && why.contains("EMFILE") && !why.contains("in accept()"), "{report}");
+        assert!(advice.contains("higher limit than 40"), "{report}");
+        let nofile = &report["limits"]["nofile"];
+        assert_eq!((&nofile["used"], &nofile["soft"]), (&40.into(), &40.into()), "{report}");
+    }
+}
+
 #[test]
 fn accepted_by_io_uring() {
     let net = Netns::new();

@@ -3,7 +3,7 @@
  *   leaky_server [--bind IP] [--port N] [--backlog N] [--cpu N] [--cloexec]
  *                [--leak N] [--close N] [--read none|peek|some|once|eof]
  *                [--fork] [--leave] [--first] [--never-accept] [--listen-in NETNS]
- *                [--uid N]
+ *                [--uid N] [--nofile N] [--wait N]
  *
  * It accepts leak + close connections, one after the other. Those that leak
  * are read as --read says and then forgotten; the others are closed as soon as
@@ -11,16 +11,20 @@
  * --fork: a child keeps the leaked socket, the server closes its own fd; with
  * --leave too, the server then ends and its children stay until the end of input.
  * --listen-in: the sockets belong to the network namespace of that file, in which
- * the process itself is not. --uid: it is a process of that user.
+ * the process itself is not. --uid: it is a process of that user. --nofile: it may
+ * have so many descriptors; it says `full` when accept() has no more, and goes on
+ * asking. --wait: so many threads wait in accept() on a listener that nobody calls.
  */
 #include "scenario.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
 
 static struct {
 	const char *bind, *read, *listen_in;
 	int port, backlog, cpu;
-	unsigned leak, close;
+	unsigned leak, close, nofile, wait;
 	bool cloexec, fork, leave, first, never_accept;
 } opt = {.bind = "127.0.0.1", .read = "eof", .backlog = 128, .cpu = -1};
 
@@ -28,10 +32,36 @@ static struct {
  * of a libc wrapper; the names that tests ask for are the callers of this one. */
 NAMED static int take(int listener)
 {
-	int fd = opt.cloexec ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : accept(listener, NULL, NULL);
-	if (fd < 0)
-		die("accept");
+	bool told = false;
+	int fd;
+
+	while ((fd = opt.cloexec ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : accept(listener, NULL, NULL)) < 0) {
+		if (errno != EMFILE || !opt.nofile)
+			die("accept");
+		if (!told)
+			say("full");
+		told = true;
+		poll(NULL, 0, 100);
+	}
 	return fd;
+}
+
+static void *wait_in_accept(void *listener)
+{
+	accept(*(int *)listener, NULL, NULL);
+	die("the listener that nobody calls");
+}
+
+NAMED static void have_others_wait(void)
+{
+	static int listener;
+
+	listener = listen_on("127.0.0.1", 0, 1);
+	for (unsigned i = 0; i < opt.wait; i++) {
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, wait_in_accept, &listener))
+			die("pthread_create");
+	}
 }
 
 NAMED static void wait_for_fin(int fd)
@@ -181,6 +211,10 @@ int main(int argc, char **argv)
 			become(atoi(value));
 		else if (!strcmp(name, "--listen-in"))
 			opt.listen_in = value;
+		else if (!strcmp(name, "--nofile"))
+			opt.nofile = atoi(value);
+		else if (!strcmp(name, "--wait"))
+			opt.wait = atoi(value);
 		else
 			usage(name, value);
 	}
@@ -191,6 +225,15 @@ int main(int argc, char **argv)
 	int listener = listen_on(opt.bind, opt.port, opt.backlog);
 	if (opt.listen_in && setns(own, CLONE_NEWNET))
 		die("setns");
+	if (opt.wait)
+		have_others_wait();
+	if (opt.nofile) {
+		/* What it has inherited above the limit would count as well. */
+		for (int fd = opt.nofile; fd < 4096; fd++)
+			close(fd);
+		if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){opt.nofile, opt.nofile}))
+			die("setrlimit");
+	}
 	say("ready port=%d pid=%d", local_port(listener), getpid());
 	if (!opt.never_accept) {
 		serve(listener);

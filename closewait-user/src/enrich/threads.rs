@@ -32,8 +32,15 @@ const THREADS_MAX: usize = 32;
 const PROCESSES_MAX: usize = 4;
 /// A look is good for so long.
 const FRESH: Duration = Duration::from_millis(200);
-/// What is known of a process is kept so long without a look.
+/// What is known of a process is kept so long without a look, and told while it is not its turn.
 const KEPT: Duration = Duration::from_mins(1);
+/// The second look at a process, which shows what keeps still, comes before others' first within
+/// so long.
+const SECOND_WITHIN: Duration = Duration::from_secs(5);
+/// What was seen is kept of so many processes, 10 KiB each at most.
+const SEEN_MAX: usize = 64;
+/// When a process had its turn is known so long: 480 of them have theirs in that time.
+const TURNS_KEPT: Duration = Duration::from_mins(10);
 
 /// Listing all sockets of a namespace may take one part in so many of the time.
 const LISTING_SHARE: u32 = 20;
@@ -52,12 +59,16 @@ const WAITED_ON: [State; 7] = [
 #[derive(Default)]
 pub(super) struct ThreadWatch {
     seen: HashMap<u32, Seen>,
+    /// When each was looked at.
+    turns: HashMap<u32, MonoNs>,
     /// No socket is named before.
     next_listing: MonoNs,
 }
 
 struct Seen {
     at: MonoNs,
+    /// More than once.
+    again: bool,
     threads: Fact<Arc<Threads>>,
     past: HashMap<u32, Past>,
 }
@@ -75,7 +86,9 @@ struct Past {
 
 impl ThreadWatch {
     /// A look at each process, which has a socket in this namespace, in the order of
-    /// their importance; those beyond the bound are unknown.
+    /// their importance. Of more than are looked at in one call, those come first that were
+    /// not looked at for longest; of the others is told what was seen last, or that they are
+    /// unknown.
     pub(super) fn look(
         &mut self,
         processes: &[(u32, Netns)],
@@ -83,31 +96,51 @@ impl ThreadWatch {
         now: MonoNs,
     ) -> HashMap<u32, Fact<Arc<Threads>>> {
         self.seen.retain(|_, seen| now.since(seen.at) < KEPT);
-        let mut looked = HashMap::new();
-        for (i, &(pid, netns)) in processes.iter().enumerate() {
+        self.turns.retain(|_, at| now.since(*at) < TURNS_KEPT);
+        for (pid, netns) in self.turn(processes, now) {
             let before = self.seen.remove(&pid);
-            let seen = match before {
-                Some(seen) if now.since(seen.at) < FRESH => seen,
-                before if i < PROCESSES_MAX => {
-                    let past = before.map(|seen| seen.past).unwrap_or_default();
-                    self.process(pid, netns, sockets, &past)
-                }
-                before => {
-                    let why = format!("only looked at for {PROCESSES_MAX} processes at a time");
-                    looked.insert(pid, Fact::unknown(why));
-                    self.seen.extend(before.map(|seen| (pid, seen)));
-                    continue;
-                }
-            };
-            looked.insert(pid, seen.threads.clone());
-            self.seen.insert(pid, seen);
+            let again = before.is_some();
+            let past = before.map(|seen| seen.past).unwrap_or_default();
+            let mut here = HashMap::new();
+            let threads = self.process(pid, netns, sockets, &past, &mut here);
+            self.seen.insert(pid, Seen { at: now, again, threads, past: here });
+            self.turns.insert(pid, now);
         }
-        looked
+        while self.seen.len() > SEEN_MAX
+            && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.at).map(|(pid, _)| *pid)
+        {
+            self.seen.remove(&oldest);
+        }
+        let told = |pid| match self.seen.get(&pid) {
+            Some(seen) => seen.threads.clone(),
+            None => Fact::unknown(format!("only looked at for {PROCESSES_MAX} processes at a time")),
+        };
+        processes.iter().map(|&(pid, _)| (pid, told(pid))).collect()
     }
 
-    fn process(&mut self, pid: u32, netns: Netns, sockets: &mut Sockets, past: &HashMap<u32, Past>) -> Seen {
-        let mut now = HashMap::new();
-        let threads = match threads(pid, past, &mut now) {
+    /// Whose turn it is.
+    fn turn(&self, processes: &[(u32, Netns)], now: MonoNs) -> Vec<(u32, Netns)> {
+        let is_fresh = |pid: &u32| self.seen.get(pid).is_some_and(|seen| now.since(seen.at) < FRESH);
+        let mut due: Vec<_> = processes.iter().copied().filter(|(pid, _)| !is_fresh(pid)).collect();
+        let looked_at = processes.len() - due.len();
+        // Never is longest ago; the order is kept among equals.
+        due.sort_by_key(|(pid, _)| match self.seen.get(pid) {
+            Some(seen) if !seen.again && now.since(seen.at) < SECOND_WITHIN => (false, MonoNs(0)),
+            _ => (true, self.turns.get(pid).copied().unwrap_or(MonoNs(0))),
+        });
+        due.truncate(PROCESSES_MAX.saturating_sub(looked_at));
+        due
+    }
+
+    fn process(
+        &mut self,
+        pid: u32,
+        netns: Netns,
+        sockets: &mut Sockets,
+        past: &HashMap<u32, Past>,
+        now: &mut HashMap<u32, Past>,
+    ) -> Fact<Arc<Threads>> {
+        match threads(pid, past, now) {
             Ok(mut threads) => {
                 self.name_sockets(&mut threads, netns, sockets);
                 for thread in &threads.seen {
@@ -118,8 +151,7 @@ impl ThreadWatch {
                 Fact::Known(Arc::new(threads))
             }
             Err(error) => Fact::unknown(format!("cannot read /proc/{pid}/task: {error}")),
-        };
-        Seen { at: Clock::mono_now(), threads, past: now }
+        }
     }
 
     /// Names the sockets that threads wait on, if one of them has kept still.
@@ -353,6 +385,64 @@ mod tests {
             assert_eq!(stat(bad), None, "{bad:?}");
         }
         assert_eq!(switches("x\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"), 42);
+    }
+
+    /// A round is two calls, as for two looks at the same sockets.
+    #[test]
+    fn of_many_processes_each_has_its_turn_and_both_of_its_looks() {
+        let mut sleepers: Vec<_> =
+            (0..11).map(|_| std::process::Command::new("sleep").arg("60").spawn().expect("sleep")).collect();
+        let processes: Vec<_> = sleepers.iter().map(|sleeper| (sleeper.id(), Netns(1))).collect();
+        let mut watch = ThreadWatch::default();
+        let mut sockets = Sockets::new(Some("test".into())).expect("namespaces");
+        let began = Clock::mono_now();
+        let mut looks = Vec::new();
+        for call in 0..6 {
+            // Rounds are ten seconds apart, their looks 400 ms.
+            let now = began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400);
+            let mut turn: Vec<_> = watch.turn(&processes, now).into_iter().map(|(pid, _)| pid).collect();
+            assert!(turn.len() <= PROCESSES_MAX);
+            turn.sort_unstable();
+            let looked = watch.look(&processes, &mut sockets, now);
+            let known = looked.values().filter(|threads| threads.known().is_some()).count();
+            looks.push((turn, known));
+        }
+        for sleeper in &mut sleepers {
+            sleeper.kill().and_then(|()| sleeper.wait()).expect("a child");
+        }
+        let pids = |range: std::ops::Range<usize>| -> Vec<u32> {
+            let mut pids: Vec<_> = processes[range].iter().map(|(pid, _)| *pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        let known: Vec<_> = looks.iter().map(|(_, known)| *known).collect();
+        assert_eq!(known, [4, 4, 8, 8, 11, 11], "what was seen is told while others have their turn");
+        for (round, range) in [0..4, 4..8].into_iter().enumerate() {
+            assert_eq!(looks[round * 2].0, pids(range.clone()), "round {round}");
+            assert_eq!(looks[round * 2 + 1].0, pids(range), "round {round}");
+        }
+        assert!(pids(8..11).iter().all(|pid| looks[4].0.contains(pid) && looks[5].0.contains(pid)));
+    }
+
+    #[test]
+    fn of_more_than_are_kept_each_has_its_turn_all_the_same() {
+        // Numbers that no process has.
+        let processes: Vec<_> = (0..100).map(|n| (u32::MAX - n, Netns(1))).collect();
+        let mut watch = ThreadWatch::default();
+        let mut sockets = Sockets::new(Some("test".into())).expect("namespaces");
+        let began = Clock::mono_now();
+        let mut turns = HashMap::<u32, u32>::new();
+        for call in 0..100 {
+            let now = began + Duration::from_secs(1 + call / 2 * 10) + Duration::from_millis(call % 2 * 400);
+            for (pid, _) in watch.turn(&processes, now) {
+                *turns.entry(pid).or_default() += 1;
+            }
+            watch.look(&processes, &mut sockets, now);
+            assert!(watch.seen.len() <= SEEN_MAX);
+            assert!(watch.turn(&processes, now + Duration::from_millis(1)).is_empty(), "at once again");
+        }
+        assert_eq!(turns.len(), processes.len());
+        assert!(turns.values().all(|turns| *turns == 4), "{turns:?}");
     }
 
     #[test]

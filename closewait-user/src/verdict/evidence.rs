@@ -389,12 +389,17 @@ impl Process {
     /// What it runs, but for a number that a redacted recording has: that is another one in the
     /// next recording, and says nothing to people. Causes go by this.
     pub fn told_program(&self) -> Option<&Text> {
-        let is_number = |program: &str| {
-            let number = program.strip_prefix(REDACTED_PROGRAM);
-            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        self.program.as_ref().filter(|program| !is_number(program))
+        told(self.program.as_ref())
     }
+}
+
+/// A program, unless it is a number that a redacted recording has.
+fn told(program: Option<&Text>) -> Option<&Text> {
+    let is_number = |program: &str| {
+        let number = program.strip_prefix(REDACTED_PROGRAM);
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    program.filter(|program| !is_number(program))
 }
 
 #[cfg(test)]
@@ -427,8 +432,19 @@ pub struct Parent {
     pub pid: u32,
     /// Its name.
     pub comm: Text,
+    /// What it runs, where that tells more than its name. (Not in recordings of versions before
+    /// 0.2.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
     /// Its command line, arguments joined by spaces.
     pub cmdline: Fact<Text>,
+}
+
+impl Parent {
+    /// What it runs: see [`Process::told_program`].
+    pub fn told_program(&self) -> Option<&Text> {
+        told(self.program.as_ref())
+    }
 }
 
 fn not_recorded<T>() -> Fact<T> {
@@ -442,6 +458,13 @@ pub struct Nofile {
     pub used: u64,
     /// Soft limit.
     pub soft: u64,
+}
+
+impl Nofile {
+    /// Whether none is left: what asks for one, as accept() does, fails with EMFILE.
+    pub const fn is_used_up(self) -> bool {
+        self.used >= self.soft
+    }
 }
 
 /// A listening socket whose queue a socket waits in.

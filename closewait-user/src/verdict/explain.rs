@@ -31,9 +31,11 @@ pub const fn explain(code: Code) -> Explanation {
             proof: "The socket has inode 0: no file was ever made for it. `ss -ltn` shows the queue's length as \
                     Recv-Q and its limit as Send-Q of the listener.",
             fix: "Find out why the listener's process does not accept: a blocked thread, a stopped event loop, \
-                  all workers busy, or a listener inherited by a process that never uses it.",
-            no_help: "A larger backlog or somaxconn: it only takes longer to fill. A higher limit of descriptors: these \
-                      have none yet. Keepalive and SO_REUSEADDR on the listener: neither calls accept(). Destroying \
+                  all workers busy, or a listener inherited by a process that never uses it. Or it is out of \
+                  descriptors, as the report then says: accept() fails with EMFILE until it closes some, so mend \
+                  what it leaks, or raise its limit.",
+            no_help: "A larger backlog or somaxconn: it only takes longer to fill. A higher limit of descriptors, unless \
+                      the process is out of them: these have none yet. Keepalive and SO_REUSEADDR on the listener: neither calls accept(). Destroying \
                       the sockets (ss -K): their places in the queue stay taken until accept() is called.",
         },
         Code::PeerGone => Explanation {

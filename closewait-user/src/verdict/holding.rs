@@ -2,7 +2,7 @@
 
 use super::case::{Case, Finding, Rank, name};
 use super::usage::{Use, used};
-use super::{Code, Confidence, Doing, Elsewhere, Holder, OpenedVia, Parent, Role, Thread};
+use super::{Code, Confidence, Doing, Elsewhere, Holder, Nofile, OpenedVia, Parent, Role, Thread};
 use crate::fact::Fact;
 
 /// So many characters of a command line are told.
@@ -40,6 +40,22 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
                     stacks_of(holder)
                 ));
             }
+            if let Some((holder, nofile)) = holder.and_then(used_up) {
+                let Nofile { used, soft } = nofile;
+                finding.say_because(format_args!(
+                    "{}[{}] is out of descriptors, with {used} in use and a limit of {soft}: accept() fails \
+                     with EMFILE until it closes some",
+                    holder.comm, holder.pid
+                ));
+                finding.next(format_args!(
+                    "Find what {}[{}] does not close (its other stuck sockets first; `ls -l /proc/{}/fd` shows \
+                     all), or give it a higher limit than {soft} (`ulimit -n`, LimitNOFILE=): it is out of \
+                     descriptors, and accept() fails.",
+                    holder.comm, holder.pid, holder.pid
+                ));
+                // Whether a thread asks at the very moment of the look does not matter then.
+                return Some(finding);
+            }
             match case.evidence.threads.known().and_then(|threads| threads.is_accepting()) {
                 Some(false) => finding.because("none of its threads is in accept()"),
                 Some(true) => finding.because("a thread of it is in accept()"),
@@ -49,6 +65,12 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
         (None, fact) => finding
             .without(format_args!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
     })
+}
+
+/// A holder that has no descriptor left, and how many it may have.
+fn used_up(holder: &Holder) -> Option<(&Holder, Nofile)> {
+    let nofile = holder.nofile.known().copied().filter(|nofile| nofile.is_used_up())?;
+    Some((holder, nofile))
 }
 
 /// Whether threads of the listener's process are in system calls, none of them in accept().
@@ -173,11 +195,13 @@ pub(super) fn inherited(case: &Case) -> Option<Finding> {
     };
     finding = finding.because(format_args!("held by {}{cloexec}", case.who()));
     if let Some((parent, part)) = spawned_by(case, heir) {
-        let line = parent.cmdline.known().map(|line| start(line)).filter(|line| !line.is_empty());
-        let line = line.map_or_else(String::new, |line| case.say(format_args!(" (`{line}`)")));
+        let runs = parent.told_program().map(ToString::to_string);
+        let runs = runs.or_else(|| parent.cmdline.known().map(|line| start(line)));
+        let runs = runs.filter(|runs| !runs.is_empty());
+        let runs = runs.map_or_else(String::new, |runs| case.say(format_args!(" (`{runs}`)")));
         finding = finding.because(format_args!(
-            "{heir} was started by {}[{}]{line}, which {part}",
-            parent.comm, parent.pid
+            "{}[{}] was started by {}[{}]{runs}, which {part}",
+            heir.comm, heir.pid, parent.comm, parent.pid
         ));
     }
 

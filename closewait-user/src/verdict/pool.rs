@@ -78,7 +78,7 @@ pub(super) fn kept(case: &Case, pool: &Pool) -> Kept {
 /// they cannot. No pool is allowed to do that.
 fn used_up(case: &Case, pool: &Pool) -> Option<String> {
     case.holders().iter().find_map(|holder| {
-        let nofile = holder.nofile.known().filter(|nofile| nofile.used >= nofile.soft)?;
+        let nofile = holder.nofile.known().filter(|nofile| nofile.is_used_up())?;
         (u64::from(pool.stuck) * 2 >= nofile.soft).then(|| {
             let (stuck, soft) = (pool.stuck, nofile.soft);
             case.say(format_args!("{stuck} of the {soft} descriptors that {holder} may have: none is left"))

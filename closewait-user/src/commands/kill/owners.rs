@@ -82,7 +82,7 @@ impl One {
     fn new(holder: &Holder) -> Self {
         let pid = holder.pid;
         let opened = procfs::open_dir(CWD, format!("/proc/{pid}")).and_then(|dir| {
-            let process = procfs::process(dir.as_fd(), pid, procfs::descriptors(dir.as_fd()))?;
+            let process = procfs::process(dir.as_fd(), pid, procfs::all_descriptors(dir.as_fd()))?;
             Ok((dir, process))
         });
         let (dir, before) = match opened {

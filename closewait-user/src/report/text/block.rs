@@ -171,9 +171,13 @@ fn fds(n: Nofile) -> String {
     if n.soft == u64::MAX {
         return format!("{} fds, no limit", count(n.used));
     }
-    let percent = n.used.saturating_mul(100).checked_div(n.soft).filter(|p| *p <= 100);
-    let percent = percent.map_or(String::new(), |p| format!(" ({p}%)"));
-    format!("{} of {} fds{percent}", count(n.used), count(n.soft))
+    // Some may be above the limit: inherited, or it was lowered since.
+    let percent = if n.used > n.soft {
+        "over 100%".into()
+    } else {
+        format!("{}%", n.used.saturating_mul(100).checked_div(n.soft).unwrap_or(100))
+    };
+    format!("{} of {} fds ({percent})", count(n.used), count(n.soft))
 }
 
 /// `java[21773]`
@@ -331,8 +335,10 @@ pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, at: MonoNs, man
     }
     labelled(lines, style, "why", &why, 3);
     if verdict.leak != Some(false) {
-        if !says.missing.is_empty() {
-            labelled(lines, style, "missing", &escape(&says.missing.join("; ")), 2);
+        let mut missing = says.missing.clone();
+        missing.extend(unseen_threads(finding));
+        if !missing.is_empty() {
+            labelled(lines, style, "missing", &escape(&missing.join("; ")), 2);
         }
         if let Some(holders) = other_holders(evidence, style) {
             put(lines, style, "held by", holders);
@@ -353,6 +359,14 @@ pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, at: MonoNs, man
             );
         }
     }
+}
+
+/// That it is not known what the threads of the owner do, where there is an owner and that would
+/// explain the socket.
+fn unseen_threads(finding: &Finding) -> Option<String> {
+    let reason = finding.threads()?.reason()?;
+    finding.owner().known()?;
+    Some(format!("what its threads do: {reason}"))
 }
 
 /// `next:` and the fix; the last of every block.
@@ -463,6 +477,19 @@ fn put(lines: &mut Vec<String>, style: &Style, label: &str, body: Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_descriptors_than_the_limit_are_over_all_of_it() {
+        for (used, soft, told) in [
+            (812, 1024, "812 of 1,024 fds (79%)"),
+            (40, 40, "40 of 40 fds (100%)"),
+            (41, 40, "41 of 40 fds (over 100%)"),
+            (3, 0, "3 of 0 fds (over 100%)"),
+            (3, u64::MAX, "3 fds, no limit"),
+        ] {
+            assert_eq!(fds(Nofile { used, soft }), told);
+        }
+    }
 
     #[test]
     fn no_program_can_pass_for_another_holder() {

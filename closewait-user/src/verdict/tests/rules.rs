@@ -35,6 +35,24 @@ fn not_accepted() {
         assert!(!by(exe, "accept4").contains(command));
     }
 
+    // It calls accept(), in vain; whoever looks at another moment sees no thread in it.
+    let with = |used, soft| {
+        let process = Process { nofile: Fact::Known(Nofile { used, soft }), ..process(88) };
+        let listener = Listener { holder: Some(holding(process, 6)), queue: 8, limit: 128 };
+        judge(&Evidence { listener: Fact::Known(listener), threads: calls("nanosleep"), ..known.clone() })
+    };
+    for used in [40, 41] {
+        let full = with(used, 40);
+        assert_eq!((full.code, full.confidence, full.leak), (Code::NotAccepted, High, Some(true)));
+        says(&full.evidence, "8 of 128 in the accept queue of app[88] fd 6");
+        says(&full.evidence, &format!("app[88] is out of descriptors, with {used} in use and a limit of 40"));
+        assert!(full.next.starts_with("Find what app[88] does not close ("), "{}", full.next);
+        assert!(!full.evidence.iter().any(|why| why.contains("in accept()")), "{full:?}");
+    }
+    let not_full = with(39, 40);
+    says(&not_full.evidence, "none of its threads is in accept()");
+    assert!(!not_full.next.contains("out of descriptors"));
+
     let one_look = Evidence { looks: known.looks[1..].to_vec(), ..known };
     assert_eq!(short(&one_look).0, Code::NotAccepted, "needs no change");
     for (opener, role) in [
@@ -218,18 +236,25 @@ fn inherited() {
     assert_eq!(short(&older(vec![7], Fact::Known(Role::Client))).0, Code::NotReading);
 
     // Who spawned the heir is named where the socket came by it.
-    let by = |parent: u32, evidence: Evidence| {
+    let runs = |program: Option<&'static str>, parent: u32, evidence: Evidence| {
         let cmdline = Fact::Known("/usr/sbin/app --config /etc/app/production.conf --listen 8080".into());
-        let parent = Parent { pid: parent, comm: "app".into(), cmdline };
+        let parent = Parent { pid: parent, comm: "app".into(), program: program.map(Into::into), cmdline };
         let heir = holding(Process { parent: Fact::Known(parent), ..process(9) }, 5);
         judge(&Evidence { holders: Fact::Known(vec![heir]), ..evidence }).evidence.join("; ")
     };
-    let started = "app[9] fd 5 was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
+    let by = |parent, evidence| runs(None, parent, evidence);
+    let started = "app[9] was started by app[7] (`/usr/sbin/app --config /etc/app/producti...`), which ";
     let older = older(vec![7], server());
     let opened = Evidence { looks: untouched.clone(), ..child.clone() };
     assert!(by(7, opened.clone()).contains(&format!("{started}opened it")), "{}", by(7, opened.clone()));
     assert!(by(7, older.clone()).contains(&format!("{started}has the listener")));
-    assert!(!by(1, opened).contains("was started by") && !by(1, older).contains("was started by"));
+    assert!(!by(1, opened.clone()).contains("was started by") && !by(1, older).contains("was started by"));
+    let python = runs(Some("python3 orders.py"), 7, opened.clone());
+    assert!(
+        python.contains("app[9] was started by app[7] (`python3 orders.py`), which opened it"),
+        "{python}"
+    );
+    assert!(!runs(Some("program 3"), 7, opened).contains("program 3"), "a number of a redacted recording");
 
     let one_look = Evidence { looks: untouched[1..].to_vec(), ..child };
     assert_eq!(short(&one_look), (Code::Inherited, Low, None));
