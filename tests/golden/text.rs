@@ -219,6 +219,8 @@ fn nothing_is_said_of_what_was_looked_at_only() {
         Apart { by_holder: 1_000, by_ends: 2, unread: 1, ..Apart::default() },
         Apart { unreached: 1, ..Apart::default() },
         Apart { unread: 2, unreached: 7_000, failed_looks: 17, ..Apart::default() },
+        Apart { by_holder: 69, ghosts: 15, ..Apart::default() },
+        Apart { ghosts: 1, ..Apart::default() },
     ] {
         let mut desk = Desk::text(OPTIONS);
         desk.reporter.set_apart(apart);
@@ -231,6 +233,45 @@ fn nothing_is_said_of_what_was_looked_at_only() {
     }
     assert_fits(&story);
     golden("apart.txt", &story);
+}
+
+#[test]
+fn what_happened_so_long_ago_is_as_of_the_screen() {
+    let every = Duration::from_secs(10);
+    let mut desk = Desk::text(TextOptions { interval: Some(every), ..OPTIONS });
+    for mut report in one_of_each() {
+        if let Report::Stuck(finding) | Report::Ghost(finding) = &mut report {
+            finding.words = None;
+            desk.report(report, NOW);
+        }
+    }
+    desk.report(Report::FirstLook(FirstLook::default()), NOW);
+    let agos = |screen: String| -> Vec<f64> {
+        let screen = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+        let before = screen.split(" s ago").map(|text| text.rsplit(' ').next().expect("a word"));
+        let numbers: Vec<_> = before.filter_map(|word| word.parse().ok()).collect();
+        assert!(screen.contains("returned 0 (EOF)"), "{screen}");
+        numbers
+    };
+    let first = agos(desk.out.take());
+    desk.tick(NOW + every);
+    let second = agos(desk.out.take());
+    let later: Vec<_> = first.iter().map(|seconds| seconds + 10.0).collect();
+    assert_eq!(second, later);
+    assert!(!first.is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_in_close_wait_all_the_same() {
+    let mut desk = Desk::text(OPTIONS);
+    desk.reporter.set_apart(Apart { by_holder: 69, ghosts: 15, ..Apart::default() });
+    let mut totals = totals(NOW);
+    (totals.watched, totals.tracker) = (69, TrackerStats { tracked: 69, ..TrackerStats::default() });
+    desk.finish(totals);
+    let text = desk.out.take().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("69 watched, none that fits is in CLOSE_WAIT now"), "{text}");
+    assert!(text.contains("69 in it now"), "{text}");
+    assert!(text.contains("69 sockets in CLOSE_WAIT and 15 ghosts do not fit the filter"), "{text}");
 }
 
 #[test]

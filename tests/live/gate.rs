@@ -160,6 +160,34 @@ fn what_the_filter_leaves_out_is_counted_and_told() {
     server(&with("leaky_server"), &["--leak", "3"]).exits(1).said("3 sockets leaked, of 1 cause; exit 1");
 }
 
+/// What nobody has accepted yet may be the command's: only a look tells. A stranger's is none of
+/// the sockets that the summary tells of.
+#[test]
+fn its_summary_is_of_the_command_only() {
+    let net = Netns::new();
+    let stranger = Scenario::start(&net, "leaky_server", &["--never-accept"]);
+    let report = Scrap::new("own");
+    let program = programs().join("leaky_server");
+    let program = program.to_str().expect("text");
+    let options = [&SHORT[..], &["-o", "json", "--report", report.path()]].concat();
+    let gate = Gate::around(&net, &options, &[program, "--leak", "1", "--close", "2"]);
+    let ready = gate.hear();
+    let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
+    for (port, closes) in [(port, "3"), (&*stranger.port(), "5")] {
+        Scenario::start(&net, "leaky_client", &["--port", port, "--first", "--close", closes]).done();
+    }
+    while !gate.hear().starts_with("done") {}
+    stay();
+    gate.end().exits(1).said("1 socket leaked");
+    let text = report.text();
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    for (what, sockets) in
+        [("watched", 3), ("entered", 3), ("left", 3), ("in_close_wait", 0), ("reported", 1)]
+    {
+        assert_eq!(summary["totals"][what], sockets, "{what} of {summary}");
+    }
+}
+
 /// A verdict takes until half a second after the start of CLOSE_WAIT; a close before that
 /// must not hide that it came too late. (A slow machine that is judged before passes too.)
 #[test]

@@ -70,6 +70,21 @@ fn reset_before_anything_was_sent() {
     are_found("silent", "GHOST_RESET");
 }
 
+/// They are no sockets in CLOSE_WAIT, also where they do not fit the filter.
+#[test]
+fn that_do_not_fit_the_filter() {
+    let net = Netns::new();
+    let program = Scenario::start(&net, "closed", &["reset", "3"]);
+    program.done();
+    let args = ["snapshot", "--netns", &net.path(), "-o", "json", "--threshold", "1ms", "--pid", "1"];
+    let ended = Tool::spawn(Command::new(binary()).args(args)).end();
+    ended.exits(0);
+    let summary = ended.of_kind("summary").next().expect("a summary");
+    for (what, sockets) in [("in_close_wait", 0), ("left_out", 0), ("left_out_ghosts", 3), ("reported", 0)] {
+        assert_eq!(summary["totals"][what], sockets, "{what} of {summary}");
+    }
+}
+
 /// One look shows them too, and does not call them a leak yet.
 #[test]
 fn in_a_snapshot() {

@@ -1,17 +1,17 @@
 //! What is counted apart: stuck sockets that do not fit the filter, and namespaces that could
 //! not be looked into. Without it "nothing is stuck" would be said of what nobody asked about.
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 use super::Driver;
 use crate::report;
-use crate::tracker::SocketId;
+use crate::tracker::{SocketId, Suspect, SuspectKind};
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Apart {
-    /// Judged, and not wanted by their holders.
-    unfit: HashSet<SocketId>,
+    /// Judged, and not wanted by their holders; and whether each is a ghost.
+    unfit: HashMap<SocketId, bool>,
     /// Not even tracked, by their ports: as the last look found them.
     by_ends: u64,
     /// Namespaces into which the last look could not be taken.
@@ -24,8 +24,8 @@ pub(super) struct Apart {
 
 impl Apart {
     /// A socket was judged that is not wanted.
-    pub(super) fn unfit(&mut self, id: SocketId) {
-        self.unfit.insert(id);
+    pub(super) fn unfit(&mut self, suspect: &Suspect) {
+        self.unfit.insert(suspect.id, suspect.kind != SuspectKind::Stuck);
     }
 
     /// One that is.
@@ -38,14 +38,18 @@ impl Apart {
         !self.unfit.is_empty()
     }
 
-    /// How many there are.
+    /// How many there are in CLOSE_WAIT.
     pub(super) fn count_unfit(&self) -> u64 {
-        self.unfit.len() as u64
+        self.unfit.len() as u64 - self.count_ghosts()
+    }
+
+    fn count_ghosts(&self) -> u64 {
+        self.unfit.values().filter(|is_ghost| **is_ghost).count() as u64
     }
 
     /// Whether this is one.
     pub(super) fn is_unfit(&self, id: SocketId) -> bool {
-        self.unfit.contains(&id)
+        self.unfit.contains_key(&id)
     }
 
     /// How many there are of each.
@@ -53,6 +57,7 @@ impl Apart {
         report::Apart {
             by_holder: self.count_unfit(),
             ended: 0,
+            ghosts: self.count_ghosts(),
             by_ends: self.by_ends,
             unread: self.unread,
             unreached: self.unreached,
@@ -74,7 +79,7 @@ impl Driver {
     /// Has the reports tell what is counted apart. Who has left meanwhile is not.
     pub(super) fn count_apart(&mut self) {
         let tracker = &self.tracker;
-        self.apart.unfit.retain(|id| tracker.suspect(*id).is_some());
+        self.apart.unfit.retain(|id, _| tracker.suspect(*id).is_some());
         self.reporter.set_apart(self.apart.counts());
     }
 }

@@ -2,7 +2,8 @@
 //! their process, or are closed late, get a last verdict, from what the kernel side sent
 //! with the end and what was known before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::item::{DiagSocket, Ended, SkAddr, Timer, Transition};
 use crate::kernel::family::Family;
 use crate::report::{Finding, owner};
 use crate::tcp::{State, Tuple};
-use crate::tracker::{Outcome, Released, Since, SocketId, Suspect, SuspectKind};
+use crate::tracker::{Dwell, Outcome, Released, Since, SocketId, Suspect, SuspectKind, TrackerStats};
 use crate::verdict::{Evidence, Kept, Look, ProcessEnd, Shared, Threads};
 
 /// The drains of a short-lived command must not miss its processes.
@@ -41,6 +42,12 @@ pub(super) struct Kin {
     strays: u32,
     /// Those that closed with a file on them while their process ran, and from which state.
     ghosts: HashMap<SocketId, State>,
+    /// Lives in CLOSE_WAIT that are known to be the command's, and not known to be over.
+    ours: HashSet<SocketId>,
+    /// How many of them are over.
+    left: u64,
+    /// How long those were stuck that were seen to be closed.
+    dwell: Dwell,
 }
 
 /// So many ends may wait for their records.
@@ -64,6 +71,9 @@ impl Kin {
             strays: 0,
             known: HashMap::new(),
             ghosts: HashMap::new(),
+            ours: HashSet::new(),
+            left: 0,
+            dwell: Dwell::default(),
         }
     }
 
@@ -106,7 +116,18 @@ impl Kin {
     /// its entry was missed; a gate that kept silent about it would let a leak pass.
     pub(super) fn join_edge(&mut self, edge: &Transition, outcomes: &[Outcome]) -> Option<Released> {
         let known = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Released(_)));
-        let exits = self.announced.get(&edge.sk).is_some_and(|ended| ended.exiting);
+        let announced = self.announced.get(&edge.sk);
+        let exits = announced.is_some_and(|ended| ended.exiting);
+        if announced.is_some() || (is_by_application(edge) && self.may_be_by_us(edge)) {
+            for outcome in outcomes {
+                if let Outcome::Released(Released { id, since, at, to: Some(to), .. }) = outcome {
+                    self.ours.insert(*id);
+                    if let (Since::Seen(entered), State::LastAck) = (since, to) {
+                        self.dwell.record(at.since(*entered));
+                    }
+                }
+            }
+        }
         let stray = if exits && !known { self.announced.remove(&edge.sk) } else { None };
         self.join(edge.sk, outcomes);
         let ended = stray.filter(|_| edge.from == State::CloseWait)?;
@@ -114,6 +135,7 @@ impl Kin {
         let id = SocketId::from_parts(self.strays, STRAY);
         let opening = decode::memory(&ended.remembered, &edge.tuple).and_then(|memory| memory.opening);
         self.ended.insert(id, ended);
+        self.ours.insert(id);
         Some(Released {
             id,
             netns: edge.netns,
@@ -142,6 +164,31 @@ impl Kin {
         self.ended.remove(&id);
         self.known.remove(&id);
         self.ghosts.remove(&id);
+        self.left += u64::from(self.ours.remove(&id));
+    }
+
+    /// Whether a member may have ended the connection at this edge: one that has been reaped since
+    /// is a member no more.
+    fn may_be_by_us(&self, edge: &Transition) -> bool {
+        let pid = edge.by.as_ref().map(|by| by.task.pid);
+        pid.is_some_and(|pid| self.family.contains(pid) || !Path::new(&format!("/proc/{pid}")).exists())
+    }
+
+    /// What a tracker has counted, less what is not known to be the command's. Of others it is told
+    /// what nobody has accepted yet, and what is where one of the command's was. `is_stuck`: whether a life is in CLOSE_WAIT now.
+    pub(super) fn own(&self, stats: &TrackerStats, is_stuck: impl Fn(SocketId) -> bool) -> TrackerStats {
+        let all = self.left + self.ours.len() as u64;
+        let tracked = self.ours.iter().filter(|id| is_stuck(**id)).count() as u64;
+        TrackerStats {
+            tracked,
+            entered: all,
+            found_by_snapshot: 0,
+            unmatched_leaves: 0,
+            left: all - tracked,
+            healed: 0,
+            dwell: self.dwell.clone(),
+            ..stats.clone()
+        }
     }
 
     /// Whether a finding is about a socket of the command: a member opened it (others
@@ -151,6 +198,9 @@ impl Kin {
         let ours = evidence.opener.known().is_some()
             || owner(evidence).known().is_some_and(|owner| self.family.contains(owner.pid));
         if ours {
+            if finding.suspect.kind == SuspectKind::Stuck {
+                self.ours.insert(finding.suspect.id);
+            }
             let kept = Shared::default().keep(evidence.clone(), finding.suspect.tuple);
             self.known.insert(finding.suspect.id, (kept, evidence.threads.clone()));
         }
@@ -225,6 +275,13 @@ impl Kin {
         }
         evidence
     }
+}
+
+/// Whether whoever ran ended the connection at this edge, of an accepted socket: when the network
+/// ends one, that is a bystander.
+fn is_by_application(edge: &Transition) -> bool {
+    let aborts = || edge.by.as_ref().is_some_and(|by| by.error == Some(0));
+    edge.has_socket && edge.from == State::CloseWait && (edge.to == State::LastAck || aborts())
 }
 
 fn suspect(life: &Released, kind: SuspectKind) -> Suspect {

@@ -515,7 +515,7 @@ impl Driver {
         if !fits || !self.filter.wants_evidence(&finding.evidence) {
             // What does not fit by its ends was counted by the look that found it.
             if fits {
-                self.apart.unfit(id);
+                self.apart.unfit(suspect);
             } else {
                 self.apart.fits(id);
             }
@@ -536,15 +536,20 @@ impl Driver {
     }
 
     fn totals(&self, ended: MonoNs) -> Totals {
-        let stats = self.tracker.stats();
+        let stats = match &self.kin {
+            Some(kin) => kin.own(self.tracker.stats(), |id| {
+                self.tracker.suspect(id).is_some_and(|suspect| suspect.kind == SuspectKind::Stuck)
+            }),
+            None => self.tracker.stats().clone(),
+        };
         Totals {
             began: self.began,
             ended,
             threshold: self.threshold,
             running: None,
             watched: stats.lives(),
-            tracker: stats.clone(),
             lost: Gap { missed: stats.missed, ..self.lost },
+            tracker: stats,
             degraded: self.degraded.clone(),
             cost: cost::cost(self.source.as_ref()),
         }

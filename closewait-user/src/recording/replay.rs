@@ -4,7 +4,7 @@
 //! sinks. A socket that was in CLOSE_WAIT for the threshold asked for, but not for the
 //! one recorded with, was never looked at: it is reported as UNKNOWN, which says so.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub struct Replay {
     /// Not all of that was kept.
     too_many_before: bool,
     /// Looked at, not ended, and not wanted by the filter.
-    unfit: HashSet<SocketId>,
+    unfit: HashMap<SocketId, SuspectKind>,
     /// What was counted of network namespaces when it was recorded.
     recorded: Apart,
 }
@@ -87,7 +87,7 @@ impl Replay {
             header,
             before: BTreeMap::new(),
             too_many_before: false,
-            unfit: HashSet::new(),
+            unfit: HashMap::new(),
             recorded: Apart::default(),
         }
     }
@@ -242,7 +242,7 @@ impl Replay {
             return Ok(());
         }
         if !filter.wants_socket(suspect.netns, &suspect.tuple) || !filter.wants_evidence(&evidence) {
-            self.unfit.insert(suspect.id);
+            self.unfit.insert(suspect.id, suspect.kind);
             return Ok(());
         }
         self.unfit.remove(&suspect.id);
@@ -262,8 +262,9 @@ impl Replay {
 
     /// Has the reports tell what is counted apart.
     fn count_apart(&mut self) {
-        let by_holder = self.unfit.len() as u64;
-        self.reporter.set_apart(Apart { by_holder, ..self.recorded });
+        let by_holder = self.unfit.values().filter(|kind| **kind == SuspectKind::Stuck).count() as u64;
+        let ghosts = self.unfit.len() as u64 - by_holder;
+        self.reporter.set_apart(Apart { by_holder, ghosts, ..self.recorded });
     }
 
     fn is_wanted(&self, at: MonoNs) -> bool {

@@ -62,6 +62,8 @@ pub struct Apart {
     pub by_holder: u64,
     /// Those among them that have ended since. (A trace forgets them, a gate does not.)
     pub ended: u64,
+    /// Ghosts of which the filter wants none of the holders.
+    pub ghosts: u64,
     /// Sockets in CLOSE_WAIT at the last look, for any time, whose ports the filter leaves out.
     pub by_ends: u64,
     /// Network namespaces that the last look could not be taken in.
@@ -73,9 +75,14 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// Sockets that do not fit the filter.
+    /// Sockets in CLOSE_WAIT that do not fit the filter.
     pub const fn unfit(&self) -> u64 {
         self.by_holder.saturating_add(self.by_ends)
+    }
+
+    /// Whether there are some, or ghosts.
+    pub const fn has_unfit(&self) -> bool {
+        self.unfit() > 0 || self.ghosts > 0
     }
 
     /// Network namespaces of which it is not known what is stuck there.

@@ -67,8 +67,20 @@ impl Finding {
     pub fn says(&self) -> Cow<'_, Words> {
         match &self.words {
             Some(words) => Cow::Borrowed(words),
-            None => Cow::Owned(words(&self.suspect, &self.evidence, self.at, &Policy::default())),
+            None => Cow::Owned(self.worded(self.at)),
         }
+    }
+
+    /// The same, as it is read at `now`, which may be long after the look.
+    pub fn says_at(&self, now: MonoNs) -> Cow<'_, Words> {
+        match &self.words {
+            Some(words) => Cow::Borrowed(words),
+            None => Cow::Owned(self.worded(now.max(self.at))),
+        }
+    }
+
+    fn worded(&self, told: MonoNs) -> Words {
+        words(&self.suspect, &self.evidence, self.at, told, &Policy::default())
     }
 
     /// How long it has been stuck.

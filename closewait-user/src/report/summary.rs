@@ -124,10 +124,16 @@ pub struct CauseCount {
 }
 
 impl Summary {
+    /// Reported ghosts, ended ones included.
+    pub fn ghosts(&self) -> u64 {
+        self.by_verdict.iter().filter(|(code, _)| code.is_ghost()).map(|(_, n)| n.total()).sum()
+    }
+
     /// Sockets that are in CLOSE_WAIT and have not been for the threshold.
     pub fn young(&self) -> u64 {
         let unfit = self.apart.by_holder.saturating_sub(self.apart.ended);
-        let old = self.stuck.saturating_add(unfit).saturating_add(self.totals.tracker.waiting);
+        let stuck: u64 = self.by_cause.iter().filter(|c| !c.code.is_ghost()).map(|c| c.stuck).sum();
+        let old = stuck.saturating_add(unfit).saturating_add(self.totals.tracker.waiting);
         self.totals.tracker.tracked.saturating_sub(old)
     }
 

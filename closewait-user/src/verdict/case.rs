@@ -16,6 +16,8 @@ pub(super) struct Case<'a> {
     pub(super) suspect: &'a Suspect,
     pub(super) evidence: &'a Evidence,
     pub(super) now: MonoNs,
+    /// When sentences are read; rules do not go by it.
+    pub(super) told: MonoNs,
     pub(super) looks: Looks<'a>,
     /// Whether sentences are wanted, too.
     pub(super) says: bool,
@@ -23,7 +25,7 @@ pub(super) struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub(super) fn new(suspect: &'a Suspect, evidence: &'a Evidence, now: MonoNs, policy: &Policy) -> Self {
-        Self { suspect, evidence, now, looks: Looks::new(evidence, policy), says: false }
+        Self { suspect, evidence, now, told: now, looks: Looks::new(evidence, policy), says: false }
     }
 
     /// The socket at the newest look.

@@ -56,11 +56,11 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
             case.say(format_args!("Have {who} watch for errors (EPOLLERR, SO_ERROR), and close.")),
         ),
     };
-    let ago = Time(case.now.since(closed));
+    let (ago, at_least) = (Time(case.told.since(closed)), Time(case.now.since(closed)));
     let mut finding = Finding::new(case, code, Some(true), next).because(match from {
         State::CloseWait | State::LastAck => case.say(format_args!("{from} -> CLOSE {ago} ago: {how}")),
         _ => case.say(format_args!(
-            "in CLOSE for {ago} at least: {how}; it may have come from another state than CLOSE_WAIT"
+            "in CLOSE for {at_least} at least: {how}; it may have come from another state than CLOSE_WAIT"
         )),
     });
     if from == State::Close && case.suspect.tuple.remote.port == 0 {
@@ -94,7 +94,7 @@ pub(super) fn ghost(case: &Case, closed: MonoNs, from: State) -> Finding {
         && let Fact::Known(Some(read)) = &case.evidence.eof_read
     {
         let reader = name(&read.task);
-        let ago = Time(case.now.since(read.at));
+        let ago = Time(case.told.since(read.at));
         finding = finding.because(format_args!("a read by {reader} had returned 0 {ago} ago"));
         finding.next(format_args!(
             "Call close() where {reader} got 0 from its read (see the EOF stack): it was due there, before the \

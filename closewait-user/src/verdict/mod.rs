@@ -94,6 +94,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether it is of a ghost.
+    pub const fn is_ghost(self) -> bool {
+        matches!(self, Self::GhostReset | Self::GhostShutdown | Self::GhostTimeout | Self::GhostDestroyed)
+    }
+
     /// As it is printed, and as the contract spells it: `EOF_IGNORED`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -180,9 +185,10 @@ pub fn verdict(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Pol
     Verdict { code, also, confidence, leak }
 }
 
-/// What the same verdict rests on, in sentences.
-pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, policy: &Policy) -> Words {
-    let case = Case { says: true, ..Case::new(suspect, evidence, now, policy) };
+/// What the same verdict rests on, in sentences that are read at `told`: what happened once was so
+/// long ago then. What goes on is known up to `now` only.
+pub fn words(suspect: &Suspect, evidence: &Evidence, now: MonoNs, told: MonoNs, policy: &Policy) -> Words {
+    let case = Case { says: true, told, ..Case::new(suspect, evidence, now, policy) };
     decide(&case).0.words.unwrap_or_default()
 }
 

@@ -33,7 +33,7 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
             )),
         },
     )
-    .because(format_args!("a read by {reader} returned 0 (EOF) {} ago", Time(case.now.since(read.at))));
+    .because(format_args!("a read by {reader} returned 0 (EOF) {} ago", Time(case.told.since(read.at))));
     let mut finding = rhythm::fell_silent(case, finding.if_still(case));
     let then = case.say(format_args!("close it where {reader} got 0 from its read (see the EOF stack)"));
     if may_be_waited_for(case, &mut finding, &then) {

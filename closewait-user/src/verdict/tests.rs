@@ -135,7 +135,7 @@ fn judge(evidence: &Evidence) -> Told {
 
 fn told(suspect: &Suspect, evidence: &Evidence) -> Told {
     let Verdict { code, also, confidence, leak } = verdict(suspect, evidence, NOW, &Policy::default());
-    let Words { evidence, missing, next } = words(suspect, evidence, NOW, &Policy::default());
+    let Words { evidence, missing, next } = words(suspect, evidence, NOW, NOW, &Policy::default());
     Told { code, also, confidence, leak, evidence, missing, next }
 }
 

@@ -10,6 +10,7 @@ use crate::fact::Fact;
 use crate::filter::Filter;
 use crate::report::{Age, Apart, ByLeak, Ending, Finding, Release, entered};
 use crate::stack::finalizer::clean_up;
+use crate::tracker::SuspectKind;
 
 /// What counts.
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +75,18 @@ pub(super) fn decide(
     apart: Apart,
     suppressions: &mut Suppressions,
 ) -> Outcome {
-    let apart = Apart { by_holder: 0, ended: 0, by_ends: 0, ..apart };
+    let apart = Apart { by_holder: 0, ended: 0, ghosts: 0, by_ends: 0, ..apart };
     let mut outcome = Outcome { apart, ..Outcome::default() };
     for socket in collected.sockets.values() {
         let until = socket.release.as_ref().map_or(now, |release| release.released.at);
         let Some(counts) = counts(socket, rules, until) else { continue };
         if !filter.wants_leak(&socket.finding.evidence) {
-            outcome.apart.by_holder += 1;
-            outcome.apart.ended += u64::from(socket.release.is_some());
+            if socket.finding.suspect.kind == SuspectKind::Stuck {
+                outcome.apart.by_holder += 1;
+                outcome.apart.ended += u64::from(socket.release.is_some());
+            } else {
+                outcome.apart.ghosts += 1;
+            }
             continue;
         }
         if counts && suppressions.suppress(&socket.finding) {
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
     use crate::item::Netns;
     use crate::tcp::{Endpoint, Tuple};
-    use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
+    use crate::tracker::{Since, SocketId, Suspect};
     use crate::verdict::{Evidence, Policy, verdict};
 
     const NOW: MonoNs = MonoNs(100_000_000_000);
@@ -144,7 +149,7 @@ mod tests {
     #[test]
     fn it_says_what_namespaces_were_not_looked_into() {
         let looks = Apart { unread: 2, unreached: 3, failed_looks: 5, ..Apart::default() };
-        let apart = Apart { by_holder: 7, ended: 11, by_ends: 13, ..looks };
+        let apart = Apart { by_holder: 7, ended: 11, ghosts: 17, by_ends: 13, ..looks };
         assert_eq!(decided(&Collected::default(), &Filter::default(), apart).apart, looks);
     }
 

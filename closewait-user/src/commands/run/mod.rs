@@ -193,7 +193,7 @@ fn last_line(name: &OsStr, how: How, outcome: &gate::Outcome, max: usize, exit: 
         0 => String::new(),
         n => format!(", {n} more suppressed"),
     };
-    let left_out = match outcome.apart.by_holder {
+    let left_out = match outcome.apart.by_holder + outcome.apart.ghosts {
         0 => String::new(),
         n => format!(", {n} left out by the filter"),
     };

@@ -319,7 +319,7 @@ impl Detail {
             lines,
             sockets: members.iter().map(socket).collect(),
             unlisted: unlisted as u64,
-            stacks: stack::all(cause.exemplar),
+            stacks: stack::all(cause.exemplar, at.now),
         }
     }
 }
@@ -328,10 +328,13 @@ impl Detail {
 pub fn headline(model: &Model) -> String {
     let total = model.stuck.total();
     if total == 0 {
-        return match (model.apart.unfit(), model.apart.unseen()) {
-            (0, 0) => "nothing is stuck".into(),
-            (0, _) => "nothing is stuck where it could be looked".into(),
-            (n, _) => format!("nothing that fits the filter is stuck; {} in CLOSE_WAIT left out", count(n)),
+        return match (model.apart.has_unfit(), model.apart.unseen()) {
+            (false, 0) => "nothing is stuck".into(),
+            (false, _) => "nothing is stuck where it could be looked".into(),
+            (true, _) => {
+                let left_out = totals::unfit_sockets(model.apart);
+                format!("nothing that fits the filter is stuck; {left_out} left out")
+            }
         };
     }
     let ghosts = match model.ghosts {

@@ -76,7 +76,7 @@ fn one(out: &mut dyn Write, cause: &Cause<'_>, at: Moment<'_>) -> io::Result<()>
         writeln!(out, "<tr{next}><th>{}</th><td>{}</td></tr>", text(label), text(words))?;
     }
     writeln!(out, "</tbody></table>\n<details><summary>Whole stacks</summary>")?;
-    for (title, frames) in stack::all(cause.exemplar) {
+    for (title, frames) in stack::all(cause.exemplar, at.now) {
         writeln!(out, "<h4>{}</h4>\n<pre>{}</pre>", text(&title), text(&frames.join("\n")))?;
     }
     writeln!(out, "</details></section>")

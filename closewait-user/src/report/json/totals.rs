@@ -213,6 +213,8 @@ pub(crate) struct TotalsLine {
     /// Sockets in CLOSE_WAIT at the end that are not reported because they do not fit the
     /// filter: by who holds them, if they were in it for the threshold, or by their ports.
     pub left_out: u64,
+    /// Ghosts that are not reported because nobody who holds them fits the filter.
+    pub left_out_ghosts: u64,
     /// Network namespaces that the last look could not be taken in: what is stuck there is
     /// not known.
     pub unread_namespaces: u64,
@@ -317,6 +319,7 @@ impl SummaryLine {
                 only_counted: totals.tracker.waiting,
                 stuck: summary.stuck,
                 left_out: summary.apart.unfit(),
+                left_out_ghosts: summary.apart.ghosts,
                 unread_namespaces: summary.apart.unread,
                 unreached_namespaces: summary.apart.unreached,
                 failed_namespace_looks: summary.apart.failed_looks,

@@ -249,9 +249,9 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
     if (1..stuck).contains(&before) {
         sockets.push_str(&format!(" ({} before)", count(before)));
     }
+    // What has ended grows no older.
+    let at = if finding.evidence.ended.is_some() { finding.at } else { now };
     let oldest = cause.oldest.map(|(latest, earliest)| {
-        // What has ended grows no older.
-        let at = if finding.evidence.ended.is_some() { finding.at } else { now };
         let age_now = Age::between(latest, earliest, at);
         let word = if stuck > 1 { "oldest" } else { "for" };
         let note = if age_now.max.is_none() { " (older than this trace)" } else { "" };
@@ -280,7 +280,7 @@ pub(crate) fn cause_lines(cause: &Cause<'_>, before: u64, now: MonoNs, style: &S
     let mut lines = row(&head, 2, style);
     labelled(&mut lines, style, "where", &place::of_cause(cause), 2);
     let many = stuck + gone > 1;
-    detail(&mut lines, finding, many, style);
+    detail(&mut lines, finding, at, many, style);
     if gone > 0 && stuck > 0 || gone > 1 {
         labelled(&mut lines, style, "ended", &endings(cause.endings), 2);
     }
@@ -321,9 +321,9 @@ pub(crate) fn code_and_confidence(verdict: &Verdict) -> String {
     format!("{} ({})", verdict.code, confidence_word(verdict.confidence))
 }
 
-/// Why, what is missing, who holds it and where it was opened.
-pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, many: bool, style: &Style) {
-    let (verdict, says) = (&finding.verdict, finding.says());
+/// Why, what is missing, who holds it and where it was opened, as it is read at `at`.
+pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, at: MonoNs, many: bool, style: &Style) {
+    let (verdict, says) = (&finding.verdict, finding.says_at(at));
     let evidence = &finding.evidence;
     let mut why = escape(&says.evidence.join("; ")).into_owned();
     if many && !why.is_empty() {

@@ -11,7 +11,7 @@ use crate::report::model::Finding;
 use crate::verdict::Nofile;
 
 use super::block::{labelled, named};
-use super::style::{Style, count, span};
+use super::style::{Style, count, span, span_up};
 
 /// Ports are worth a line from this share of all on.
 const PORTS_PERCENT: u64 = 5;
@@ -83,7 +83,7 @@ pub(crate) fn lines(lines: &mut Vec<String>, finding: &Finding, style: &Style) {
         let is_held = evidence.holders.known().is_some_and(|holders| !holders.is_empty());
         let but = if is_held { "; the descriptor stays open" } else { "" };
         let text = match keepalive.ends_in {
-            Some(time) => format!("by keepalive within {}, {}{but}", span(time), keepalive.note),
+            Some(time) => format!("by keepalive within {}, {}{but}", span_up(time), keepalive.note),
             None => format!("keepalive is on; {}", keepalive.note),
         };
         labelled(lines, style, "ends", &text, 2);

@@ -38,7 +38,7 @@ pub(super) fn finding(f: &Finding, clock: &Clock, style: &Style) -> Vec<String> 
         labelled(&mut lines, style, "owner", &format!("not known: {}", escape(&reason)), 2);
     }
     labelled(&mut lines, style, "where", &place::of_socket(f), 2);
-    detail(&mut lines, f, false, style);
+    detail(&mut lines, f, f.at, false, style);
     next(&mut lines, f, style);
     lines
 }

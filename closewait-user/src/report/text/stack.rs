@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::report::escape::escape;
 use crate::report::model::{Age, Finding, entered};
@@ -74,7 +75,7 @@ fn whole(frames: &[Frame]) -> Vec<String> {
 }
 
 /// Who opened it and who was told EOF, with every frame.
-pub(crate) fn all(finding: &Finding) -> Vec<(String, Vec<String>)> {
+pub(crate) fn all(finding: &Finding, now: MonoNs) -> Vec<(String, Vec<String>)> {
     let evidence = &finding.evidence;
     let frames = |stack: &Fact<Arc<Vec<_>>>, note: &Option<String>| {
         let mut lines = match stack {
@@ -98,7 +99,9 @@ pub(crate) fn all(finding: &Finding) -> Vec<(String, Vec<String>)> {
     }
     match &evidence.eof_read {
         Fact::Known(Some(read)) => {
-            let ago = Age::between(read.at, Some(read.at), finding.at);
+            // What has ended grows no older.
+            let at = if evidence.ended.is_some() { finding.at } else { now.max(finding.at) };
+            let ago = Age::between(read.at, Some(read.at), at);
             let ago = age(ago);
             let (_, entered) = entered(&finding.suspect);
             let after = entered

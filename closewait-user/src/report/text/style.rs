@@ -204,11 +204,25 @@ pub(crate) fn span(d: Duration) -> String {
     }
 }
 
+/// The same, rounded up: an upper bound stays one.
+pub(crate) fn span_up(d: Duration) -> String {
+    let unit = match d.as_secs() {
+        0 if d.as_millis() == 0 => return span(d),
+        0 => Duration::from_millis(1),
+        1..60 => Duration::from_millis(100),
+        60..3600 => Duration::from_secs(1),
+        3600..86_400 => Duration::from_mins(1),
+        _ => Duration::from_hours(1),
+    };
+    let units = d.as_nanos().div_ceil(unit.as_nanos());
+    span(u32::try_from(units).map_or(d, |units| unit.saturating_mul(units)))
+}
+
 /// An age: exact, between two bounds, or at least.
 pub(crate) fn age(age: Age) -> String {
     match age.max {
         Some(max) if span(max) == span(age.min) => span(age.min),
-        Some(max) => format!("{} to {}", span(age.min), span(max)),
+        Some(max) => format!("{} to {}", span(age.min), span_up(max)),
         None => format!(">={}", span(age.min)),
     }
 }
@@ -251,6 +265,32 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_nanos(ns)), want);
         }
+    }
+
+    #[test]
+    fn an_upper_bound_is_not_rounded_below_what_it_bounds() {
+        for (ns, want) in [
+            (0, "0s"),
+            (999_999, "<1ms"),
+            (64_000_000, "64ms"),
+            (999_000_001, "1s"),
+            (2_000_000_000, "2s"),
+            (4_096_000_000, "4.1s"),
+            (8_192_000_000, "8.2s"),
+            (59_999_000_000, "1m"),
+            (65_536_000_000, "1m06s"),
+            (3_599_000_000_001, "1h00m"),
+            (18_120_000_000_001, "5h03m"),
+            (273_600_000_000_001, "3d05h"),
+        ] {
+            assert_eq!(span_up(Duration::from_nanos(ns)), want);
+        }
+        let told = |min, max| {
+            let ms = Duration::from_millis;
+            age(Age { min: ms(min), max: Some(ms(max)) })
+        };
+        assert_eq!(told(1_290, 4_096), "1.2s to 4.1s");
+        assert_eq!(told(1_290, 1_299), "1.2s");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::report::model::{Ending, FirstLook};
 use crate::report::summary::{Copies, Summary, Totals};
 use crate::tracker::{Dwell, SuspectKind};
 
-use super::style::{Style, count, plural, span, wrap};
+use super::style::{Style, count, plural, span, span_up, wrap};
 
 /// How long a socket has been stuck that is reported.
 #[derive(Clone, Copy, Debug)]
@@ -130,13 +130,14 @@ pub(crate) fn endings(n: ByEnding) -> String {
 /// Said when nothing is stuck, so that the reader knows that somebody looked.
 pub(crate) fn nothing(look: FirstLook, threshold: Threshold, apart: Apart, style: &Style) -> Vec<String> {
     let young = match look.young {
+        0 if apart.has_unfit() => "none that fits is in CLOSE_WAIT now".to_owned(),
         0 => "none is in CLOSE_WAIT now".to_owned(),
         n => format!("{} in CLOSE_WAIT now, younger than that", count(n)),
     };
-    let of = match (apart.unfit(), apart.unseen()) {
-        (0, 0) => "No socket",
-        (0, _) => "In the network namespaces that could be read, no socket",
-        _ => "No socket that fits the filter",
+    let of = match (apart.has_unfit(), apart.unseen()) {
+        (false, 0) => "No socket",
+        (false, _) => "In the network namespaces that could be read, no socket",
+        (true, _) => "No socket that fits the filter",
     };
     let text =
         format!("{of} has been in CLOSE_WAIT for {threshold}; {} watched, {young}.", count(look.watched));
@@ -154,18 +155,29 @@ pub(crate) fn apart(apart: Apart) -> impl Iterator<Item = String> {
     unfit.into_iter().chain(unread)
 }
 
+/// `5 sockets in CLOSE_WAIT and 1 ghost`: what does not fit the filter; empty when all does.
+pub(crate) fn unfit_sockets(apart: Apart) -> String {
+    let stuck = format!("{} in CLOSE_WAIT", plural(apart.unfit(), "socket"));
+    let ghosts = plural(apart.ghosts, "ghost");
+    match (apart.unfit(), apart.ghosts) {
+        (0, 0) => String::new(),
+        (_, 0) => stuck,
+        (0, _) => ghosts,
+        _ => format!("{stuck} and {ghosts}"),
+    }
+}
+
 /// `5 sockets in CLOSE_WAIT do not fit the filter (by who holds them) and are not reported`
 fn unfit(apart: Apart) -> Option<String> {
-    let n = apart.unfit();
+    let n = apart.unfit().saturating_add(apart.ghosts);
     let (fit, are) = if n == 1 { ("does not fit", "is") } else { ("do not fit", "are") };
-    let by = match (apart.by_holder, apart.by_ends) {
+    let by = match (apart.by_holder.saturating_add(apart.ghosts), apart.by_ends) {
         (_, 0) => "by who holds them",
         (0, _) => "by their ports",
         _ => "by who holds them or by their ports",
     };
     let by = if n == 1 { by.replace("them", "it").replace("their", "its") } else { by.to_owned() };
-    let text =
-        format!("{} in CLOSE_WAIT {fit} the filter ({by}) and {are} not reported", plural(n, "socket"));
+    let text = format!("{} {fit} the filter ({by}) and {are} not reported", unfit_sockets(apart));
     (n > 0).then_some(text)
 }
 
@@ -213,7 +225,13 @@ pub(crate) fn summary_rows(s: &Summary) -> Vec<(&'static str, String)> {
         ),
     ));
     let reported = s.leak.total();
-    let mut text = format!("{} as stuck for {}", plural(reported, "socket"), Threshold::of(totals));
+    let ghosts = s.ghosts();
+    let stuck = reported.saturating_sub(ghosts);
+    let mut text = format!("{} as stuck for {}", plural(stuck, "socket"), Threshold::of(totals));
+    if ghosts > 0 {
+        // For how long is not said: of one that was found it may not be known.
+        text.push_str(&format!(", and {}", plural(ghosts, "ghost")));
+    }
     if reported > 0 {
         text.push_str(&format!(": {}", judged(s.leak, s.closed)));
         let codes: Vec<_> =
@@ -273,18 +291,19 @@ fn dwell(dwell: &Dwell) -> String {
             within.saturating_mul(100) >= total.saturating_mul(percent)
         });
         parts.push(match bucket {
-            Some((Some(bound), _)) => format!("{share} in under {}", span(bound)),
+            Some((Some(bound), _)) => format!("{share} in under {}", span_up(bound)),
             _ => format!("{share} in weeks"),
         });
     }
-    format!("of {} that were closed, {}", plural(total, "socket"), parts.join(", "))
+    let were = if total == 1 { "was" } else { "were" };
+    format!("of {} that {were} closed, {}", plural(total, "socket"), parts.join(", "))
 }
 
 /// How many were closed within which time; buckets without any are left out.
 fn histogram(dwell: &Dwell) -> String {
     let counted = dwell.buckets().filter(|(_, n)| *n > 0);
     let buckets = counted.map(|(bound, n)| match bound {
-        Some(bound) => format!("<{} {}", span(bound), count(n)),
+        Some(bound) => format!("<{} {}", span_up(bound), count(n)),
         None => format!("longer {}", count(n)),
     });
     buckets.collect::<Vec<_>>().join(" | ")

@@ -2,6 +2,28 @@
 
 use super::*;
 
+/// What goes on is not known to have gone on since the look.
+#[test]
+fn an_end_is_so_long_ago_as_when_it_is_read_and_a_state_as_when_it_was_seen() {
+    for (from, said) in [
+        (State::CloseWait, "CLOSE_WAIT -> CLOSE 31.0 s ago"),
+        (State::LastAck, "LAST_ACK -> CLOSE 31.0 s ago"),
+        (State::Close, "in CLOSE for 1.0 s at least"),
+    ] {
+        let closed = NOW - Duration::from_secs(1);
+        let suspect = Suspect { kind: SuspectKind::Ghost { closed, from }, ..suspect() };
+        let read =
+            EofRead { task: task("app", 7, 7), at: closed, stack: Fact::unknown("test"), stack_note: None };
+        let evidence = Evidence { eof_read: Fact::Known(Some(read)), ..held() };
+        let later = NOW + Duration::from_secs(30);
+        let words = words(&suspect, &evidence, NOW, later, &Policy::default());
+        says(&words.evidence, said);
+        if from == State::CloseWait {
+            says(&words.evidence, "had returned 0 31.0 s ago");
+        }
+    }
+}
+
 #[test]
 fn ghosts() {
     let by = |from, sock_error: Fact<u32>, holders: Fact<Vec<Holder>>| {

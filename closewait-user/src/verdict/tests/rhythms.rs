@@ -34,7 +34,7 @@ fn judged(rhythms: &mut Rhythms, evidence: Evidence) -> Told {
     rhythms.note(&suspect, &evidence);
     let evidence = Evidence { sent: rhythms.of(suspect.id), ..evidence };
     let Verdict { code, also, confidence, leak } = verdict(&suspect, &evidence, now, &Policy::default());
-    let Words { evidence, missing, next } = words(&suspect, &evidence, now, &Policy::default());
+    let Words { evidence, missing, next } = words(&suspect, &evidence, now, now, &Policy::default());
     Told { code, also, confidence, leak, evidence, missing, next }
 }
 
@@ -128,5 +128,11 @@ fn a_pause_of_any_length_does_no_harm() {
     let evidence = Evidence { sent: Some(sent), ..evidence };
     assert_eq!(verdict(&suspect(), &evidence, NOW, &Policy::default()).code, Code::Sending);
     let silent = Sent { pause: Duration::MAX / 3, ..sent };
-    words(&suspect(), &Evidence { sent: Some(silent), ..evidence }, MonoNs(u64::MAX), &Policy::default());
+    words(
+        &suspect(),
+        &Evidence { sent: Some(silent), ..evidence },
+        MonoNs(u64::MAX),
+        MonoNs(u64::MAX),
+        &Policy::default(),
+    );
 }

@@ -51,7 +51,7 @@ fn nothing(top: &Top, pen: &mut Pen<'_>) {
     } else if top.model.time.is_empty() {
         pen.line(&[(Ink::Plain, "Looking at what is there already…")]);
     } else {
-        let of = if top.model.apart.unfit() > 0 { "No socket that fits the filter" } else { "No socket" };
+        let of = if top.model.apart.has_unfit() { "No socket that fits the filter" } else { "No socket" };
         let text = format!("{of} has been in CLOSE_WAIT for {} or longer.", span(top.model.threshold));
         pen.line(&[(Ink::Plain, &text)]);
         for line in totals::apart(top.model.apart) {
