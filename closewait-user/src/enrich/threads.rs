@@ -469,7 +469,9 @@ mod tests {
         for call in 0..100 {
             let now = at(began, call);
             watch.look(&processes, &mut sockets, now);
-            looked_at(&watch, now).iter().for_each(|pid| *turns.entry(*pid).or_default() += 1);
+            for pid in looked_at(&watch, now) {
+                *turns.entry(pid).or_default() += 1;
+            }
             assert!(watch.seen.len() <= SEEN_MAX);
             let soon = now + Duration::from_millis(1);
             watch.look(&processes, &mut sockets, soon);
