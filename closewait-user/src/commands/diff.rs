@@ -39,8 +39,8 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
     let recognised: u64 = compared.iter().map(|difference| difference.recognised).sum();
     if recognised > 0 {
         say(&format!(
-            "{} in both runs, and one of these began when they were open and has another cause for them: \
-             counted by the cause that the other has (\"recognised\")",
+            "{} in both runs under another cause, for one of these knows less of them, as when it began after \
+             they were opened: counted by the cause that the other has (\"recognised\")",
             if recognised == 1 { "1 socket is".into() } else { format!("{recognised} sockets are") }
         ));
     }

@@ -110,17 +110,20 @@ impl Driver {
     /// life is held back; it may have been by now, where records come late (a tool that was stopped).
     fn haunts(&mut self, ghost: SocketId, stuck: Released, clock: &Clock, now: MonoNs) {
         if self.reporter.ledger().knows(ghost) {
-            self.judge.haunts(stuck.id, ghost);
-            self.goes_on_as_ghost(stuck.id, clock, now);
+            self.goes_on_as_ghost(stuck.id, ghost, clock, now);
         } else {
             self.ghosts.hold(ghost, stuck);
         }
     }
 
     /// What had been reported as stuck is reported as a ghost: that is no release.
-    pub(super) fn goes_on_as_ghost(&mut self, stuck: SocketId, clock: &Clock, now: MonoNs) {
+    pub(super) fn goes_on_as_ghost(&mut self, stuck: SocketId, ghost: SocketId, clock: &Clock, now: MonoNs) {
+        self.judge.haunts(stuck, ghost, now);
         self.tape.forgotten(stuck, now, clock);
         self.reporter.forget(stuck);
+        if let Some(kin) = &mut self.kin {
+            kin.forget(stuck);
+        }
     }
 
     /// Whether a socket that had been reported has left CLOSE_WAIT and kept its descriptor. A

@@ -132,7 +132,7 @@ impl Judge {
             let mut memory = memory.unwrap_or_default();
             memory.error = memory.error.or(ghosts.error(suspect.id));
             if let Some(before) = ghosts.before(suspect.id) {
-                self.haunts(before, suspect.id);
+                self.haunts(before, suspect.id, Clock::mono_now());
             }
             let (kept, memory) = (self.shared.keep(evidence, suspect.tuple), boxed(memory));
             let threads = Fact::unknown("not gathered");
@@ -289,8 +289,8 @@ impl Judge {
     }
 
     /// A socket that was stuck goes on as a ghost.
-    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId) {
-        self.outlook.haunts(before, ghost);
+    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId, now: MonoNs) {
+        self.outlook.haunts(before, ghost, now);
         self.rhythms.forget(before);
     }
 

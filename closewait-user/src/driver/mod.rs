@@ -519,6 +519,9 @@ impl Driver {
             } else {
                 self.apart.fits(id);
             }
+            if let Some(before) = self.ghosts.confirm(id) {
+                self.goes_on_as_ghost(before.id, id, clock, now);
+            }
             self.leave_out(id, now);
             return Ok(());
         }
@@ -530,7 +533,7 @@ impl Driver {
             return self.report(Report::Stuck(Box::new(finding)), clock, now);
         }
         if let Some(before) = self.ghosts.confirm(id) {
-            self.goes_on_as_ghost(before.id, clock, now);
+            self.goes_on_as_ghost(before.id, id, clock, now);
         }
         self.report(Report::Ghost(Box::new(finding)), clock, now)
     }

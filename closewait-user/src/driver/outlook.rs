@@ -65,8 +65,8 @@ impl Outlook {
     }
 
     /// A socket that was stuck goes on as a ghost.
-    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId) {
-        self.watch.renamed(before, ghost);
+    pub(super) fn haunts(&mut self, before: SocketId, ghost: SocketId, now: MonoNs) {
+        self.watch.renamed(before, ghost, now);
     }
 
     /// It ended.
@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(evidence.growth.reason(), Some("not watched for a minute yet"));
         }
         assert_eq!(cases[5].1.pool.reason(), Some("EACCES"));
-        outlook.haunts(SocketId::from_parts(0, 1), SocketId::from_parts(77, 1));
+        outlook.haunts(SocketId::from_parts(0, 1), SocketId::from_parts(77, 1), NOW);
         outlook.ended(SocketId::from_parts(77, 1), NOW);
         cases.truncate(2);
         weigh(&mut outlook, &mut cases, NOW + Duration::from_mins(2));

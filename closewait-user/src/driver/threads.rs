@@ -27,7 +27,11 @@ pub(super) fn look(
     let threads = enricher.threads(&processes, now);
     for pending in pending.iter_mut().filter(|pending| which(pending)) {
         let threads = blamed(pending).and_then(|pid| threads.get(&pid)).cloned();
-        pending.threads = threads.unwrap_or_else(|| Fact::unknown("the process to blame is not known"));
+        let threads = threads.unwrap_or_else(|| Fact::unknown("the process to blame is not known"));
+        // What was seen of one that waits for names is not lost if it is not its turn again.
+        if pending.threads.known().is_none() || threads.known().is_some() {
+            pending.threads = threads;
+        }
     }
 }
 

@@ -35,7 +35,7 @@ const FRESH: Duration = Duration::from_millis(200);
 /// What is known of a process is kept so long without a look.
 const KEPT: Duration = Duration::from_mins(1);
 /// The second look at a process, which shows what keeps still, comes before others' first within
-/// so long; and so long is told what was seen while it is not its turn.
+/// so long.
 const SECOND_WITHIN: Duration = Duration::from_secs(5);
 /// What was seen is kept of so many processes, 10 KiB each at most.
 const SEEN_MAX: usize = 64;
@@ -117,6 +117,10 @@ impl ThreadWatch {
             if looked_at >= self.at_a_time {
                 break;
             }
+            if self.fresh(pid, now).is_some() {
+                // It has sockets in two namespaces.
+                continue;
+            }
             let before = self.seen.remove(&pid);
             let again = before.is_some();
             let past = before.map(|seen| seen.past).unwrap_or_default();
@@ -132,9 +136,12 @@ impl ThreadWatch {
         {
             self.seen.remove(&oldest);
         }
-        let told = |pid| match self.seen.get(&pid) {
-            Some(seen) if now.since(seen.at) < SECOND_WITHIN => seen.threads.clone(),
-            _ => Fact::unknown(format!("{} threads of all are looked at at a time", self.at_a_time)),
+        let told = |pid| match self.fresh(pid, now) {
+            Some(seen) => seen.threads.clone(),
+            None => Fact::unknown(format!(
+                "not looked at, where only some {} threads are in one round",
+                self.at_a_time
+            )),
         };
         processes.iter().map(|&(pid, _)| (pid, told(pid))).collect()
     }
@@ -430,7 +437,11 @@ mod tests {
         let processes: Vec<_> = sleepers.iter().map(|sleeper| (sleeper.id(), Netns(1))).collect();
         let mut sockets = Sockets::new(Some("test".into())).expect("namespaces");
         let began = Clock::mono_now();
-        let all = ThreadWatch::default().look(&processes, &mut sockets, began);
+        let mut watch = ThreadWatch::default();
+        let twice: Vec<_> =
+            processes.iter().flat_map(|&(pid, _)| [(pid, Netns(1)), (pid, Netns(2))]).collect();
+        let all = watch.look(&twice, &mut sockets, began);
+        assert!(watch.seen.values().all(|seen| !seen.again), "two namespaces are no two looks");
         assert!(all.values().all(|threads| threads.known().is_some()), "there is room for all");
         // A process and its thread, four times.
         let mut watch = ThreadWatch { at_a_time: 8, ..ThreadWatch::default() };
@@ -455,7 +466,7 @@ mod tests {
         }
         // And the next of the first ones, another at each call.
         assert!(pids(8..11).iter().all(|pid| looks[4].0.contains(pid) && looks[5].0.contains(pid)));
-        assert_eq!((looks[4].1, looks[5].1), (4, 5));
+        assert_eq!((looks[4].1, looks[5].1), (4, 4));
     }
 
     #[test]

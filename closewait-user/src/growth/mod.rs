@@ -143,9 +143,13 @@ impl Watch {
         self.members.insert(id, Member { place, idle_known: counted || idle.is_some() });
     }
 
-    /// It goes on under another name (it turned ghost): neither an end nor a birth.
-    pub fn renamed(&mut self, before: SocketId, after: SocketId) {
-        if let Some(member) = self.members.remove(&before) {
+    /// It goes on under another name (it turned ghost): neither an end nor a birth. Under that name
+    /// it may have been found already.
+    pub fn renamed(&mut self, before: SocketId, after: SocketId, now: MonoNs) {
+        let Some(member) = self.members.remove(&before) else { return };
+        if self.members.contains_key(&after) {
+            self.each(member.place, now, |tally| tally.rings.leave());
+        } else {
             self.members.insert(after, member);
         }
     }
@@ -257,13 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn a_ghost_that_was_found_before_its_stuck_life_was_over_is_there_once() {
+        let mut watch = Watch::default();
+        for n in [0, 1, 2, 100] {
+            watch.seen(id(n), to(1), None, at(1));
+        }
+        watch.renamed(id(0), id(100), at(2));
+        assert_eq!(watch.pool(to(1), at(3)).unwrap().stuck, 3);
+        watch.ended(id(100), at(4));
+        assert_eq!(watch.pool(to(1), at(5)).unwrap().stuck, 2);
+    }
+
+    #[test]
     fn ends_are_closes_and_a_ghost_is_not_born_twice() {
         let mut watch = Watch::default();
         for n in 0..20 {
             watch.seen(id(n), to(1), None, at(u64::from(n) * 5));
         }
         for n in 0..10 {
-            watch.renamed(id(n), id(100 + n));
+            watch.renamed(id(n), id(100 + n), at(0));
             watch.seen(id(100 + n), to(1), None, at(100));
             watch.ended(id(100 + n), at(101));
             watch.ended(id(n), at(101));

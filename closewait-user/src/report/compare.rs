@@ -31,17 +31,17 @@ pub struct Causes {
     recognised: BTreeMap<String, u64>,
 }
 
-/// What a socket is known again by.
+/// What a socket is known again by, with its inode: there is one at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Same {
     netns: u32,
     tuple: Tuple,
-    inode: u64,
 }
 
 /// How a run has judged a socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Judged {
+    inode: u64,
     cause: String,
     leak: bool,
     /// Whether its opener is known, and whether EOF was read.
@@ -61,21 +61,37 @@ pub struct Sockets(Rc<RefCell<HashMap<Same, Judged>>>);
 
 impl Sink for Sockets {
     fn report(&mut self, report: &Report, _: Moment<'_>) -> io::Result<()> {
-        if let Report::Stuck(finding) | Report::Ghost(finding) = report
-            && let Some(look) = finding.evidence.looks.last()
-            && look.socket.inode != 0
-        {
-            let Finding { suspect, evidence, .. } = &**finding;
-            let same = Same { netns: suspect.netns.0, tuple: suspect.tuple, inode: look.socket.inode };
-            let knows = (evidence.opener.known().is_some(), evidence.eof_read.known().is_some());
-            let leak = finding.verdict.leak == Some(true);
-            self.0.borrow_mut().insert(same, Judged { cause: finding.cause.to_string(), leak, knows });
+        let mut sockets = self.0.borrow_mut();
+        match report {
+            Report::Stuck(finding) | Report::Ghost(finding) => {
+                let Finding { suspect, evidence, .. } = &**finding;
+                let same = Same { netns: suspect.netns.0, tuple: suspect.tuple };
+                let inode = evidence.looks.last().map_or(0, |look| look.socket.inode);
+                let knows = (evidence.opener.known().is_some(), evidence.eof_read.known().is_some());
+                let leak = finding.verdict.leak == Some(true);
+                note(&mut sockets, same, Judged { inode, cause: finding.cause.to_string(), leak, knows });
+            }
+            Report::Released(release) => {
+                let same = Same { netns: release.released.netns.0, tuple: release.released.tuple };
+                sockets.remove(&same);
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn finish(&mut self, _: &Summary, _: Moment<'_>) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Takes note of a socket, or that it is not known any more which one is there (a ghost was not
+/// looked at as a socket is).
+fn note(sockets: &mut HashMap<Same, Judged>, same: Same, judged: Judged) {
+    if judged.inode == 0 {
+        sockets.remove(&same);
+    } else {
+        sockets.insert(same, judged);
     }
 }
 
@@ -164,7 +180,7 @@ impl Causes {
                 Ok(line) if line["kind"] == "summary" => summary = Some(line),
                 Ok(line) if line["kind"].is_string() => {
                     counted.count(&line);
-                    last.extend(socket(&line));
+                    note_line(&mut last, &line);
                 }
                 _ => unread += 1,
             }
@@ -198,6 +214,9 @@ impl Causes {
     }
 
     fn count(&mut self, line: &Value) {
+        if line["kind"] == "released" {
+            return note_line(&mut self.sockets, line);
+        }
         let is_socket = line["kind"] == "stuck" || line["kind"] == "ghost";
         let (Some(cause), Some(code)) = (text(&line["cause"]), text(&line["verdict"]["code"])) else {
             return;
@@ -206,7 +225,7 @@ impl Causes {
             return;
         }
         // As it is counted: by what was reported of it first.
-        self.sockets.extend(socket(line));
+        note_line(&mut self.sockets, line);
         let owner = match &line["holders"][0] {
             Value::Null => &line["listener"],
             holder => holder,
@@ -237,7 +256,10 @@ impl Causes {
     /// Counts the sockets that both runs have by the one that knows more of them.
     fn recognise(before: &mut Self, after: &mut Self) {
         let pairs = |(same, then): (&Same, &Judged)| {
-            let now = after.sockets.get(same).filter(|now| now.cause != then.cause)?;
+            let now = after.sockets.get(same)?;
+            if now.inode != then.inode || now.cause == then.cause {
+                return None;
+            }
             Some((then.clone(), now.clone()))
         };
         let pairs: Vec<_> = before.sockets.iter().filter_map(pairs).collect();
@@ -294,22 +316,30 @@ impl Causes {
     }
 }
 
-/// The socket of a line, as it is known again, and how it was judged.
-fn socket(line: &Value) -> Option<(Same, Judged)> {
+/// Takes note of the socket of a line.
+fn note_line(sockets: &mut HashMap<Same, Judged>, line: &Value) {
+    let Some(same) = same(&line["socket"]) else { return };
+    if line["kind"] == "released" {
+        sockets.remove(&same);
+    }
     let is_socket = line["kind"] == "stuck" || line["kind"] == "ghost";
-    let socket = &line["socket"];
+    let Some(cause) = text(&line["cause"]).filter(|_| is_socket) else { return };
+    let inode = line["socket"]["inode"].as_u64().unwrap_or(0);
+    let knows = (!line["opener"].is_null(), line["eof_read_unknown"].is_null());
+    let leak = line["verdict"]["leak"] == true;
+    note(sockets, same, Judged { inode, cause, leak, knows });
+}
+
+/// What the socket of a line is known again by.
+fn same(socket: &Value) -> Option<Same> {
     let end = |end: &Value| {
         let port = u16::try_from(end["port"].as_u64()?).ok()?;
         Some(Endpoint { ip: end["ip"].as_str()?.parse().ok()?, port })
     };
-    let same = Same {
+    Some(Same {
         netns: u32::try_from(socket["netns"].as_u64().unwrap_or(0)).ok()?,
         tuple: Tuple { local: end(&socket["local"])?, remote: end(&socket["remote"])? },
-        inode: socket["inode"].as_u64().filter(|inode| *inode != 0)?,
-    };
-    let knows = (!line["opener"].is_null(), line["eof_read_unknown"].is_null());
-    let leak = line["verdict"]["leak"] == true;
-    is_socket.then_some((same, Judged { cause: text(&line["cause"])?, leak, knows }))
+    })
 }
 
 /// The innermost function of a stack's program, as [`super::Finding::opened_in`].
@@ -430,6 +460,20 @@ mod tests {
         second.extend([line(6, "b", "EOF_CONSUMED", false), line(7, "a", "EOF_IGNORED", true)]);
         let want = [("b".into(), Change::New, 0, 1, 0), ("a".into(), Change::Grown, 5, 6, 5)];
         assert_eq!(told(&first, &second), want);
+        // One that has turned ghost meanwhile counts as that, and one that was closed not at all.
+        let ghost =
+            line(5, "g", "GHOST_RESET", false).replace("\"stuck\"", "\"ghost\"").replace("1005", "null");
+        let closed = line(4, "b", "", false).replace("\"stuck\"", "\"released\"");
+        let ended: Vec<_> = second[..5].iter().cloned().chain([ghost, closed]).collect();
+        let told = told(&first, &ended);
+        assert!(told.contains(&("a".into(), Change::Shrunk, 5, 3, 3)), "{told:?}");
+        assert!(told.contains(&("g".into(), Change::New, 0, 1, 0)), "{told:?}");
+        let told = |before: &[String], after: &[String]| {
+            let all = of(before).compared_with(of(after));
+            all.iter()
+                .map(|d| (d.cause.clone(), d.change, d.before, d.after, d.recognised))
+                .collect::<Vec<_>>()
+        };
         // A verdict that has changed while as much was seen is another one.
         let changed = [line(1, "c", "NOT_READING", true)];
         let want = [("c".into(), Change::New, 0, 1, 0), ("a".into(), Change::Gone, 1, 0, 0)];

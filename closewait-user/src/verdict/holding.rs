@@ -42,11 +42,20 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
             }
             if let Some((holder, nofile)) = holder.and_then(used_up) {
                 let Nofile { used, soft } = nofile;
-                finding.say_because(format_args!(
-                    "{}[{}] is out of descriptors, with {used} in use and a limit of {soft}: accept() fails \
-                     with EMFILE until it closes some",
-                    holder.comm, holder.pid
-                ));
+                // Of more than the limit some are above it: whether one below it is free is not known.
+                if used > soft {
+                    finding.say_because(format_args!(
+                        "{}[{}] has {used} descriptors and a limit of {soft}: accept() fails with EMFILE, \
+                         unless the numbers above the limit leave one below it free",
+                        holder.comm, holder.pid
+                    ));
+                } else {
+                    finding.say_because(format_args!(
+                        "{}[{}] is out of descriptors, with {used} in use and a limit of {soft}: accept() \
+                         fails with EMFILE until it closes some",
+                        holder.comm, holder.pid
+                    ));
+                }
                 finding.next(format_args!(
                     "Find what {}[{}] does not close (its other stuck sockets first; `ls -l /proc/{}/fd` shows \
                      all), or give it a higher limit than {soft} (`ulimit -n`, LimitNOFILE=): it is out of \

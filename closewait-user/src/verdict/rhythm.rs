@@ -140,9 +140,9 @@ fn may_be_silent(sent: &Sent) -> Duration {
 }
 
 /// `sent 640 bytes in 42.0 s, the last 3.2 s ago: after the EOF`
-fn says(case: &Case, sent: &Sent) -> String {
-    let ago = Time(case.now.since(sent.last));
-    let span = case.now.since(sent.from);
+fn says(case: &Case, sent: &Sent, now: MonoNs) -> String {
+    let ago = Time(now.since(sent.last));
+    let span = now.since(sent.from);
     match sent.bytes {
         0 => case.say(format_args!("sent data {ago} ago, after the EOF")),
         bytes => case.say(format_args!(
@@ -162,7 +162,8 @@ pub(super) fn goes_on(case: &Case, finding: Finding) -> Option<Finding> {
     let sent = sent(case)?;
     let silent = case.now.since(sent.last);
     (silent <= may_be_silent(&sent)).then(|| {
-        let finding = finding.because(says(case, &sent));
+        // As of the look: what goes on is known up to then.
+        let finding = finding.because(says(case, &sent, case.now));
         if sent.pause > SILENCE / PAUSES {
             finding.because(format_args!("it has paused for {} before", Time(sent.pause)))
         } else {
@@ -179,7 +180,7 @@ pub(super) fn fell_silent(case: &Case, finding: Finding) -> Finding {
         return finding;
     }
     let over = may_be_silent(&sent).saturating_mul(OVER);
-    let mut finding = finding.because(says(case, &sent)).at_most(Confidence::Medium);
+    let mut finding = finding.because(says(case, &sent, case.told)).at_most(Confidence::Medium);
     if case.now.since(sent.last) < over {
         finding.leak = finding.leak.filter(|leak| !leak);
         finding

@@ -119,6 +119,9 @@ fn why_not(name: &OsStr, errno: Option<i32>) -> String {
     let file = file.filter(|file| file.exists());
     match (errno, file) {
         (Some(libc::ENOENT), Some(file)) => match interpreter(&file) {
+            Some(interpreter) if Path::new(&interpreter).exists() => {
+                format!("{} begins with #!{interpreter}, and what loads that is not there", file.display())
+            }
             Some(interpreter) => {
                 format!("{} begins with #!{interpreter}, and there is no such file", file.display())
             }

@@ -365,7 +365,7 @@ pub(crate) fn detail(lines: &mut Vec<String>, finding: &Finding, at: MonoNs, man
 /// explain the socket.
 fn unseen_threads(finding: &Finding) -> Option<String> {
     let reason = finding.threads()?.reason()?;
-    finding.owner().known()?;
+    finding.owner().known().filter(|_| finding.evidence.ended.is_none())?;
     Some(format!("what its threads do: {reason}"))
 }
 

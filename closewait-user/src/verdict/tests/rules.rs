@@ -45,7 +45,13 @@ fn not_accepted() {
         let full = with(used, 40);
         assert_eq!((full.code, full.confidence, full.leak), (Code::NotAccepted, High, Some(true)));
         says(&full.evidence, "8 of 128 in the accept queue of app[88] fd 6");
-        says(&full.evidence, &format!("app[88] is out of descriptors, with {used} in use and a limit of 40"));
+        says(
+            &full.evidence,
+            match used {
+                40 => "app[88] is out of descriptors, with 40 in use and a limit of 40: accept() fails",
+                _ => "app[88] has 41 descriptors and a limit of 40: accept() fails with EMFILE, unless",
+            },
+        );
         assert!(full.next.starts_with("Find what app[88] does not close ("), "{}", full.next);
         assert!(!full.evidence.iter().any(|why| why.contains("in accept()")), "{full:?}");
     }
