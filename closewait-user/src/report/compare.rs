@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use super::model::{Finding, Report};
@@ -350,10 +350,11 @@ fn opened_in(stack: &Value) -> Option<String> {
         module: text(&frame["module"]),
         build_id: None,
         offset: 0,
-        file: None,
+        file: text(&frame["file"]),
         line: None,
         inlined: false,
-        how: How::Dwarf,
+        // A function of a Python program is told from the interpreter's by this.
+        how: How::deserialize(&frame["how"]).unwrap_or(How::Dwarf),
     };
     let frames: Vec<_> = stack.as_array()?.iter().map(frame).collect();
     own_frames(&frames).first()?.symbol.clone()
@@ -431,6 +432,17 @@ mod tests {
             ("same", "same"),
         ];
         assert_eq!(compared, want.map(|(change, cause)| (change, cause.to_owned())));
+    }
+
+    #[test]
+    fn a_python_program_opened_it_not_its_interpreter() {
+        let stack = serde_json::json!([
+            {"symbol": "sock_accept_impl", "module": "/usr/bin/python3.11", "file": "socketmodule.c", "how": "dwarf"},
+            {"symbol": "serve", "module": "orders.py", "file": "/srv/orders.py", "how": "python"},
+            {"symbol": "_start", "module": "/usr/bin/python3.11", "file": null, "how": "dwarf"},
+        ]);
+        assert_eq!(opened_in(&stack).as_deref(), Some("serve"));
+        assert_eq!(opened_in(&serde_json::json!([stack[0], stack[2]])).as_deref(), Some("sock_accept_impl"));
     }
 
     /// Five sockets of a trace, then of another that began when they were stuck, with one more of
