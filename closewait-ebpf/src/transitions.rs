@@ -184,7 +184,7 @@ fn entered(socket: impl Sock, oldstate: u8, newstate: u8) {
     }
     family::entered(sk);
     let sent = send::<Edge>(counter::LOST_ENTER, |record| {
-        fill(record, kind::ENTER, now(), sk, &head, oldstate, newstate, protocol, netns, 0);
+        fill(record, kind::ENTER, sk, &head, oldstate, newstate, protocol, netns, 0);
     });
     if sent {
         maps::count(counter::SENT_ENTER);
@@ -219,7 +219,6 @@ pub(crate) fn entered_before(sk: u64) {
         fill(
             record,
             kind::ENTER,
-            now(),
             sk,
             &head,
             ESTABLISHED,
@@ -276,14 +275,13 @@ fn edge(ctx: &impl EbpfContext, sock: impl Sock, oldstate: u8, newstate: u8, edg
     let error = sock.error();
     let about = user_stack::exiting() | if offset!(sk_err) == ABSENT { 0 } else { about::ERROR_READ };
     let edge_flags = if has_socket { edge_flags::HAS_SOCKET } else { 0 };
-    let at_ns = now();
-    family::ended(sk, at_ns, oldstate == CLOSE_WAIT && error == 0);
+    // SAFETY: no precondition.
+    family::ended(sk, unsafe { bpf_ktime_get_ns() }, oldstate == CLOSE_WAIT && error == 0);
     let sent = send::<TaskEdge>(run.slot(counter::LOST_LEAVE), |record| {
         // SAFETY: `record` points to room for a TaskEdge; the parts below are all of it.
         unsafe {
             let edge = &raw mut (*record).edge;
-            let head = &sock.head();
-            fill(edge, kind::LEAVE, at_ns, sk, head, oldstate, newstate, protocol, netns, edge_flags);
+            fill(edge, kind::LEAVE, sk, &sock.head(), oldstate, newstate, protocol, netns, edge_flags);
             (*edge).inode = inode;
             (*record).task = task;
             (*record).stack_id = stack_id;
@@ -335,17 +333,10 @@ fn unreadable(protocol: u16, netns: u32) -> bool {
 }
 
 #[inline(always)]
-fn now() -> u64 {
-    // SAFETY: no precondition.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-#[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "inlined into three callers, each with constants")]
 fn fill(
     record: *mut Edge,
     kind: u32,
-    at_ns: u64,
     sk: u64,
     head: &impl Head,
     oldstate: u8,
@@ -360,7 +351,7 @@ fn fill(
         (*record).oldstate = oldstate;
         (*record).newstate = newstate;
         (*record).family = head.family();
-        (*record).at_ns = at_ns;
+        (*record).at_ns = bpf_ktime_get_ns();
         (*record).skaddr = sk;
         (*record).netns = netns;
         (*record).sport = if newstate == CLOSE { sport(sk) } else { head.local_port(sk) };
