@@ -4,7 +4,7 @@
 //!
 //! In: each stuck socket at each look, each end, and the time. Out: [`Pool`]s and
 //! [`Growth`]s, with intervals. Pure: no clock, no I/O; memory is bounded by the
-//! sockets that are stuck and by `MAX_TALLIES`.
+//! sockets that are stuck and by `TALLIES_AT_REST`.
 
 mod idle;
 mod interval;
@@ -23,8 +23,9 @@ use crate::verdict::Pool;
 use idle::IdleTimes;
 use rings::Rings;
 
-/// Tallies remembered before those without a stuck socket are forgotten.
-const MAX_TALLIES: usize = 20_000;
+/// So many tallies are kept in any case, half a KiB each: of more, those without a stuck socket are
+/// forgotten, most of whose processes have ended.
+const TALLIES_AT_REST: usize = 1_000;
 
 /// With fewer sockets to one address, those of all addresses behind the same port
 /// are one pool: the address may be one of many of a service.
@@ -103,6 +104,8 @@ struct Member {
 #[derive(Debug, Default)]
 pub struct Watch {
     tallies: HashMap<Key, Tally>,
+    /// With so many tallies it is time to forget some.
+    forget_at: usize,
     members: HashMap<SocketId, Member>,
 }
 
@@ -202,8 +205,10 @@ impl Watch {
             .into_iter()
             .flat_map(|server| [Key::Server(pid, netns, server), Key::Port(pid, netns, server.port)]);
         for key in of_server.chain([Key::Process(pid)]) {
-            if self.tallies.len() >= MAX_TALLIES && !self.tallies.contains_key(&key) {
+            if self.tallies.len() >= self.forget_at.max(TALLIES_AT_REST) && !self.tallies.contains_key(&key) {
                 self.tallies.retain(|_, tally| tally.rings.stock() > 0);
+                // Not before they are twice as many: of many that are stuck none can be forgotten.
+                self.forget_at = 2 * self.tallies.len();
             }
             let new = || Tally { rings: Rings::new(now), idle: IdleTimes::default() };
             change(self.tallies.entry(key).or_insert_with(new));
@@ -258,6 +263,20 @@ mod tests {
         assert_eq!(pool.stuck, 100);
         assert!(pool.growth.unwrap().at_least > 0.0, "{pool:?}");
         assert_eq!(watch.of_server(to(7), at(200)).unwrap().births, 0);
+    }
+
+    #[test]
+    fn processes_that_have_ended_are_forgotten_and_those_with_stuck_sockets_are_not() {
+        let mut watch = Watch::default();
+        let of = |pid| Place { pid, netns: Netns(1), server: None };
+        for pid in 0..10_000 {
+            watch.seen(id(pid), of(pid), None, at(u64::from(pid)));
+            if pid >= 3_000 {
+                watch.ended(id(pid), at(u64::from(pid)));
+            }
+            assert!(watch.tallies.len() <= 6_000, "{} with {pid}", watch.tallies.len());
+        }
+        assert!((0..3_000).all(|pid| watch.tallies[&Key::Process(pid)].rings.stock() == 1));
     }
 
     #[test]
@@ -327,6 +346,6 @@ mod tests {
             watch.seen(id(n), Place { server: Some(server), ..to(1) }, None, at(0));
             watch.ended(id(n), at(1));
         }
-        assert!(watch.tallies.len() <= MAX_TALLIES + 2 && watch.members.is_empty());
+        assert!(watch.tallies.len() <= TALLIES_AT_REST + 2 && watch.members.is_empty());
     }
 }
