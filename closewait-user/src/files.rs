@@ -2,12 +2,24 @@
 //! written. The tool is root as a rule, and who may write to the directory can put something
 //! in the way: a file of theirs is not obeyed, and a link of theirs is not followed.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
+
+/// The file that a command names, as execvp(3) looks for it: itself where it has a slash, whether it
+/// is there or not, else the first of that name in `PATH`.
+pub fn of_command(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(name.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
 
 /// Whose files are trusted: users, each with a group.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::leaked::Leaked;
 use super::netns::{Netns, ip};
 use super::scenario::Scenario;
-use super::tool::{THRESHOLD_MS, Tool};
+use super::tool::{Ended, THRESHOLD_MS, Tool};
 use super::waiting::{let_pass, until};
 use super::workload::SERVER;
 
@@ -74,23 +74,29 @@ fn shut_down_in_silence(net: &Netns) -> (Tool, Leaked<'_>) {
     (tool, leaked)
 }
 
-/// Its peer answers a shutdown late: until then it is in LAST_ACK, by no close.
-#[test]
-fn a_shutdown_is_no_release_while_its_peer_is_silent() {
-    let net = Netns::new();
-    let (mut tool, mut leaked) = shut_down_in_silence(&net);
-    until("they are in LAST_ACK", || (net.close_wait().is_empty()).then_some(()));
-    // The FIN was dropped; it is sent again after 200 ms or a little more.
-    let_pass(Duration::from_millis(500));
-    ip(&["-n", net.name(), "link", "set", "lo", "up"]);
+/// All of `leaked` have been shut down, are told as ghosts, and closed then.
+fn ghosts_are_closed(mut tool: Tool, mut leaked: Leaked<'_>) -> Ended {
     tool.has_reported("ghost", SERVER.leak);
     leaked.leaker.tell("close");
     tool.has_reported("released", SERVER.leak);
     let ended = tool.signal(Signal::INT);
     ended.exits(0);
-    assert_eq!(ended.of_kind("ghost").count(), SERVER.leak, "{}", ended.everything());
     // Of the ghosts, and none of them before.
     assert_eq!(ended.of_kind("released").count(), SERVER.leak, "{}", ended.everything());
+    ended
+}
+
+/// Its peer answers a shutdown late: until then it is in LAST_ACK, by no close.
+#[test]
+fn a_shutdown_is_no_release_while_its_peer_is_silent() {
+    let net = Netns::new();
+    let (tool, leaked) = shut_down_in_silence(&net);
+    until("they are in LAST_ACK", || (net.close_wait().is_empty()).then_some(()));
+    // The FIN was dropped; it is sent again after 200 ms or a little more.
+    let_pass(Duration::from_millis(500));
+    ip(&["-n", net.name(), "link", "set", "lo", "up"]);
+    let ended = ghosts_are_closed(tool, leaked);
+    assert_eq!(ended.of_kind("ghost").count(), SERVER.leak, "{}", ended.everything());
     assert!(ended.of_kind("ghost").all(|ghost| ghost["verdict"]["code"] == "GHOST_SHUTDOWN"));
 }
 
@@ -121,12 +127,7 @@ fn what_turned_ghost_while_the_tool_was_stopped_is_counted_once() {
         until("they are shut down", || net.close_wait().is_empty().then_some(()));
         let_pass(Duration::from_millis(THRESHOLD_MS) + Duration::from_secs(1));
     });
-    tool.has_reported("ghost", SERVER.leak);
-    leaked.leaker.tell("close");
-    tool.has_reported("released", SERVER.leak);
-    let ended = tool.signal(Signal::INT);
-    ended.exits(0);
-    assert_eq!(ended.of_kind("released").count(), SERVER.leak, "{}", ended.everything());
+    let ended = ghosts_are_closed(tool, leaked);
     let latest = ended.of_kind("ghost").filter_map(|ghost| ghost["ts"].as_str()).max();
     for release in ended.of_kind("released") {
         assert!(release["ts"].as_str() > latest, "{release}, and the ghosts were told at {latest:?}");

@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::privileges::Work;
 use crate::progress;
 use crate::report::compare::{Causes, Change, Sockets};
+use crate::report::text::style::plural;
 
 /// Compares two recordings or JSON reports.
 pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
@@ -39,9 +40,10 @@ pub fn run(args: &DiffArgs) -> Result<Exit, Failure> {
     let recognised: u64 = compared.iter().map(|difference| difference.recognised).sum();
     if recognised > 0 {
         say(&format!(
-            "{} in both runs under another cause, for one of these knows less of them, as when it began after \
+            "{} {} in both runs under another cause, for one of these knows less of them, as when it began after \
              they were opened: counted by the cause that the other has (\"recognised\")",
-            if recognised == 1 { "1 socket is".into() } else { format!("{recognised} sockets are") }
+            plural(recognised, "socket"),
+            if recognised == 1 { "is" } else { "are" }
         ));
     }
     let worse = compared.iter().any(|difference| matches!(difference.change, Change::New | Change::Grown));

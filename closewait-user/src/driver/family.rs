@@ -175,7 +175,8 @@ impl Kin {
     }
 
     /// What a tracker has counted, less what is not known to be the command's. Of others it is told
-    /// what nobody has accepted yet, and what is where one of the command's was. `is_stuck`: whether a life is in CLOSE_WAIT now.
+    /// what nobody has accepted yet, and what is where one of the command's was. `is_stuck`: whether
+    /// a life is in CLOSE_WAIT now.
     pub(super) fn own(&self, stats: &TrackerStats, is_stuck: impl Fn(SocketId) -> bool) -> TrackerStats {
         let all = self.left + self.ours.len() as u64;
         let tracked = self.ours.iter().filter(|id| is_stuck(**id)).count() as u64;

@@ -118,7 +118,7 @@ impl ThreadWatch {
                 break;
             }
             if self.fresh(pid, now).is_some() {
-                // It has sockets in two namespaces.
+                // By an earlier call, or by this one: it may have sockets in two namespaces.
                 continue;
             }
             let before = self.seen.remove(&pid);
@@ -151,10 +151,9 @@ impl ThreadWatch {
         self.seen.get(&pid).filter(|seen| now.since(seen.at) < FRESH)
     }
 
-    /// Those that are to be looked at, in the order of their turns.
+    /// All of them, in the order of their turns.
     fn turn(&self, processes: &[(u32, Netns)], now: MonoNs) -> Vec<(u32, Netns)> {
-        let mut due: Vec<_> =
-            processes.iter().copied().filter(|(pid, _)| self.fresh(*pid, now).is_none()).collect();
+        let mut due = processes.to_vec();
         // Never is longest ago; the order is kept among equals.
         due.sort_by_key(|(pid, _)| match self.seen.get(pid) {
             Some(seen) if !seen.again && now.since(seen.at) < SECOND_WITHIN => (false, MonoNs(0)),

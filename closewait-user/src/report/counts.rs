@@ -53,6 +53,15 @@ impl ByLeak {
     }
 }
 
+/// One socket each.
+impl FromIterator<Option<bool>> for ByLeak {
+    fn from_iter<T: IntoIterator<Item = Option<bool>>>(leaks: T) -> Self {
+        let mut counts = Self::default();
+        leaks.into_iter().for_each(|leak| counts.count(leak));
+        counts
+    }
+}
+
 /// What is not in a report, whatever became of it: who reads "nothing is stuck" has to know
 /// of what that is said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

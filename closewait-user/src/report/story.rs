@@ -90,10 +90,7 @@ fn story(cause: CauseId, findings: &[&Finding], workspace: Option<&Path>) -> Sto
 
 /// What they are where it is not a leak: ` (unclear)`, ` (2 leaked, 1 unclear)`.
 fn judged(findings: &[&Finding]) -> String {
-    let mut judged = ByLeak::default();
-    for finding in findings {
-        judged.count(finding.verdict.leak);
-    }
+    let judged: ByLeak = findings.iter().map(|finding| finding.verdict.leak).collect();
     if judged.yes == judged.total() {
         return String::new();
     }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::user::User;
 use crate::error::Failure;
+use crate::files;
 
 /// Passed on to the command when a process sends them to this one.
 const PASSED_ON: [Signal; 8] = [
@@ -115,8 +116,7 @@ impl Command {
 /// What is to be done about a command that execve(2) refuses for this reason.
 fn why_not(name: &OsStr, errno: Option<i32>) -> String {
     let is_path = name.as_bytes().contains(&b'/');
-    let file = if is_path { Some(PathBuf::from(name)) } else { in_path(name) };
-    let file = file.filter(|file| file.exists());
+    let file = files::of_command(name).filter(|file| file.exists());
     match (errno, file) {
         (Some(libc::ENOENT), Some(file)) => match interpreter(&file) {
             Some(interpreter) if Path::new(&interpreter).exists() => {
@@ -137,12 +137,6 @@ fn why_not(name: &OsStr, errno: Option<i32>) -> String {
         }
         _ => "the command comes after `--`, and is looked for in PATH".into(),
     }
-}
-
-/// Where a command without a slash is.
-fn in_path(name: &OsStr) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// What a script is to be run by: the first word after its `#!`.

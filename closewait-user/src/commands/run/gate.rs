@@ -52,11 +52,7 @@ impl Outcome {
 
     /// The sockets that count, by what is known of them.
     pub(super) fn judged(&self) -> ByLeak {
-        let mut judged = ByLeak::default();
-        for reported in &self.counted {
-            judged.count(reported.finding.verdict.leak);
-        }
-        judged
+        self.counted.iter().map(|reported| reported.finding.verdict.leak).collect()
     }
 
     /// Sockets that would have counted without `--allow-unknown`.

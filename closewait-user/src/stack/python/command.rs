@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::file::HeldFile;
+use crate::files::of_command;
 
 /// Longest first line that the kernel looks at (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: u64 = 256;
@@ -41,17 +42,9 @@ fn is_interpreter(name: &[u8]) -> bool {
 
 /// What a command would run: its executable, and the one that its first line names.
 pub(super) fn interpreters_of(command: &OsStr) -> Vec<PathBuf> {
-    let Some(path) = find(command) else { return Vec::new() };
-    let named = named_in(&path).and_then(|name| find(&name));
+    let Some(path) = of_command(command) else { return Vec::new() };
+    let named = named_in(&path).and_then(|name| of_command(&name));
     std::iter::once(path).chain(named).collect()
-}
-
-fn find(command: &OsStr) -> Option<PathBuf> {
-    if command.as_bytes().contains(&b'/') {
-        return Some(command.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(command)).find(|file| file.is_file())
 }
 
 /// `#!/usr/bin/python3 -s`, `#!/usr/bin/env python3`.
