@@ -24,7 +24,7 @@ use super::scenario::Scenario;
 use super::tool::Tool;
 use super::waiting::{Deadline, show};
 use judge::{Judge, in_time};
-use room::Room;
+use room::{Memory, Room};
 use truth::Truth;
 
 /// A run that lasts this long says how memory grows.
@@ -214,7 +214,7 @@ impl Soak {
         assert!(self.judge.complaints.is_empty(), "{words}\n{:#?}", self.judge.complaints);
         assert!(self.judge.lines.get("stuck").is_some_and(|lines| *lines > 7), "nothing to see: {words}");
         let is_filled = Clock::mono_now().since(self.began).as_secs() >= FILLED_S;
-        let slope = self.room.slope().filter(|_| is_filled);
+        let slope = self.room.own.slope().filter(|_| is_filled);
         assert!(slope.is_none_or(|slope| slope < FLAT_KIB_PER_MIN), "memory grows: {words}");
     }
 
@@ -228,7 +228,9 @@ impl Soak {
             .map(|(what, texts)| ((*what).to_owned(), json!({"count": texts.len(), "first": texts[0]})))
             .collect();
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let slope = self.room.slope().filter(|_| is_long).map(|slope| (slope * 10.0).round() / 10.0);
+        let slope =
+            |memory: &Memory| memory.slope().filter(|_| is_long).map(|slope| (slope * 10.0).round() / 10.0);
+        let Room { resident, own, .. } = &self.room;
         let line = json!({
             "run": self.run,
             "seed": self.seed,
@@ -241,9 +243,12 @@ impl Soak {
             "records_lost": self.lost,
             "tool_stopped": self.faults.stops,
             "complaints": complaints,
-            "rss_kib": self.room.last_kib(),
-            "rss_kib_most": self.room.most_kib,
-            "rss_kib_per_min": slope,
+            "rss_kib": resident.last_kib(),
+            "rss_kib_most": resident.most_kib,
+            "rss_kib_per_min": slope(resident),
+            "own_kib": own.last_kib(),
+            "own_kib_most": own.most_kib,
+            "own_kib_per_min": slope(own),
             "fds_most": self.room.most_fds,
             "threads_most": self.room.most_threads,
         })

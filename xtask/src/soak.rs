@@ -84,7 +84,16 @@ fn read(results: &Path) -> Result<BTreeMap<String, Value>> {
 
 fn conclude(runs: &BTreeMap<String, Value>, results: &Path) -> Result<()> {
     let columns = ["secs", "stays", "stuck", "ghost", "released", "records_lost", "tool_stopped"];
-    let memory = ["rss_kib", "rss_kib_most", "rss_kib_per_min", "fds_most", "threads_most"];
+    let memory = [
+        "rss_kib",
+        "rss_kib_most",
+        "rss_kib_per_min",
+        "own_kib",
+        "own_kib_most",
+        "own_kib_per_min",
+        "fds_most",
+        "threads_most",
+    ];
     let mut wrong = 0;
     for (name, run) in runs {
         let words: Vec<_> =
