@@ -30,7 +30,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Puts `value` under `key`, where it is returned; drops an entry if there is no room.
     pub(super) fn insert(&mut self, key: K, value: V) -> &mut V {
-        if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
+        if self.is_full() && !self.entries.contains_key(&key) {
             self.drop_oldest();
         }
         self.uses += 1;
@@ -40,12 +40,16 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Drops the entry used longest ago. Scans: the limits are small, and this
     /// happens at most once per insertion.
-    pub(super) fn drop_oldest(&mut self) {
-        let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-        if let Some(oldest) = oldest {
-            self.entries.remove(&oldest);
-            self.dropped += 1;
-        }
+    pub(super) fn drop_oldest(&mut self) -> Option<(K, V)> {
+        let oldest = *self.entries.iter().min_by_key(|(_, (used, _))| *used)?.0;
+        let value = self.remove(&oldest)?;
+        self.dropped += 1;
+        Some((oldest, value))
+    }
+
+    /// Whether the next new key drops an entry.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit
     }
 
     /// Drops `key`.

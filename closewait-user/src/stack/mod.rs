@@ -16,6 +16,7 @@ pub mod hint;
 pub mod jit;
 mod lru;
 pub mod maps;
+pub mod named;
 pub mod places;
 mod process;
 pub mod python;

@@ -106,6 +106,8 @@ impl Symbols {
             }
         }
         hint(&stack.frames).map(str::to_owned).map(&mut note);
+        // It may be kept for long.
+        Arc::make_mut(&mut stack.frames).shrink_to_fit();
         stack.note = (!notes.is_empty()).then(|| notes.join("; "));
         stack
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Stack;
-use super::lru::Lru;
+use super::named::NamedStacks;
 use super::places::{Placed, Processes};
 use super::python::Interpreters;
 use super::renaming::{Kept, Renaming};
@@ -28,9 +28,6 @@ use crate::privileges::{Work, settle_thread};
 /// once per call path of a process, not once per socket; 256 copies are 4 MB, and
 /// that is twice as many as the kernel side makes in a second.
 pub const MAX_WAITING: usize = 256;
-
-/// Named stacks that are kept; about 300 bytes a frame.
-pub const MAX_STACKS: usize = 4096;
 
 /// Parsed symbols and unwind tables are dropped after this long without a new stack: they are the
 /// largest thing the tool holds, and can be read again.
@@ -75,8 +72,7 @@ pub(super) type Key = (u32, StackId);
 /// What is known of stacks so far.
 #[derive(Debug)]
 pub(super) struct Results {
-    /// `None`: not named yet.
-    stacks: Mutex<Lru<Key, Option<Named>>>,
+    stacks: Mutex<NamedStacks<Key>>,
     changed: Notify,
     asked: AtomicU64,
     named: AtomicU64,
@@ -98,7 +94,7 @@ impl Stacks {
     /// The same; with `interpreters`, the functions of Python programs are named.
     pub fn spawn_naming(jit_maps: bool, interpreters: Option<Interpreters>) -> io::Result<Self> {
         let results = Arc::new(Results {
-            stacks: Mutex::new(Lru::new(MAX_STACKS)),
+            stacks: Mutex::default(),
             changed: Notify::new(),
             asked: AtomicU64::new(0),
             named: AtomicU64::new(0),
@@ -188,13 +184,13 @@ impl Stacks {
             named: get(&results.named),
             unknown: get(&results.unknown),
             dropped: get(&results.dropped),
-            forgotten: results.lock().dropped,
+            forgotten: results.lock().dropped(),
         }
     }
 }
 
 impl Results {
-    fn lock(&self) -> MutexGuard<'_, Lru<Key, Option<Named>>> {
+    fn lock(&self) -> MutexGuard<'_, NamedStacks<Key>> {
         // Nothing panics while it is held; a map is whole between any two calls anyway.
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,7 +207,7 @@ impl Results {
         if let Some(entry) = stacks.get(&key) {
             return entry.clone();
         }
-        Some(Fact::unknown(match stacks.dropped {
+        Some(Fact::unknown(match stacks.dropped() {
             0 => "its call path was not recorded".to_owned(),
             n => format!("its call path was not recorded, or is one of {n} forgotten to make room"),
         }))
