@@ -1,6 +1,7 @@
 //! What fuzzing calls (tests/fuzz), and what a test replays its corpus with: for each kind
 //! of foreign bytes a function that reads them as the tool does. Whatever they are: no
-//! panic, and what is found obeys what its reader promises. Not in a build of the tool.
+//! panic, and what is found obeys what its reader promises. Not in a build of the tool. What
+//! nobody looks at goes through `black_box`, or the compiler may leave out the reading.
 
 mod code;
 mod go;
@@ -8,6 +9,7 @@ mod go;
 pub use code::{forgive_parsers, perf_maps, stacks, symbols};
 pub use go::go_tables;
 
+use std::hint::black_box;
 use std::io::{self, sink};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -45,36 +47,36 @@ pub const TARGETS: [(&str, Reader); 11] = [
 
 /// What the kernel side sends, and what it keeps of a socket.
 pub fn records(data: &[u8]) {
-    let _ = decode::decode(data);
+    let _ = black_box(decode::decode(data));
     let port = |at: usize| u16::from(data.get(at).copied().unwrap_or_default());
     let end = |port| Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port };
-    decode::memory(data, &Tuple { local: end(port(0)), remote: end(port(1)) });
+    black_box(decode::memory(data, &Tuple { local: end(port(0)), remote: end(port(1)) }));
 }
 
 /// The `format` file of a tracepoint.
 pub fn tracepoint_formats(data: &[u8]) {
     if let Some(event) = Event::parse(&String::from_utf8_lossy(data)) {
-        event.offset("saddr");
+        black_box(event.offset("saddr"));
     }
 }
 
 /// `/sys/kernel/btf/vmlinux`, or what `--btf` names.
 pub fn btf(data: &[u8]) {
     if let Ok(btf) = Btf::parse(data, STRUCTS, FUNCTIONS) {
-        offsets(&btf, &Events::default());
-        let _ = Functions::of(&btf).as_btf();
+        black_box(offsets(&btf, &Events::default()));
+        let _ = black_box(Functions::of(&btf).as_btf());
     }
 }
 
 /// Answers of inet_diag.
 pub fn netlink(data: &[u8]) {
     for message in wire::Messages(data).map_while(Result::ok) {
-        let _ = message.errno();
+        let _ = black_box(message.errno());
         for mptcp in [false, true] {
-            let _ = wire::socket(message.payload, mptcp);
+            let _ = black_box(wire::socket(message.payload, mptcp));
         }
     }
-    wire::tcp_info(data);
+    black_box(wire::tcp_info(data));
 }
 
 /// Files of /proc: maps, stat, status, limits, fdinfo, syscall, cgroup, mountinfo, net/tcp.
