@@ -29,10 +29,10 @@ use truth::Truth;
 
 /// A run that lasts this long says how memory grows.
 const LONG_S: u64 = 600;
-/// And in one that lasts this long it must not by more than the named stacks of new processes
-/// take, of which 4096 are kept: a killed owner a minute, with 8 stacks of 3 KiB.
+/// And in one that lasts this long it must not by more than a killed owner a minute and eight
+/// new call paths leave: counts of half a KiB and eight keys of stacks that are kept already.
 const FILLED_S: u64 = 2400;
-const FLAT_KIB_PER_MIN: f64 = 48.0;
+const FLAT_KIB_PER_MIN: f64 = 16.0;
 
 /// Faults, at random moments; the same for the same seed.
 struct Faults {
