@@ -401,6 +401,11 @@ impl Judge {
             }
             pending.stage = Stage::Naming(until);
             match looks.next() {
+                // Another connection between the same ends: this one is over.
+                Some(Ok(Some(look))) if !pending.is_shown_by(&look) => {
+                    pending.stage = Stage::Again;
+                    true
+                }
                 Some(Ok(Some(look))) if pending.was_not_accepted() && look.inode() != 0 => true,
                 Some(Ok(Some(look))) => {
                     let memory = |sk, tuple: &Tuple| source.and_then(|source| source.memory(sk, tuple));

@@ -88,6 +88,13 @@ impl Pending {
         self.kept.last().is_some_and(|look| look.inode() == 0)
     }
 
+    /// Whether a later look shows the socket that the ones before have shown.
+    pub(super) fn is_shown_by(&self, look: &PackedLook) -> bool {
+        let of = self.suspect.tuple;
+        let socket = |look: &PackedLook| look.look(of).socket;
+        self.kept.last().is_none_or(|before| socket(before).same_life(&socket(look)))
+    }
+
     /// Takes over what the kernel side remembers by now, if that tells of the first read of EOF,
     /// which `look` shows may have come since it was asked. What a program does that has just
     /// been told EOF takes one more look to be seen.
