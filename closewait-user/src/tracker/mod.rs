@@ -124,6 +124,13 @@ impl Tracker {
         self.watched_from = Some(at);
     }
 
+    /// Tells that from `at` on other sockets are of interest: of what was not before, no edge
+    /// was recorded, and no snapshot showed that it was not there.
+    pub fn watches_others(&mut self, at: MonoNs) {
+        self.complete.clear();
+        self.watched_from = self.watched_from.map(|from| from.max(at));
+    }
+
     /// Feeds one item; what came of it is appended to `out`.
     pub fn apply(&mut self, item: &Item, out: &mut Vec<Outcome>) {
         match item {

@@ -176,6 +176,24 @@ fn a_socket_that_must_have_entered_unrecorded_is_counted_as_missed_once() {
     assert_eq!(missed(&b), (0, false));
 }
 
+/// Those of before were not to show it, nor was it to be recorded.
+#[test]
+fn snapshots_of_another_filter_bound_no_age_and_nothing_of_it_was_lost() {
+    let found = |other_filter: bool| {
+        let mut b = Bench::new();
+        b.tracker.watched_from(secs(10.0));
+        b.snapshot(20.0, 20.1, &[]).snapshot(30.0, 30.1, &[]);
+        if other_filter {
+            b.tracker.watches_others(secs(35.0));
+        }
+        b.snapshot(40.0, 40.1, &[1]).expire(60.0);
+        let suspect = b.only_suspect();
+        (suspect.not_before, suspect.missed, b.tracker.stats().missed)
+    };
+    assert_eq!(found(false), (Some(secs(20.0)), true, 1));
+    assert_eq!(found(true), (None, false, 0));
+}
+
 #[test]
 fn a_record_recognises_what_a_snapshot_was_faster_to_show() {
     //  sk 1        E19.5  (record still in the ring)
