@@ -105,7 +105,9 @@ pub const fn explain(code: Code) -> Explanation {
         },
         Code::SlowReader => Explanation {
             meaning: "The peer has closed; what it had sent is still being read, slowly. The EOF comes last.",
-            proof: "Recv-Q falls between two looks. Nothing follows a FIN, so it is a reader that takes it (`ss -tn`).",
+            proof: "Recv-Q falls between two looks, however far apart. Nothing follows a FIN, so it is a reader that \
+                    takes it (`ss -tn`). It remains the verdict in pauses: for a minute, or three times the longest \
+                    pause seen.",
             fix: "None needed. If it takes too long, see what the reader does between its reads.",
             no_help: "Closing it from outside, or SO_LINGER 0: what was not read yet would be lost. A larger receive \
                       buffer (tcp_rmem): nothing more will come.",

@@ -8,6 +8,7 @@
 //! with one it may answer provisionally, of low confidence, never that it leaks.
 
 mod case;
+mod draining;
 mod event_loop;
 mod evidence;
 mod explain;
@@ -26,6 +27,7 @@ mod tests;
 mod threads;
 mod usage;
 
+pub use draining::Drained;
 pub use evidence::*;
 pub use explain::{Explanation, explain};
 pub use kept::{Kept, Shared};

@@ -318,6 +318,12 @@ fn slow_reader() {
     let reads = Evidence { looks: two_looks(socket(), |s| s.recv_q = 4001), ..held() };
     assert_eq!(short(&reads), (Code::SlowReader, High, Some(false)));
     says(&judge(&reads).evidence, "Recv-Q went from 4001 to 1 in 412 ms");
+    let all = Evidence { looks: two_looks(DiagSocket { recv_q: 0, ..socket() }, |s| s.recv_q = 1), ..held() };
+    assert_eq!(
+        (short(&all).0, short(&all).2),
+        (Code::EofConsumed, None),
+        "the FIN was read: there is nothing left"
+    );
     let grows =
         Evidence { looks: two_looks(DiagSocket { recv_q: 9, ..socket() }, |s| s.recv_q = 1), ..held() };
     assert_eq!(short(&grows).0, Code::NotReading);
