@@ -130,7 +130,8 @@ pub const fn explain(code: Code) -> Explanation {
             meaning: "A process holds the socket, data or the FIN is waiting in it, and nobody reads.",
             proof: "Recv-Q is 1 (the FIN) or more, and does not change. Of a client's sockets births and ends are \
                     counted too: a few that do not become more are what any session keeps whose server has \
-                    closed the connection, and no leak.",
+                    closed the connection, and no leak. Of a process that is stopped or frozen it is unclear: \
+                    it cannot act.",
             fix: "See what the holder does instead: a thread blocked elsewhere, an event loop that no longer \
                   watches this descriptor, or a connection that was forgotten while still open.",
             no_help: KERNEL_SETTINGS,

@@ -13,6 +13,7 @@ mod event_loop;
 mod evidence;
 mod explain;
 mod ghost;
+mod held_up;
 mod holding;
 mod kept;
 mod looks;
@@ -213,6 +214,7 @@ fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
     let also = also.collect();
     how_to_see_more(case, &mut chosen);
+    held_up::take_back(case, &mut chosen);
     if suspect.missed {
         chosen.missing(
             "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket",

@@ -313,6 +313,43 @@ fn eof_ignored() {
     assert_eq!(short(&no_info), (Code::EofIgnored, Medium, Some(true)));
 }
 
+/// A process that is stopped, or in a container that is paused, has had no chance.
+#[test]
+fn what_a_process_that_is_held_up_has_not_done_is_no_proof() {
+    let of = |doing| {
+        let thread = Thread { tid: 7, comm: "app".into(), doing, wchan: None, progress: None };
+        Fact::Known(Threads { pid: 7, total: 1, seen: vec![thread] }.into())
+    };
+    let unaccepted = Evidence { looks: still(|s| s.inode = 0), opener: Fact::unknown("test"), ..held() };
+    for (evidence, code) in [(held(), Code::NotReading), (unaccepted, Code::NotAccepted)] {
+        assert_eq!((short(&evidence).0, short(&evidence).2), (code, Some(true)));
+        let waits = Evidence { threads: of(Doing::Running), ..evidence.clone() };
+        assert_eq!((short(&waits).0, short(&waits).2), (code, Some(true)));
+        for (doing, next) in [
+            (
+                Doing::Stopped,
+                "Let process 7 go on (`kill -CONT 7`, or end the debugger): only then it can close.",
+            ),
+            (
+                Doing::Frozen,
+                "Let process 7 go on (unpause its container, or thaw its cgroup): only then it can close.",
+            ),
+        ] {
+            let held_up = Evidence { threads: of(doing), ..evidence.clone() };
+            assert_eq!(short(&held_up), (code, Medium, None));
+            let told = judge(&held_up);
+            says(&told.missing, "what it does when it goes on");
+            assert_eq!(told.next, next);
+        }
+    }
+    // It had been told before it was stopped.
+    let looks = still(|s| s.recv_q = 0);
+    let at = NOW - Duration::from_secs(5);
+    let read = EofRead { task: task("app", 7, 7), at, stack: Fact::unknown("test"), stack_note: None };
+    let eof = Evidence { eof_read: Fact::Known(Some(read)), looks, threads: of(Doing::Stopped), ..held() };
+    assert_eq!((short(&eof).0, short(&eof).2), (Code::EofIgnored, Some(true)));
+}
+
 #[test]
 fn slow_reader() {
     let reads = Evidence { looks: two_looks(socket(), |s| s.recv_q = 4001), ..held() };
