@@ -71,8 +71,8 @@ impl Filter {
     /// Whether one of the processes wanted may accept a socket that nobody has accepted: workers share
     /// their master's listener. (What others of them are called is not known.)
     fn has_listener_of(&self, evidence: &Evidence) -> bool {
-        let waits = evidence.listener.known().is_some();
-        let may_accept = evidence.listener_holders.known().filter(|_| waits);
+        let in_queue = evidence.listener.known().is_some();
+        let may_accept = evidence.listener_holders.known().filter(|_| in_queue);
         let wants = |pids: &Vec<u32>| self.pids.iter().any(|pid| pids.contains(pid));
         self.comms.is_empty() && self.cgroups.is_empty() && may_accept.is_some_and(wants)
     }

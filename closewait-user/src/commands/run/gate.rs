@@ -166,7 +166,7 @@ mod tests {
             let tuple = Tuple { local: end(8080), remote: end(51334) };
             let (kind, sk, not_before) = (SuspectKind::Stuck, None, None);
             let (missed, mptcp, tainted) = (false, false, false);
-            let suspect = Suspect { id, sk, netns, tuple, kind, since, missed, not_before, mptcp, tainted };
+            let suspect = Suspect { id, sk, netns, tuple, kind, since, not_before, missed, mptcp, tainted };
             let verdict = verdict(&suspect, &Evidence::unknown(), NOW, &Policy::default());
             let mut finding = Finding::new(NOW, suspect, Evidence::unknown(), verdict);
             finding.verdict.leak = leak;
