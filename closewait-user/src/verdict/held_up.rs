@@ -2,12 +2,18 @@
 //! meanwhile says nothing of its program. Pure.
 
 use super::case::{Case, Finding};
+use super::holding::other_listeners;
 use super::{Code, Confidence, Doing, Threads};
 
 /// Takes back that it leaks where that rests on what a process has not done that is held up. (One that
 /// had been told the EOF has run since.)
 pub(super) fn take_back(case: &Case, finding: &mut Finding) {
-    let goes_by_it = matches!(finding.code, Code::NotReading | Code::NotAccepted);
+    // Others may act in its place.
+    let goes_by_it = match finding.code {
+        Code::NotReading => case.holders().len() < 2,
+        Code::NotAccepted => other_listeners(case).is_empty(),
+        _ => false,
+    };
     let threads = case.evidence.threads.known().filter(|threads| is_held_up(threads));
     let (true, Some(true), Some(threads), None) = (goes_by_it, finding.leak, threads, &case.evidence.ended)
     else {

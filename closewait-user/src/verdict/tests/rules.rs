@@ -313,6 +313,29 @@ fn eof_ignored() {
     assert_eq!(short(&no_info), (Code::EofIgnored, Medium, Some(true)));
 }
 
+/// Which of them is to accept it is not known: a master never does.
+#[test]
+fn all_who_may_accept_it_are_told() {
+    let waiting = |others: &[u32]| Evidence {
+        looks: still(|s| s.inode = 0),
+        opener: Fact::unknown("test"),
+        holders: Fact::Known(Vec::new()),
+        listener: Fact::Known(Listener { holder: Some(holder(7, 3)), queue: 3, limit: 16 }),
+        listener_holders: Fact::Known([&[7], others].concat()),
+        ..held()
+    };
+    let alone = judge(&waiting(&[]));
+    assert!(!alone.evidence.iter().any(|said| said.contains("may accept")), "{:?}", alone.evidence);
+    let two = judge(&waiting(&[8]));
+    says(&two.evidence, "another process of the same listener may accept it, too: 8");
+    says(&two.missing, "what they do: only app[7] was looked at");
+    let want = "Find out why none of those that have the listener calls accept(), app[7] fd 3 and process 8 among \
+                them: are all workers busy?";
+    assert_eq!((two.code, two.leak, &*two.next), (Code::NotAccepted, Some(true), want));
+    let many = judge(&waiting(&[8, 9, 10, 11, 12]));
+    says(&many.evidence, "5 more processes of the same listener may accept it, too: 8, 9, 10, 11, ...");
+}
+
 /// A process that is stopped, or in a container that is paused, has had no chance.
 #[test]
 fn what_a_process_that_is_held_up_has_not_done_is_no_proof() {
@@ -342,6 +365,13 @@ fn what_a_process_that_is_held_up_has_not_done_is_no_proof() {
             assert_eq!(told.next, next);
         }
     }
+    // Others may do it.
+    let two = Evidence {
+        threads: of(Doing::Stopped),
+        holders: Fact::Known(vec![holder(7, 5), holder(8, 5)]),
+        ..held()
+    };
+    assert_eq!((short(&two).0, short(&two).2), (Code::NotReading, Some(true)));
     // It had been told before it was stopped.
     let looks = still(|s| s.recv_q = 0);
     let at = NOW - Duration::from_secs(5);
