@@ -4,7 +4,9 @@
 //!
 //! That clock stands still while the machine is suspended, as the kernel's TCP timers do: an
 //! age is time that the machine was awake. Wall time goes on, and [`Sleeps`] knows by how much.
+//! It is the kernel's own, also in a time namespace.
 
+mod namespace;
 mod sleeps;
 
 use std::fmt;
@@ -13,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use namespace::{Ahead, without};
 pub use sleeps::{Sleep, Sleeps};
 
 /// Nanoseconds of CLOCK_MONOTONIC: since boot, not counting suspend.
@@ -99,6 +102,9 @@ impl Clock {
             let before = nanoseconds(ClockId::Monotonic);
             nanoseconds(ClockId::Boottime).saturating_sub(before)
         };
+        // In a time namespace /proc counts from when its clock began.
+        let uptime = u64::try_from(uptime.as_nanos()).unwrap_or(u64::MAX);
+        let uptime = Duration::from_nanos(without(Ahead::own().boottime, uptime));
         // Whoever is interrupted between the two clocks reads too much.
         let suspended = suspended().min(suspended()).min(suspended());
         MonoNs(0) + uptime - Duration::from_millis(suspended.div_ceil(1_000_000))
@@ -134,9 +140,13 @@ impl Clock {
     }
 }
 
+/// As the kernel itself has it.
 fn nanoseconds(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+    let here =
+        u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
+    let Ahead { monotonic, boottime } = Ahead::own();
+    without(if clock == ClockId::Boottime { boottime } else { monotonic }, here)
 }
 
 #[cfg(test)]

@@ -196,6 +196,24 @@ pub fn memory(value: &[u8], tuple: &Tuple) -> Option<Memory> {
     })
 }
 
+/// When a socket that ended at `end` had entered CLOSE_WAIT, by a value of the `SOCKETS` map: up to
+/// a unit too late, never too early. `None` when that was not seen, or the entry belongs to
+/// another socket than `tuple`.
+pub fn entered(value: &[u8], end: MonoNs, tuple: &Tuple) -> Option<MonoNs> {
+    memory(value, tuple)?;
+    let entered = wire::Remembered::read(&mut { value }).ok()?.entered;
+    if entered == 0 {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps, and so does what is compared with it")]
+    let units = ((end.0 >> ENTERED_UNIT) as u32).wrapping_sub(entered);
+    let unit = (end.0 >> ENTERED_UNIT).checked_sub(units.into())?;
+    Some(MonoNs((((unit + 1) << ENTERED_UNIT) - 1).min(end.0)))
+}
+
+/// [`wire::Remembered::entered`] counts units of so many bits of nanoseconds.
+const ENTERED_UNIT: u32 = 20;
+
 fn transition(edge: &wire::Edge, by: Option<By>) -> Result<Transition, DecodeError> {
     let state = |n| State::from_kernel(n).ok_or(DecodeError::State(n));
     let ip = |bytes| address(edge.family, bytes).ok_or(DecodeError::Family(edge.family));
@@ -333,6 +351,32 @@ mod tests {
         assert_eq!(memory(&value(8080, 50_000, wire::via::CONNECT)[..40], &tuple), None);
         let unseen = memory(&value(0, 0, wire::via::NONE), &tuple).unwrap();
         assert_eq!((unseen.opening, unseen.eof, unseen.error), (None, None, Some(32)));
+    }
+
+    #[test]
+    fn when_it_entered_is_told_by_what_is_remembered_and_never_too_early() {
+        let tuple = Tuple {
+            local: Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080 },
+            remote: Endpoint { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 50_000 },
+        };
+        let told = |entered, end, sport| {
+            let mut entry = wire::Remembered { entered, ..wire::Remembered::EMPTY };
+            (entry.opened.via, entry.opened.sport, entry.opened.dport) =
+                (wire::via::ACCEPT_FENTRY, sport, 50_000);
+            super::entered(&bytes(|b| entry.write(b)), MonoNs(end), &tuple)
+        };
+        let ms = |ms: u64| ms * 1_000_000;
+        for (entered, end) in [(ms(5000), ms(9000)), (ms(5000), ms(5000)), (ms(1 << 33), ms((1 << 33) + 7))] {
+            #[expect(clippy::cast_possible_truncation, reason = "as the kernel side does")]
+            let at = told((entered >> 20) as u32, end, 8080).unwrap().0;
+            assert!((entered..=end.min(entered + (1 << 20))).contains(&at), "{entered} {end} {at}");
+        }
+        // The units have begun again since.
+        let wrap = 1_u64 << 52;
+        assert_eq!(told(u32::MAX, wrap + ms(10), 8080), Some(MonoNs(wrap - 1)));
+        assert_eq!(told(0, ms(9000), 8080), None, "it was not seen");
+        assert_eq!(told(5000, ms(9000), 8081), None, "of another socket");
+        assert_eq!(told(9000, ms(5), 8080), None, "no moment of this clock");
     }
 
     #[test]

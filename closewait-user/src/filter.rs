@@ -59,11 +59,22 @@ impl Filter {
         if self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty() {
             return true;
         }
-        all.any(|holder| {
-            (self.pids.is_empty() || self.pids.contains(&holder.pid))
-                && (self.comms.is_empty() || self.comms.iter().any(|comm| is_named(&holder.comm, comm)))
-                && (self.cgroups.is_empty() || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
-        })
+        self.has_listener_of(evidence)
+            || all.any(|holder| {
+                (self.pids.is_empty() || self.pids.contains(&holder.pid))
+                    && (self.comms.is_empty() || self.comms.iter().any(|comm| is_named(&holder.comm, comm)))
+                    && (self.cgroups.is_empty()
+                        || self.cgroups.iter().any(|cgroup| cgroup.has(&holder.cgroups)))
+            })
+    }
+
+    /// Whether one of the processes wanted may accept a socket that nobody has accepted: workers share
+    /// their master's listener. (What others of them are called is not known.)
+    fn has_listener_of(&self, evidence: &Evidence) -> bool {
+        let in_queue = evidence.listener.known().is_some();
+        let may_accept = evidence.listener_holders.known().filter(|_| in_queue);
+        let wants = |pids: &Vec<u32>| self.pids.iter().any(|pid| pids.contains(pid));
+        self.comms.is_empty() && self.cgroups.is_empty() && may_accept.is_some_and(wants)
     }
 
     /// The same for a gate, which lets no leak pass because something is not known: a socket
@@ -212,6 +223,31 @@ mod tests {
         // One process has to be both.
         let java_9 = Filter { pids: vec![9], comms: of(&["java"]), ..Filter::default() };
         assert!(!java_9.wants_leak(&known(java, sleep)));
+    }
+
+    #[test]
+    fn what_a_worker_may_accept_is_of_interest_to_who_wants_that_worker() {
+        let holder =
+            |pid| Holder { process: Arc::new(Process::unknown(pid)), fd: 3, cloexec: Fact::unknown("test") };
+        let listener = crate::verdict::Listener { holder: Some(holder(7)), queue: 1, limit: 5 };
+        let waiting = Evidence {
+            holders: Fact::Known(Vec::new()),
+            listener: Fact::Known(listener),
+            listener_holders: Fact::Known(vec![7, 8, 9]),
+            ..Evidence::unknown()
+        };
+        let accepted = Evidence {
+            holders: Fact::Known(vec![holder(7)]),
+            listener: Fact::unknown("it was accepted"),
+            ..waiting.clone()
+        };
+        let only = |pid| Filter { pids: vec![pid], ..Filter::default() };
+        for (pid, may_accept, holds) in [(7, true, true), (9, true, false), (10, false, false)] {
+            assert_eq!(only(pid).wants_evidence(&waiting), may_accept, "{pid}");
+            assert_eq!(only(pid).wants_evidence(&accepted), holds, "{pid}");
+        }
+        let named = Filter { comms: vec!["worker".to_owned()], ..only(9) };
+        assert!(!named.wants_evidence(&waiting), "what that is called is not known");
     }
 
     #[test]

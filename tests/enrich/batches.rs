@@ -1,10 +1,12 @@
 //! Large batches: nothing is missed, nothing is mixed up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use closewait_trace::clock::Clock;
 use closewait_trace::enrich::netns::NetnsFilter;
 use closewait_trace::enrich::{Enricher, Gathered, Options, Source};
+use closewait_trace::tracker::Since;
 
 use super::net::{Holding, Net};
 use super::suspects::{SOURCES, gather_all, pids, snapshot, suspects, suspects_of};
@@ -85,6 +87,28 @@ fn a_socket_that_was_closed_is_gone_by_every_way_to_look() {
         assert_eq!(few, 2, "{options:?}");
         let gone = enricher.gather(&suspects, now);
         assert_eq!(gone.iter().filter(|(_, g)| matches!(g, Gathered::Gone(_))).count(), 41);
+        drop(kept);
+    }
+}
+
+/// A socket that got data after a suspect had entered CLOSE_WAIT is another connection between
+/// the same ends: whatever it does is not to be told of the one before.
+#[test]
+fn a_later_connection_between_the_same_ends_is_not_the_suspect() {
+    let net = Net::new();
+    for count in [2, 40] {
+        let kept = net.leak("127.0.0.1", "127.0.0.1", count);
+        let mut enricher = Enricher::new(Options::default()).unwrap();
+        let mut suspects = suspects_of(&snapshot(&mut enricher, &net));
+        assert_eq!(suspects.len(), count);
+        suspects[0].since = Since::Seen(Clock::mono_now() - Duration::from_mins(1));
+        let now = Clock::mono_now();
+        let looks = enricher.look(&suspects, now);
+        let gathered = enricher.gather(&suspects, now);
+        for (place, ((_, look), (_, gathered))) in looks.iter().zip(&gathered).enumerate() {
+            let is_gone = (look.as_ref().unwrap().is_none(), matches!(gathered, Gathered::Gone(None)));
+            assert_eq!(is_gone, (place == 0, place == 0), "{place} of {count}");
+        }
         drop(kept);
     }
 }

@@ -1,6 +1,6 @@
 //! Snapshots and suspects as the tests need them.
 
-use closewait_trace::clock::{Clock, MonoNs};
+use closewait_trace::clock::Clock;
 use closewait_trace::enrich::netns::NetnsFilter;
 use closewait_trace::enrich::{Enricher, Found, Gathered, Options};
 use closewait_trace::item::{DiagSocket, Netns, Snapshot};
@@ -30,7 +30,7 @@ pub(super) fn suspects<'a>(sockets: impl IntoIterator<Item = (Netns, &'a DiagSoc
         netns,
         tuple: socket.tuple,
         kind: SuspectKind::Stuck,
-        since: Since::NoLaterThan(MonoNs(1)),
+        since: Since::NoLaterThan(Clock::mono_now()),
         missed: false,
         not_before: None,
         mptcp: socket.mptcp,

@@ -3,11 +3,12 @@
 //! is printed as exact, it is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use closewait_trace::clock::{Clock, MonoNs};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::netns::Netns;
 use super::scenario::Scenario;
@@ -104,6 +105,46 @@ fn are_true_when_tracing_too() {
     let ended = tool.signal(Signal::INT);
     ended.exits(0);
     compared(&truth, &ended);
+}
+
+/// The kernel stamps records with its own clock, whatever this process' own says.
+#[test]
+fn are_true_in_a_time_namespace() {
+    let within = |ahead: &str, program: &Path| {
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--monotonic", ahead, "--boottime", ahead, "--fork"]).arg(program);
+        command
+    };
+    if !within("3600", "true".as_ref()).status().is_ok_and(|status| status.success()) {
+        return show("no time namespaces here");
+    }
+    for ahead in ["3600", "-5"] {
+        let net = Netns::new();
+        let mut tool = Tool::spawn(within(ahead, &binary()).args(options(&net)));
+        tool.attached();
+        let program = Scenario::start(&net, "ages", &[]);
+        let truth = truth(&program);
+        tool.has_reported("stuck", truth.len());
+        let clock = Clock::read();
+        let children = format!("/proc/{0}/task/{0}/children", tool.pid());
+        let itself = std::fs::read_to_string(children).expect("it runs").trim().parse().ok();
+        let itself = itself.and_then(Pid::from_raw).expect("unshare has one child");
+        kill_process(itself, Signal::INT).expect("it runs");
+        let ended = tool.end();
+        let mut seen = 0;
+        for report in ended.of_kind("stuck") {
+            let (kind, from, to) = &truth[&report["socket"]["remote"]["port"].as_u64().expect("a port")];
+            let at = humantime::parse_rfc3339(report["ts"].as_str().expect("a time")).expect("a time");
+            let ago = |entered| millis_between(clock.wall(entered), at);
+            let age = report["age_ms"]["min"].as_i64().expect("a lower bound");
+            let is_true = (ago(*to) - ROUNDING_MS..=ago(*from) + ROUNDING_MS).contains(&age);
+            assert!(is_true, "{ahead} s: {kind}: true {}..{}, {report}", ago(*to), ago(*from));
+            seen += 1;
+        }
+        assert_eq!(seen, truth.len(), "{ahead} s: {}", ended.everything());
+        let ended = Tool::spawn(within(ahead, &binary()).arg("snapshot").args(options(&net))).end();
+        assert_eq!(compared(&truth, &ended).len(), truth.len(), "{ahead} s, older");
+    }
 }
 
 fn look(net: &Netns) -> Ended {

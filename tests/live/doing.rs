@@ -93,8 +93,14 @@ fn it_sleeps() {
 
 #[test]
 fn it_is_stopped() {
-    let (report, ..) = stuck_in("stop", &[]);
-    assert_eq!(report["threads"]["groups"][0]["state"], "stopped", "{report}");
+    for (options, code) in [(&[][..], "NOT_ACCEPTED"), (&["--accept"], "NOT_READING")] {
+        let (report, _, pid) = stuck_in("stop", options);
+        assert_eq!(report["threads"]["groups"][0]["state"], "stopped", "{report}");
+        // It has had no chance to close.
+        assert_eq!((verdict(&report), &report["verdict"]["leak"]), (code, &Value::Null), "{report}");
+        let next = report["verdict"]["next"].as_str().expect("text");
+        assert!(next.contains(&format!("kill -CONT {pid}")), "{next}");
+    }
 }
 
 #[test]

@@ -247,6 +247,40 @@ fn unseen(leaks: &[&str], dwell: Duration) -> Passed {
     gate.end()
 }
 
+/// The record of an entry may be lost; when it was, the kernel side has remembered, and tells with
+/// the end of the process.
+#[test]
+fn what_leaked_counts_although_the_record_of_its_entry_was_lost() {
+    let net = Netns::new();
+    let program = programs().join("leaky_server");
+    let words = [program.to_str().expect("text"), "--leak", "3", "--close", "84"];
+    let mut gate = Gate::around(&net, &["--room", "RECORDS=4096"], &words);
+    let ready = gate.hear();
+    let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
+    let pid = gate.child.id();
+    let itself = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    kill_process(itself, Signal::STOP).expect("it runs");
+    until("the gate stands still", || stat(pid).contains(") T ").then_some(()));
+    Scenario::start(&net, "leaky_client", &["--port", port, "--first", "--close", "87"]).done();
+    while !gate.hear().starts_with("done") {}
+    let stuck = Clock::mono_now() + Duration::from_millis(150);
+    until("they are stuck", || (Clock::mono_now() >= stuck).then_some(()));
+    let before = waits_of(pid);
+    kill_process(itself, Signal::CONT).expect("it stands still");
+    // It waits each time when it has emptied the ring, in which there is room for ends then. Not
+    // so long that it looks for what the records did not tell.
+    until("the gate goes on", || (waits_of(pid) > before + 1).then_some(()));
+    drop(gate.stdin.take());
+    gate.end().exits(1).said("entered CLOSE_WAIT").said("3 sockets leaked, of 1 cause");
+}
+
+/// How often a process has gone to sleep.
+fn waits_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("a number")
+}
+
 fn stat(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
 }

@@ -54,6 +54,7 @@ impl Driver {
     /// (Processes and cgroups are those of the next look: see `found`.)
     pub(super) fn use_filter(&mut self, filter: Filter, now: MonoNs) {
         self.filter = filter;
+        self.tracker.watches_others(now);
         (self.next_reconcile, self.next_ghosts) = (now, now);
         // It would go on through the namespaces that the filter of before allowed.
         self.sweeping = None;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pending::Pending;
+use crate::clock::MonoNs;
 use crate::decode::{self, Memory};
 use crate::fact::Fact;
 use crate::item::{DiagSocket, Ended, SkAddr, Timer, Transition};
@@ -218,12 +219,17 @@ impl Kin {
     /// The last word about a life in CLOSE_WAIT that ended with its process or was closed,
     /// if it can count; `gathered` is what its judge has found out so far.
     pub(super) fn at_end(&mut self, released: &Released, gathered: Option<Evidence>) -> Option<LastWord> {
-        let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = released.since;
+        let known = self.ended.get(&released.id)?;
         let mut suspect = suspect(released, SuspectKind::Stuck);
+        (suspect.since, suspect.not_before) = entered(released, known);
+        let (Since::Seen(entered) | Since::Inferred(entered) | Since::NoLaterThan(entered)) = suspect.since;
         let is_stray = released.id.generation == STRAY;
         suspect.missed = is_stray;
         // What is known of a stray is only that it was not open before.
-        let entered = if is_stray { released.not_before.unwrap_or_default() } else { entered };
+        let entered = match suspect.since {
+            Since::NoLaterThan(_) if is_stray => released.not_before.unwrap_or_default(),
+            _ => entered,
+        };
         let stayed = released.at.since(entered);
         let ended = self.counting(released.id, stayed)?;
         let mut evidence = self.evidence(released.id, released.tuple, gathered, &ended);
@@ -278,6 +284,18 @@ impl Kin {
     }
 }
 
+/// When a life entered CLOSE_WAIT, and no earlier than when: where the record of that was lost, the
+/// kernel side has remembered it all the same.
+fn entered(life: &Released, ended: &Ended) -> (Since, Option<MonoNs>) {
+    match life.since {
+        Since::Seen(_) => (life.since, life.not_before),
+        _ => match decode::entered(&ended.remembered, ended.at, &life.tuple) {
+            Some(at) => (Since::Inferred(at), Some(at)),
+            None => (life.since, life.not_before),
+        },
+    }
+}
+
 /// Whether whoever ran ended the connection at this edge, of an accepted socket: when the network
 /// ends one, that is a bystander.
 fn is_by_application(edge: &Transition) -> bool {
@@ -302,7 +320,8 @@ fn suspect(life: &Released, kind: SuspectKind) -> Suspect {
 
 fn last_word(suspect: Suspect, mut evidence: Evidence, ended: &Ended, stayed: Duration) -> LastWord {
     let memory = decode::memory(&ended.remembered, &suspect.tuple).unwrap_or_default();
-    let seen = matches!(suspect.since, Since::Seen(_)) && memory.opening.is_some();
+    let remembered = decode::entered(&ended.remembered, ended.at, &suspect.tuple).is_some();
+    let seen = (matches!(suspect.since, Since::Seen(_)) || remembered) && memory.opening.is_some();
     let written = if seen {
         Fact::Known(ended.written)
     } else {

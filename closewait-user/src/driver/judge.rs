@@ -212,7 +212,9 @@ impl Judge {
     pub(super) fn refresh(&mut self, tracker: &Tracker) {
         for pending in &mut self.pending {
             if let Some(suspect) = tracker.suspect(pending.suspect.id) {
-                pending.suspect = suspect;
+                // Its descriptor may have told where it is.
+                let sk = suspect.sk.or(pending.suspect.sk);
+                pending.suspect = Suspect { sk, ..suspect };
             }
         }
     }
@@ -401,10 +403,15 @@ impl Judge {
             }
             pending.stage = Stage::Naming(until);
             match looks.next() {
+                // Another connection between the same ends: this one is over.
+                Some(Ok(Some(look))) if !pending.is_shown_by(&look) => {
+                    pending.stage = Stage::Again;
+                    true
+                }
                 Some(Ok(Some(look))) if pending.was_not_accepted() && look.inode() != 0 => true,
                 Some(Ok(Some(look))) => {
                     let memory = |sk, tuple: &Tuple| source.and_then(|source| source.memory(sk, tuple));
-                    if pending.learns_of_eof(&look, memory) {
+                    if pending.learns_of_eof(&look, memory) || pending.is_read_by(&look) {
                         pending.stage = Stage::Looked(look.at());
                         pending.kept.restart(look);
                     } else {

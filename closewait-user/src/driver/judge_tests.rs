@@ -131,6 +131,34 @@ fn an_eof_that_was_read_since_the_first_look_is_learned_of_once() {
     assert_eq!(pending.evidence().looks.len(), 2);
 }
 
+/// Whether anybody tells of reads, or not: a program that has just been told EOF may close.
+#[test]
+fn what_was_read_to_its_end_since_the_first_look_is_looked_at_once_more() {
+    let (_, suspects) = found();
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, true);
+    let mut pending = ready(&mut judge, suspects[0].clone(), None);
+    let tuple = pending.suspect.tuple;
+    let look = |recv_q| {
+        let socket = DiagSocket { recv_q, ..socket(1) };
+        PackedLook::new(Look { at: NOW + Duration::from_secs(1), socket }, tuple)
+    };
+    assert!(!pending.is_read_by(&look(1)));
+    assert!(pending.is_read_by(&look(0)));
+    pending.kept.restart(look(0));
+    assert!(!pending.is_read_by(&look(0)), "once");
+}
+
+#[test]
+fn what_a_descriptor_told_of_where_a_socket_is_stays_known() {
+    let (tracker, suspects) = found();
+    let mut judge = Judge::new(&[], THRESHOLD, NOW, false);
+    let told = Suspect { sk: Some(SkAddr(9)), ..suspects[0].clone() };
+    let pending = ready(&mut judge, told, None);
+    judge.pending.push(pending);
+    judge.refresh(&tracker);
+    assert_eq!(judge.pending[0].suspect, Suspect { sk: Some(SkAddr(9)), ..suspects[0].clone() });
+}
+
 #[test]
 fn what_an_interrupt_has_cut_short_is_told_from_what_failed() {
     let (_, suspects) = found();

@@ -74,6 +74,7 @@ impl Pending {
         evidence.sock_error = watched.error(&suspect, memory.error);
         evidence.watching = watched.watching();
         evidence.sent = rhythms.of(suspect.id);
+        evidence.drained = rhythms.drained(suspect.id);
         add_role(&mut evidence);
         (suspect, evidence)
     }
@@ -86,6 +87,18 @@ impl Pending {
     /// Whether it was still in its listener's queue when it was looked at.
     pub(super) fn was_not_accepted(&self) -> bool {
         self.kept.last().is_some_and(|look| look.inode() == 0)
+    }
+
+    /// Whether a later look shows the socket that the ones before have shown.
+    pub(super) fn is_shown_by(&self, look: &PackedLook) -> bool {
+        let of = self.suspect.tuple;
+        let socket = |look: &PackedLook| look.look(of).socket;
+        self.kept.last().is_none_or(|before| socket(before).same_life(&socket(look)))
+    }
+
+    /// Whether a later look shows that all was read since the one before, the FIN included.
+    pub(super) fn is_read_by(&self, look: &PackedLook) -> bool {
+        look.recv_q() == 0 && self.kept.last().is_some_and(|before| before.recv_q() > 0)
     }
 
     /// Takes over what the kernel side remembers by now, if that tells of the first read of EOF,

@@ -8,14 +8,14 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 
 use super::peers::{self, Peer};
 use super::sockets::Sockets;
 use crate::clock::{Clock, MonoNs};
 use crate::item::{DiagSocket, Netns};
 use crate::tcp::{State, Tuple};
-use crate::tracker::{Suspect, SuspectKind};
+use crate::tracker::{Suspect, SuspectKind, is_later_life};
 use crate::verdict::{Look, PackedLook};
 
 /// Up to so many suspects of one namespace are looked up one by one (2-3 us
@@ -39,6 +39,8 @@ pub(super) enum Sight {
 /// Many suspects, looked at.
 pub(super) struct Sights {
     seen: Vec<Option<PackedLook>>,
+    /// Places of those that are over: a later connection between their ends was seen.
+    over: HashSet<u32>,
     /// Why those of a namespace that were not seen may be there all the same.
     looked: BTreeMap<Netns, Result<Option<String>, String>>,
 }
@@ -61,18 +63,26 @@ pub(super) fn sights<S: Borrow<Suspect>>(
         }
     }
     let mut seen = vec![None; suspects.len()];
+    let mut over = HashSet::new();
     let looked = by_netns.into_iter().map(|(netns, which)| {
-        let mut group = Group { suspects, which, seen: &mut seen };
-        (netns, in_netns(sockets, netns, &mut group, beside.as_deref_mut()))
+        let mut group = Group { suspects, which, seen: &mut seen, began: Clock::last_tick() };
+        let looked = in_netns(sockets, netns, &mut group, beside.as_deref_mut());
+        over.extend(group.which.iter().filter(|&&i| group.is_over(i)));
+        (netns, looked)
     });
     let looked = looked.collect();
-    Sights { seen, looked }
+    Sights { seen, over, looked }
 }
 
 impl Sights {
     /// What was seen of the suspect at this place in CLOSE_WAIT.
     pub(super) fn here(&self, place: usize) -> Option<&PackedLook> {
-        self.seen.get(place)?.as_ref().filter(|look| look.state() == State::CloseWait)
+        let seen = self.seen.get(place)?.as_ref();
+        seen.filter(|look| look.state() == State::CloseWait && !self.is_over(place))
+    }
+
+    fn is_over(&self, place: usize) -> bool {
+        u32::try_from(place).is_ok_and(|place| self.over.contains(&place))
     }
 
     /// Takes out what was seen of the suspect at this place.
@@ -83,6 +93,7 @@ impl Sights {
                 Sight::Unseen("a closed socket is in no table that the kernel shows".into())
             }
             (_, Some(Err(reason))) => Sight::Unseen(reason.clone()),
+            (Some(_), _) if self.is_over(place) => Sight::Left(None),
             (Some(look), _) if look.state() == State::CloseWait => Sight::Here(look),
             (Some(look), _) => Sight::Left(Some(look.state())),
             (None, Some(Ok(Some(reason)))) => Sight::Unseen(reason.clone()),
@@ -98,6 +109,8 @@ struct Group<'a, S> {
     which: Vec<u32>,
     /// What was seen of all suspects.
     seen: &'a mut [Option<PackedLook>],
+    /// None was seen before this.
+    began: MonoNs,
 }
 
 impl<S: Borrow<Suspect>> Group<'_, S> {
@@ -116,6 +129,14 @@ impl<S: Borrow<Suspect>> Group<'_, S> {
 
     fn is_seen(&self, i: u32) -> bool {
         self.seen.get(i as usize).is_some_and(Option::is_some)
+    }
+
+    /// Whether what was seen between the ends of one is not that, but a later connection.
+    fn is_over(&self, i: u32) -> bool {
+        let seen = self.seen.get(i as usize).and_then(Option::as_ref);
+        let Some((seen, suspect)) = seen.zip(self.at(i)) else { return false };
+        let look = seen.look(suspect.tuple);
+        seen.state() == STUCK && is_later_life(&look.socket, (self.began, look.at), suspect.since)
     }
 
     fn all_seen(&self) -> bool {
@@ -188,6 +209,7 @@ fn find_in_dump<S: Borrow<Suspect>>(
 ) -> Result<Option<String>, String> {
     // Only a first look may be at what was listed before.
     let left = beside.is_some().then(|| sockets.left.take(netns, Clock::mono_now())).flatten();
+    group.began = left.as_ref().map_or(group.began, |left| left.began.min(group.began));
     let beside = beside.filter(|_| group.have_peers());
     let states = if beside.is_some() { &STUCK_AND_PEERS[..] } else { &[STUCK] };
     let (mut wanted, mut peers, is_left) = (Wanted::default(), HashMap::new(), left.is_some());

@@ -261,6 +261,7 @@ fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Th
     let still = same.filter(|past| stat.state != 'R' && !ran(past));
     let doing = match (stat.state, &call) {
         ('T' | 't', _) => Doing::Stopped,
+        _ if wchan.as_deref().is_some_and(|wchan| is_frozen(stat.state, wchan)) => Doing::Frozen,
         ('Z' | 'X', _) => Doing::Ended,
         ('R', _) => Doing::Running,
         (_, Err(error)) => Doing::Unknown(format!("cannot read its system call: {error}")),
@@ -275,6 +276,17 @@ fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Th
     let still_since = still.map_or(at, |still| still.still_since);
     let here = Past { stat, switches, call: text.to_owned(), doing: doing.clone(), still_since, at };
     Ok((Thread { tid, comm, doing, wchan, progress }, here))
+}
+
+/// Whether a thread in this state that sleeps in this function is frozen with its cgroup: by the
+/// freezer of cgroup v1 (or for a suspend), or by that of v2, whose trap is inlined as a rule. Nobody else
+/// sleeps there in that state.
+fn is_frozen(state: char, wchan: &str) -> bool {
+    match wchan {
+        "__refrigerator" => matches!(state, 'D' | 'S'),
+        "do_freezer_trap" | "get_signal" => state == 'S',
+        _ => false,
+    }
 }
 
 /// What `stat` tells.

@@ -36,16 +36,12 @@ pub(super) struct Bounds {
 impl Bounds {
     /// Of a socket shown in CLOSE_WAIT by a dump from `began` to `ended`.
     pub(super) fn of(socket: &DiagSocket, began: MonoNs, ended: MonoNs) -> Self {
-        let (mut latest, mut earliest) = (ended, MonoNs(0));
+        let (mut latest, mut earliest) = (ended, after_data(socket, began, ended).unwrap_or_default());
         let Some(tcp) = socket.tcp else { return Self { latest, earliest } };
-        let at_most_ago = |ms| began - age_at_most(ms, ended) - TICK;
-        if let Some(data) = tcp.last_data_recv_ms {
-            earliest = at_most_ago(data);
-        }
         if let Some(ack) = tcp.last_ack_recv_ms {
             latest = (ended - Duration::from_millis(ack.into()) + TICK).min(ended);
             if nothing_heard_since_fin(socket, &tcp) {
-                earliest = earliest.max(at_most_ago(ack));
+                earliest = earliest.max(at_most_ago(ack, began, ended));
             }
         }
         Self { latest, earliest }
@@ -67,6 +63,37 @@ impl Bounds {
             Since::NoLaterThan(self.latest)
         }
     }
+}
+
+/// Times that contradict each other by less than this are not believed to be of two connections:
+/// whoever closes one, and is closed by the peer of another between the same ends, needs longer.
+const LATER_BY: Duration = Duration::from_millis(300);
+
+/// Some, where a socket that a look from `began` to `ended` shows in CLOSE_WAIT is not the one that
+/// had entered it at `since`, but a later connection between the same ends: it got data after
+/// that, at this moment at the earliest. (Not by its last ACK, which may be that of a second FIN.)
+pub(super) fn later_life(
+    socket: &DiagSocket,
+    (began, ended): (MonoNs, MonoNs),
+    since: Since,
+) -> Option<MonoNs> {
+    let (Since::Seen(latest) | Since::Inferred(latest) | Since::NoLaterThan(latest)) = since;
+    after_data(socket, began, ended).filter(|&data| data > latest + LATER_BY)
+}
+
+/// Whether that is so.
+pub fn is_later_life(socket: &DiagSocket, look: (MonoNs, MonoNs), since: Since) -> bool {
+    later_life(socket, look, since).is_some()
+}
+
+/// When the last data came, at the earliest; the handshake counts as data.
+fn after_data(socket: &DiagSocket, began: MonoNs, ended: MonoNs) -> Option<MonoNs> {
+    Some(at_most_ago(socket.tcp?.last_data_recv_ms?, began, ended))
+}
+
+/// So long before a look, at the earliest.
+fn at_most_ago(ms: u32, began: MonoNs, ended: MonoNs) -> MonoNs {
+    began - age_at_most(ms, ended) - TICK
 }
 
 /// The longest that a time of `ms` milliseconds can be: where the machine runs for
@@ -230,6 +257,23 @@ mod tests {
         let unread = self::socket(5000, recv, recv);
         let Bounds { earliest, .. } = Bounds::of(&unread, later, later);
         assert_eq!(later.since(earliest).as_millis(), u128::from(recv) + 10);
+    }
+
+    #[test]
+    fn what_got_data_after_it_had_entered_is_another_connection() {
+        let is_later = |recv, since: Since| {
+            let socket = socket(1000, recv, 60_000);
+            is_later_life(&socket, (NOW, NOW + Duration::from_millis(5)), since)
+        };
+        for since in [Since::Seen, Since::Inferred, Since::NoLaterThan] {
+            assert!(!is_later(5000, since(ago(5000))), "with the FIN");
+            assert!(!is_later(5000, since(ago(5200))), "too close to be told apart");
+            assert!(is_later(5000, since(ago(5400))));
+            assert!(!is_later(60_000, since(ago(5000))), "before the FIN; the last ACK was of a second FIN");
+        }
+        let mut unknown = socket(1, 1, 1);
+        unknown.tcp = None;
+        assert!(!is_later_life(&unknown, (NOW, NOW), Since::Seen(ago(60_000))), "nothing is told");
     }
 
     #[test]

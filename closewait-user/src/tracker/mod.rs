@@ -22,6 +22,9 @@
 //!   began after it shows the socket.
 //! - A complete snapshot that does not show a socket ends its life, except for
 //!   MPTCP, which not every dump covers.
+//! - A snapshot that shows a socket which got data after it had entered CLOSE_WAIT shows another
+//!   connection between the same ends: the end of the one, and the beginning of the other, were
+//!   not seen.
 //! - A ghost that was found by a look at descriptors is over when a complete look does
 //!   not show it; one whose close was seen is over when its destroy is.
 
@@ -48,7 +51,7 @@ use crate::clock::MonoNs;
 use crate::item::{Item, Netns, SkAddr};
 use crate::tcp::Tuple;
 
-pub use bounds::{INFERRED_WITHIN, since_fin};
+pub use bounds::{INFERRED_WITHIN, is_later_life, since_fin};
 use deadlines::Wheel;
 use entry::{Life, PackedTuple};
 pub use outcome::{Outcome, Released, Since, SocketId, Suspect, SuspectKind};
@@ -119,6 +122,13 @@ impl Tracker {
     /// CLOSE_WAIT later and is known by snapshot only is one whose record was lost.
     pub fn watched_from(&mut self, at: MonoNs) {
         self.watched_from = Some(at);
+    }
+
+    /// Tells that from `at` on other sockets are of interest: of what was not before, no edge
+    /// was recorded, and no snapshot showed that it was not there.
+    pub fn watches_others(&mut self, at: MonoNs) {
+        self.complete.clear();
+        self.watched_from = self.watched_from.map(|from| from.max(at));
     }
 
     /// Feeds one item; what came of it is appended to `out`.

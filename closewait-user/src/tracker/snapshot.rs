@@ -11,7 +11,7 @@ use crate::clock::MonoNs;
 use crate::item::{DiagSocket, Netns, Snapshot};
 use crate::tcp::State;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, later_life};
 use super::entry::{Entry, Life, PackedTuple};
 use super::slab::{HANDED, LEFT};
 use super::{Outcome, Tracker};
@@ -57,8 +57,13 @@ impl Tracker {
                 over.push((slot, ended));
             }
         }
-        for (socket, slot) in snapshot.sockets.iter().zip(&known) {
-            if let Some(slot) = *slot {
+        for (socket, known) in snapshot.sockets.iter().zip(&mut known) {
+            let Some(slot) = *known else { continue };
+            if let Some(at) = later_life(socket, (began, ended), self.slab[slot].since()) {
+                // It was over when this one was made.
+                over.push((slot, at));
+                *known = None;
+            } else {
                 self.confirm(slot, socket, snapshot);
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pod, Sent, Threads};
+use super::{Drained, Pod, Sent, Threads};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::growth::Growth;
@@ -46,6 +46,9 @@ pub struct Evidence {
     /// What looks since the first have told that it sent after the EOF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
+    /// What looks since the first have told that was read after the FIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
     /// The other end. Known `None`: it is not on this host.
     pub local_peer: Fact<Option<LocalPeer>>,
     /// The sockets that its holder keeps to the same remote.
@@ -85,6 +88,7 @@ impl Evidence {
             eof_read: fact(),
             watching: Watching::Unknown,
             sent: None,
+            drained: None,
             local_peer: fact(),
             pool: fact(),
             threads: fact(),

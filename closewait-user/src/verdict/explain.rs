@@ -105,7 +105,9 @@ pub const fn explain(code: Code) -> Explanation {
         },
         Code::SlowReader => Explanation {
             meaning: "The peer has closed; what it had sent is still being read, slowly. The EOF comes last.",
-            proof: "Recv-Q falls between two looks. Nothing follows a FIN, so it is a reader that takes it (`ss -tn`).",
+            proof: "Recv-Q falls between two looks, however far apart. Nothing follows a FIN, so it is a reader that \
+                    takes it (`ss -tn`). It remains the verdict in pauses: for a minute, or three times the longest \
+                    pause seen.",
             fix: "None needed. If it takes too long, see what the reader does between its reads.",
             no_help: "Closing it from outside, or SO_LINGER 0: what was not read yet would be lost. A larger receive \
                       buffer (tcp_rmem): nothing more will come.",
@@ -128,7 +130,8 @@ pub const fn explain(code: Code) -> Explanation {
             meaning: "A process holds the socket, data or the FIN is waiting in it, and nobody reads.",
             proof: "Recv-Q is 1 (the FIN) or more, and does not change. Of a client's sockets births and ends are \
                     counted too: a few that do not become more are what any session keeps whose server has \
-                    closed the connection, and no leak.",
+                    closed the connection, and no leak. Of a process that is stopped or frozen it is unclear: \
+                    it cannot act.",
             fix: "See what the holder does instead: a thread blocked elsewhere, an event loop that no longer \
                   watches this descriptor, or a connection that was forgotten while still open.",
             no_help: KERNEL_SETTINGS,

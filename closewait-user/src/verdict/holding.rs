@@ -40,6 +40,9 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
                     stacks_of(holder)
                 ));
             }
+            if let Some(holder) = holder.filter(|_| case.says) {
+                add_others(&mut finding, holder, &other_listeners(case));
+            }
             if let Some((holder, nofile)) = holder.and_then(used_up) {
                 let Nofile { used, soft } = nofile;
                 // Of more than the limit some are above it: whether one below it is free is not known.
@@ -74,6 +77,36 @@ pub(super) fn not_accepted(case: &Case) -> Option<Finding> {
         (None, fact) => finding
             .without(format_args!("the listener: {}", fact.reason().unwrap_or_default()), Confidence::Medium),
     })
+}
+
+/// So many processes are told by their number.
+const PIDS_MAX: usize = 4;
+
+/// The processes that have the listener beside the one that is named for it.
+pub(super) fn other_listeners(case: &Case) -> Vec<u32> {
+    let holder = case.evidence.listener.known().and_then(|listener| listener.holder.as_ref());
+    let (Some(holder), Fact::Known(all)) = (holder, &case.evidence.listener_holders) else {
+        return Vec::new();
+    };
+    all.iter().copied().filter(|&pid| pid != holder.pid).collect()
+}
+
+/// Says who else may accept it: of workers that share their master's listener the master, which is
+/// the one that was looked at, as a rule never does.
+fn add_others(finding: &mut Finding, holder: &Holder, others: &[u32]) {
+    let Some(first) = others.first() else { return };
+    let who = match others.len() {
+        1 => "another process".to_owned(),
+        n => format!("{n} more processes"),
+    };
+    let pids = others.iter().take(PIDS_MAX).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let more = if others.len() > PIDS_MAX { ", ..." } else { "" };
+    finding.say_because(format_args!("{who} of the same listener may accept it, too: {pids}{more}"));
+    finding.missing(format_args!("what they do: only {}[{}] was looked at", holder.comm, holder.pid));
+    finding.next(format_args!(
+        "Find out why none of those that have the listener calls accept(), {holder} and process {first} among them: \
+         are all workers busy?"
+    ));
 }
 
 /// A holder that has no descriptor left, and how many it may have.

@@ -8,10 +8,12 @@
 //! with one it may answer provisionally, of low confidence, never that it leaks.
 
 mod case;
+mod draining;
 mod event_loop;
 mod evidence;
 mod explain;
 mod ghost;
+mod held_up;
 mod holding;
 mod kept;
 mod looks;
@@ -26,6 +28,7 @@ mod tests;
 mod threads;
 mod usage;
 
+pub use draining::Drained;
 pub use evidence::*;
 pub use explain::{Explanation, explain};
 pub use kept::{Kept, Shared};
@@ -211,6 +214,7 @@ fn decide(case: &Case) -> (Finding, Vec<Code>) {
     let also = found.iter().filter(|finding| finding.rank != Rank::Provisional).map(|finding| finding.code);
     let also = also.collect();
     how_to_see_more(case, &mut chosen);
+    held_up::take_back(case, &mut chosen);
     if suspect.missed {
         chosen.missing(
             "the record of its entry into CLOSE_WAIT: it was lost, and a later look found the socket",

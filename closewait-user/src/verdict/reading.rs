@@ -4,7 +4,7 @@ use super::case::{Case, Finding, Queue, Time, name};
 use super::event_loop::EventLoop;
 use super::looks::Looks;
 use super::pool::{self, Kept, kept};
-use super::{Code, Confidence, Role, rhythm};
+use super::{Code, Confidence, Role, draining, rhythm};
 use crate::fact::Fact;
 
 /// More unread bytes are no goodbye (a close_notify, a GOAWAY, a "408 Request
@@ -14,6 +14,9 @@ const GOODBYE: u32 = 4096;
 /// The application was told EOF and did not close.
 pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
     let read = case.evidence.eof_read.known()?.as_ref()?;
+    if draining::closed_at(case, read.at) {
+        return None;
+    }
     let reader = name(&read.task);
     let event_loop = read.stack.known().and_then(|stack| EventLoop::of(stack));
     let finding = Finding::new(
@@ -44,18 +47,20 @@ pub(super) fn eof_ignored(case: &Case) -> Option<Finding> {
 
 /// Still reading.
 pub(super) fn slow_reader(case: &Case) -> Option<Finding> {
-    let (before, after) = case.looks.both(|look| look.socket.recv_q)?;
-    let span = Time(case.looks.span()?);
-    // Nothing can arrive after a FIN, so only a read changes the queue.
-    (after < before).then(|| {
-        Finding::new(
-            case,
-            Code::SlowReader,
-            Some(false),
-            format_args!("Nothing to fix: {} is reading what is left, and the EOF comes last.", case.who()),
-        )
-        .because(format_args!("Recv-Q went from {before} to {after} in {span}"))
-    })
+    let finding = Finding::new(
+        case,
+        Code::SlowReader,
+        Some(false),
+        format_args!("Nothing to fix: {} is reading what is left, and the EOF comes last.", case.who()),
+    );
+    // Nothing can arrive after a FIN, so only a read changes the queue; and with the FIN all is read.
+    let is_all_read = |after: u32| after == 0 && case.evidence.ended.is_none();
+    match (case.looks.both(|look| look.socket.recv_q), case.looks.span()) {
+        (Some((before, after)), Some(span)) if after < before && !is_all_read(after) => {
+            Some(finding.because(format_args!("Recv-Q went from {before} to {after} in {}", Time(span))))
+        }
+        _ => draining::goes_on(case, finding),
+    }
 }
 
 /// A client keeps connections that its server closed.
@@ -105,8 +110,7 @@ pub(super) fn idle_pool(case: &Case) -> Option<Finding> {
 /// Held, with unread data or FIN, and nothing reads it.
 pub(super) fn not_reading(case: &Case) -> Option<Finding> {
     let recv_q = unread(case)?;
-    let being_read = case.looks.both(|look| look.socket.recv_q).is_some_and(|(before, after)| after < before);
-    if being_read || case.evidence.holders.known().is_some_and(Vec::is_empty) {
+    if slow_reader(case).is_some() || case.evidence.holders.known().is_some_and(Vec::is_empty) {
         return None;
     }
     let mut finding = Finding::new(
@@ -143,7 +147,7 @@ pub(super) fn not_reading(case: &Case) -> Option<Finding> {
             }
         }
     }
-    Some(rhythm::fell_silent(case, finding.if_still(case)))
+    Some(rhythm::fell_silent(case, draining::fell_silent(case, finding.if_still(case))))
 }
 
 /// The EOF left the queue, no read of 0 was seen.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::case::{Case, Finding, Time};
+use super::draining::Readers;
 use super::looks::first_time_sent;
-use super::{Confidence, Evidence, Look};
+use super::{Confidence, Drained, Evidence, Look};
 use crate::clock::MonoNs;
 use crate::fact::Fact;
 use crate::item::{TcpInfo, Timer};
@@ -42,9 +43,13 @@ pub struct Sent {
     pub pause: Duration,
 }
 
-/// What looks have told of sockets that sent, or of which only counters can tell.
+/// What looks have told of sockets that sent, or of which only counters can tell; and of those
+/// that were read.
 #[derive(Debug, Default)]
-pub struct Rhythms(HashMap<SocketId, Rhythm>);
+pub struct Rhythms {
+    senders: HashMap<SocketId, Rhythm>,
+    readers: Readers,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Rhythm {
@@ -58,29 +63,36 @@ struct Rhythm {
 impl Rhythms {
     /// Takes note of the looks in the evidence of a suspect.
     pub fn note(&mut self, suspect: &Suspect, evidence: &Evidence) {
+        self.readers.note(suspect.id, evidence);
         for look in &evidence.looks {
             let Some(tcp) = look.socket.tcp else { continue };
             let Some(counted) = first_time_sent(&tcp).or(tcp.bytes_acked) else { continue };
             let proved = last_sent(look, told_eof(suspect, evidence));
-            if let Some(known) = self.0.get_mut(&suspect.id) {
+            if let Some(known) = self.senders.get_mut(&suspect.id) {
                 known.note(look.at, &tcp, counted, proved);
             } else if proved.is_some() || has_retransmitted(&tcp) {
                 let pause = Duration::ZERO;
                 let new = Rhythm { from: look.at, first: counted, newest: counted, last: proved, pause };
-                self.0.insert(suspect.id, new);
+                self.senders.insert(suspect.id, new);
             }
         }
     }
 
     /// What one has sent after the EOF, if anything.
     pub fn of(&self, id: SocketId) -> Option<Sent> {
-        let Rhythm { from, first, newest, last, pause } = *self.0.get(&id)?;
+        let Rhythm { from, first, newest, last, pause } = *self.senders.get(&id)?;
         Some(Sent { from, bytes: newest.saturating_sub(first), last: last?, pause })
+    }
+
+    /// What was read of one after the FIN, if anything.
+    pub fn drained(&self, id: SocketId) -> Option<Drained> {
+        self.readers.of(id)
     }
 
     /// It has ended.
     pub fn forget(&mut self, id: SocketId) {
-        self.0.remove(&id);
+        self.senders.remove(&id);
+        self.readers.forget(id);
     }
 }
 

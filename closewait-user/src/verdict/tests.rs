@@ -2,6 +2,7 @@
 //! rules work together.
 
 mod clients;
+mod draining;
 mod ghosts;
 mod heirs;
 mod rhythms;

@@ -61,6 +61,8 @@ pub enum Doing {
     Running,
     /// Stopped by a signal or a debugger.
     Stopped,
+    /// Frozen with its cgroup, as the processes of a paused container are.
+    Frozen,
     /// It has ended and is not reaped.
     Ended,
     /// In a system call.
@@ -111,6 +113,7 @@ impl fmt::Display for Doing {
         match self {
             Self::Running => f.write_str("running"),
             Self::Stopped => f.write_str("stopped by a signal or a debugger"),
+            Self::Frozen => f.write_str("frozen with its cgroup (a paused container?)"),
             Self::Ended => f.write_str("ended and not reaped"),
             Self::Call { name, on: None } => write!(f, "in {name}()"),
             Self::Call { name, on: Some(on @ Target::Address(_)) } => write!(f, "in {name}() to {on}"),

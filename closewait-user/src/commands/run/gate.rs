@@ -30,7 +30,7 @@ pub(super) struct Rules {
 pub(super) struct Outcome {
     /// Sockets that leaked.
     pub(super) counted: Vec<Reported>,
-    /// Sockets over the threshold that did not: harmless, or unclear and allowed.
+    /// Sockets that did not: harmless and over the threshold, or unclear and allowed.
     pub(super) others: Vec<Reported>,
     /// Sockets that would count and are suppressed.
     pub(super) suppressed: usize,
@@ -120,8 +120,14 @@ fn counts(socket: &Socket, rules: Rules, until: MonoNs) -> Option<bool> {
         Some(leak) => leak,
         None => !rules.allow_unknown,
     };
-    if with_its_process && age >= rules.least && (leaked || rules.strict) {
-        return Some(true);
+    if with_its_process && age >= rules.least {
+        if leaked || rules.strict {
+            return Some(true);
+        }
+        // Allowed, which is told: it would have counted.
+        if socket.finding.verdict.leak.is_none() {
+            return Some(false);
+        }
     }
     (age >= rules.threshold).then_some(leaked)
 }
@@ -147,6 +153,52 @@ mod tests {
         let looks = Apart { unread: 2, unreached: 3, failed_looks: 5, ..Apart::default() };
         let apart = Apart { by_holder: 7, ended: 11, ghosts: 17, by_ends: 13, ..looks };
         assert_eq!(decided(&Collected::default(), &Filter::default(), apart).apart, looks);
+    }
+
+    /// What ended with its process counts from the least time on; what is unclear and allowed does
+    /// not, and is told from then on.
+    #[test]
+    fn what_would_have_counted_is_told_where_it_is_allowed() {
+        let end = |port| Endpoint { ip: [10, 0, 0, 1].into(), port };
+        let exited = |ms: u64, leak| {
+            let since = Since::Seen(NOW - Duration::from_millis(ms));
+            let (id, netns) = (SocketId::from_parts(1, 0), Netns(1));
+            let tuple = Tuple { local: end(8080), remote: end(51334) };
+            let (kind, sk, not_before) = (SuspectKind::Stuck, None, None);
+            let (missed, mptcp, tainted) = (false, false, false);
+            let suspect = Suspect { id, sk, netns, tuple, kind, since, not_before, missed, mptcp, tainted };
+            let verdict = verdict(&suspect, &Evidence::unknown(), NOW, &Policy::default());
+            let mut finding = Finding::new(NOW, suspect, Evidence::unknown(), verdict);
+            finding.verdict.leak = leak;
+            let (at, was_suspect) = (NOW, true);
+            let released = crate::tracker::Released {
+                id,
+                netns,
+                tuple,
+                since,
+                not_before,
+                at,
+                to: None,
+                by: None,
+                was_suspect,
+            };
+            let (how, closer) = (Fact::Known(Ending::Exited), Fact::unknown("test"));
+            let release = Release { released, how, closer, before: None, cause: None };
+            Socket { finding: Box::new(finding), release: Some(Box::new(release)) }
+        };
+        let (threshold, least) = (Duration::from_secs(1), Duration::from_millis(100));
+        for (ms, leak, allow_unknown, want) in [
+            (150, Some(true), true, Some(true)),
+            (150, None, false, Some(true)),
+            (150, None, true, Some(false)),
+            (50, None, true, None),
+            (150, Some(false), true, None),
+            (1500, None, true, Some(false)),
+            (1500, Some(false), true, Some(false)),
+        ] {
+            let rules = Rules { threshold, least, strict: false, allow_unknown };
+            assert_eq!(counts(&exited(ms, leak), rules, NOW), want, "{ms} {leak:?} {allow_unknown}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl From<&verdict::Threads> for Threads {
         let group = |g: &verdict::Group<'_>| {
             let (state, syscall, on) = match &g.example.doing {
                 Doing::Running => (ThreadState::Running, None, None),
-                Doing::Stopped => (ThreadState::Stopped, None, None),
+                Doing::Stopped | Doing::Frozen => (ThreadState::Stopped, None, None),
                 Doing::Ended => (ThreadState::Ended, None, None),
                 Doing::Faulting => (ThreadState::Faulting, None, None),
                 Doing::Unknown(_) => (ThreadState::Unknown, None, None),
@@ -85,7 +85,7 @@ pub(crate) enum ThreadState {
     Waiting,
     /// Sleeps in a page fault.
     Faulting,
-    /// Stopped by a signal or a debugger.
+    /// Stopped by a signal or a debugger, or frozen with its cgroup.
     Stopped,
     /// Ended and not reaped.
     Ended,

@@ -63,12 +63,41 @@ fn a_later_look_narrows_the_bounds_and_never_widens_them() {
     b.feed(heard(20.0, 3000, 9000)).expire(30.0);
     let first = b.only_suspect();
     assert_eq!((first.since, first.not_before), (Since::NoLaterThan(secs(17.011)), Some(secs(10.99))));
-    // Heard again since, and that tells nothing new; nor does one that contradicts.
-    b.feed(heard(30.0, 1000, 19_500)).feed(heard(30.0, 500, 700));
+    // Heard again since, and that tells nothing new; nor does one that contradicts a little.
+    b.feed(heard(30.0, 1000, 19_500)).feed(heard(30.0, 500, 12_750));
     assert_eq!(b.only_suspect(), first);
     b.feed(heard(40.0, 23_000, 23_010));
     let last = b.only_suspect();
     assert_eq!((last.since, last.not_before), (Since::Inferred(secs(16.9955)), Some(secs(16.98))));
+}
+
+#[test]
+fn one_that_got_data_after_it_had_entered_is_another_connection_between_the_same_ends() {
+    //  traced   E1---------------|          leave and entry are lost
+    //  looks         S12         S20
+    //  data     1                  19
+    for traced in [true, false] {
+        let mut b = Bench::new();
+        if traced {
+            b.enter(1.0, 1);
+        }
+        b.feed(heard(12.0, 11_000, 11_000)).expire(12.0);
+        let first = b.only_suspect();
+        b.feed(heard(20.0, 500, 1000)).expire(25.0);
+        let released = b.released();
+        assert_eq!((released.len(), released[0].2, released[0].3), (1, secs(18.99), None), "{traced}");
+        assert!(b.tracker.suspect(first.id).is_none());
+        assert_eq!(b.tracker.stats().tracked, 1);
+        assert_eq!(b.expire(28.9), NOBODY, "it is young");
+        assert_eq!(b.expire(29.1), [1]);
+        let second = b.only_suspect();
+        assert_eq!((second.since, second.not_before), (Since::NoLaterThan(secs(19.511)), Some(secs(18.99))));
+        // The record of the end of the first was only late.
+        if traced {
+            b.leave(15.0, 1);
+            assert_eq!((b.released(), b.tracker.stats().late, b.tracker.stats().tracked), (vec![], 1, 1));
+        }
+    }
 }
 
 #[test]
@@ -145,6 +174,24 @@ fn a_socket_that_must_have_entered_unrecorded_is_counted_as_missed_once() {
     let mut b = Bench::new();
     b.feed(heard(20.0, 100, 5000)).expire(60.0);
     assert_eq!(missed(&b), (0, false));
+}
+
+/// Those of before were not to show it, nor was it to be recorded.
+#[test]
+fn snapshots_of_another_filter_bound_no_age_and_nothing_of_it_was_lost() {
+    let found = |other_filter: bool| {
+        let mut b = Bench::new();
+        b.tracker.watched_from(secs(10.0));
+        b.snapshot(20.0, 20.1, &[]).snapshot(30.0, 30.1, &[]);
+        if other_filter {
+            b.tracker.watches_others(secs(35.0));
+        }
+        b.snapshot(40.0, 40.1, &[1]).expire(60.0);
+        let suspect = b.only_suspect();
+        (suspect.not_before, suspect.missed, b.tracker.stats().missed)
+    };
+    assert_eq!(found(false), (Some(secs(20.0)), true, 1));
+    assert_eq!(found(true), (None, false, 0));
 }
 
 #[test]

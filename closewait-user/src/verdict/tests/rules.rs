@@ -313,11 +313,84 @@ fn eof_ignored() {
     assert_eq!(short(&no_info), (Code::EofIgnored, Medium, Some(true)));
 }
 
+/// Which of them is to accept it is not known: a master never does.
+#[test]
+fn all_who_may_accept_it_are_told() {
+    let waiting = |others: &[u32]| Evidence {
+        looks: still(|s| s.inode = 0),
+        opener: Fact::unknown("test"),
+        holders: Fact::Known(Vec::new()),
+        listener: Fact::Known(Listener { holder: Some(holder(7, 3)), queue: 3, limit: 16 }),
+        listener_holders: Fact::Known([&[7], others].concat()),
+        ..held()
+    };
+    let alone = judge(&waiting(&[]));
+    assert!(!alone.evidence.iter().any(|said| said.contains("may accept")), "{:?}", alone.evidence);
+    let two = judge(&waiting(&[8]));
+    says(&two.evidence, "another process of the same listener may accept it, too: 8");
+    says(&two.missing, "what they do: only app[7] was looked at");
+    let want = "Find out why none of those that have the listener calls accept(), app[7] fd 3 and process 8 among \
+                them: are all workers busy?";
+    assert_eq!((two.code, two.leak, &*two.next), (Code::NotAccepted, Some(true), want));
+    let many = judge(&waiting(&[8, 9, 10, 11, 12]));
+    says(&many.evidence, "5 more processes of the same listener may accept it, too: 8, 9, 10, 11, ...");
+}
+
+/// A process that is stopped, or in a container that is paused, has had no chance.
+#[test]
+fn what_a_process_that_is_held_up_has_not_done_is_no_proof() {
+    let of = |doing| {
+        let thread = Thread { tid: 7, comm: "app".into(), doing, wchan: None, progress: None };
+        Fact::Known(Threads { pid: 7, total: 1, seen: vec![thread] }.into())
+    };
+    let unaccepted = Evidence { looks: still(|s| s.inode = 0), opener: Fact::unknown("test"), ..held() };
+    for (evidence, code) in [(held(), Code::NotReading), (unaccepted, Code::NotAccepted)] {
+        assert_eq!((short(&evidence).0, short(&evidence).2), (code, Some(true)));
+        let waits = Evidence { threads: of(Doing::Running), ..evidence.clone() };
+        assert_eq!((short(&waits).0, short(&waits).2), (code, Some(true)));
+        for (doing, next) in [
+            (
+                Doing::Stopped,
+                "Let process 7 go on (`kill -CONT 7`, or end the debugger): only then it can close.",
+            ),
+            (
+                Doing::Frozen,
+                "Let process 7 go on (unpause its container, or thaw its cgroup): only then it can close.",
+            ),
+        ] {
+            let held_up = Evidence { threads: of(doing), ..evidence.clone() };
+            assert_eq!(short(&held_up), (code, Medium, None));
+            let told = judge(&held_up);
+            says(&told.missing, "what it does when it goes on");
+            assert_eq!(told.next, next);
+        }
+    }
+    // Others may do it.
+    let two = Evidence {
+        threads: of(Doing::Stopped),
+        holders: Fact::Known(vec![holder(7, 5), holder(8, 5)]),
+        ..held()
+    };
+    assert_eq!((short(&two).0, short(&two).2), (Code::NotReading, Some(true)));
+    // It had been told before it was stopped.
+    let looks = still(|s| s.recv_q = 0);
+    let at = NOW - Duration::from_secs(5);
+    let read = EofRead { task: task("app", 7, 7), at, stack: Fact::unknown("test"), stack_note: None };
+    let eof = Evidence { eof_read: Fact::Known(Some(read)), looks, threads: of(Doing::Stopped), ..held() };
+    assert_eq!((short(&eof).0, short(&eof).2), (Code::EofIgnored, Some(true)));
+}
+
 #[test]
 fn slow_reader() {
     let reads = Evidence { looks: two_looks(socket(), |s| s.recv_q = 4001), ..held() };
     assert_eq!(short(&reads), (Code::SlowReader, High, Some(false)));
     says(&judge(&reads).evidence, "Recv-Q went from 4001 to 1 in 412 ms");
+    let all = Evidence { looks: two_looks(DiagSocket { recv_q: 0, ..socket() }, |s| s.recv_q = 1), ..held() };
+    assert_eq!(
+        (short(&all).0, short(&all).2),
+        (Code::EofConsumed, None),
+        "the FIN was read: there is nothing left"
+    );
     let grows =
         Evidence { looks: two_looks(DiagSocket { recv_q: 9, ..socket() }, |s| s.recv_q = 1), ..held() };
     assert_eq!(short(&grows).0, Code::NotReading);
