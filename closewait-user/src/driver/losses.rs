@@ -6,6 +6,7 @@ use super::{COUNT_EVERY, DEGRADED_MAX, Driver};
 use crate::clock::{Clock, MonoNs};
 use crate::item::{Gap, Item};
 use crate::report::{Level, Notice, Report};
+use crate::source::ring::RingSource;
 
 impl Driver {
     /// Turns growth of the loss counters into a gap, which taints what it touches
@@ -18,7 +19,7 @@ impl Driver {
         if !last {
             self.see_all_eof_reads(now, clock)?;
         }
-        let gap = self.source.as_mut().and_then(|source| source.gap(now));
+        let gap = self.source.as_mut().and_then(RingSource::gap);
         let missed = self.tracker.stats().missed - self.lost.missed;
         if gap.is_none() && missed == 0 {
             return Ok(());

@@ -126,8 +126,10 @@ impl Counters {
     }
 
     /// What was lost since the last call, if anything.
-    pub fn gap(&mut self, now: MonoNs) -> Option<Gap> {
+    pub fn gap(&mut self) -> Option<Gap> {
         let totals = self.totals();
+        // Not before they were read: what was lost meanwhile is in them.
+        let now = Clock::mono_now();
         let gap = gap(&self.last, &totals, self.last_read, now);
         self.last = totals;
         self.last_read = now;

@@ -9,7 +9,6 @@ use closewait_ebpf::{Remembered, flags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::clock::MonoNs;
 use crate::decode::{self, Memory, Opening};
 use crate::item::{Gap, Item, SkAddr, StackId};
 use crate::kernel::counters::{Counters, Totals};
@@ -85,16 +84,16 @@ impl RingSource {
     }
 
     /// What was lost since the last call.
-    pub fn gap(&mut self, now: MonoNs) -> Option<Gap> {
+    pub fn gap(&mut self) -> Option<Gap> {
         let malformed = std::mem::take(&mut self.malformed);
         let unmarked = std::mem::take(&mut self.unmarked);
         let from = self.counters.last_read();
-        let gap = self.counters.gap(now);
+        let gap = self.counters.gap();
         if malformed + unmarked == 0 {
             return gap;
         }
         let gap = gap.unwrap_or(Gap { from, ..Gap::default() });
-        Some(Gap { malformed, opener: gap.opener + unmarked, to: now, ..gap })
+        Some(Gap { malformed, opener: gap.opener + unmarked, to: self.counters.last_read(), ..gap })
     }
 
     /// The counters, where they ask for a second program for EOF reads.
