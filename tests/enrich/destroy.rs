@@ -9,7 +9,7 @@ use closewait_trace::item::DiagSocket;
 use closewait_trace::report::kill::Outcome;
 use closewait_trace::tcp::State;
 
-use super::net::{Net, await_eof};
+use super::net::{Net, await_eof, looking, until};
 
 /// The sockets of the namespace in one state; `None` where this kernel cannot destroy.
 fn sockets(net: &Net, state: State) -> Option<Vec<DiagSocket>> {
@@ -29,7 +29,7 @@ fn destroy(net: &Net, socket: &DiagSocket, cookie: u64) -> Outcome {
 fn it_is_named_by_its_cookie_and_no_other_is_hit() {
     let net = Net::new();
     for (listen, target) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")] {
-        let _leaked: Vec<TcpStream> = net.leak(listen, target, 3);
+        let leaked: Vec<TcpStream> = net.leak(listen, target, 3);
         let Some(found) = sockets(&net, State::CloseWait) else { return };
         assert_eq!(found.len(), 3, "{listen}");
         let cookie = found[1].cookie.unwrap();
@@ -42,6 +42,7 @@ fn it_is_named_by_its_cookie_and_no_other_is_hit() {
         let left: Vec<_> = sockets(&net, State::CloseWait).unwrap().iter().map(|s| s.cookie).collect();
         assert_eq!(left.len(), 2, "{listen}");
         assert!(!left.contains(&Some(cookie)), "{listen}");
+        looking(|| drop(leaked));
     }
 }
 
@@ -73,7 +74,13 @@ fn one_that_is_bound_to_an_interface_is_reached() {
     let _leaked = net.run(|| {
         let end = |port| SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, LOOPBACK);
         let listener = TcpListener::bind(end(0)).unwrap();
-        let client = TcpStream::connect(end(listener.local_addr().unwrap().port())).unwrap();
+        let to = end(listener.local_addr().unwrap().port());
+        // The kernel makes the route to a new address a little later.
+        let mut client = None;
+        until("it can be reached", || {
+            client = TcpStream::connect(to).ok();
+            client.is_some()
+        });
         let (server, _) = listener.accept().unwrap();
         drop(client);
         await_eof(&server);
