@@ -7,6 +7,7 @@
 pub mod attach;
 mod call_site;
 pub mod capture;
+mod demangle;
 mod elf;
 pub mod file;
 pub mod finalizer;
