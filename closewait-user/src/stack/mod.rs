@@ -17,6 +17,7 @@ pub mod hint;
 pub mod jit;
 mod lru;
 pub mod maps;
+mod nesting;
 pub mod places;
 mod process;
 pub mod python;

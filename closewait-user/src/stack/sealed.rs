@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::elf::{Elf, HEADER, Section, unpacked};
 use super::file::HeldFile;
+use super::nesting;
 
 /// Most bytes of one file that are copied. Without debug information libjvm has 2 MB
 /// of symbols, node 20 MB; with it, a large Rust or C++ program has 100 MB.
@@ -26,7 +27,8 @@ pub(super) struct SealedCopy {
     file: File,
     /// Bytes it takes.
     pub(super) size: u64,
-    /// Debug information was left out, being too large.
+    /// Its debug information is not to be used: it was left out, being too large, or is of a kind
+    /// that no parser bears out.
     pub(super) without_debug: bool,
 }
 
@@ -56,12 +58,17 @@ impl SealedCopy {
             // What is unpacked, and the headers of sections, lie behind.
             let mut end = aligned(file.stamp.size);
             let (mut headers, mut room, mut broken) = (Vec::new(), MAX_BYTES - total, false);
+            let mut unpack = true;
             for section in elf.sections() {
                 headers.extend_from_slice(&if !wanted(section) {
                     [0; HEADER]
                 } else if section.compressed {
                     // The parser would believe the size that it claims to have.
-                    let bytes = section_of(file, section).and_then(|bytes| unpacked(&bytes, room));
+                    let bytes = section_of(file, section).filter(|_| unpack);
+                    let bytes = bytes.and_then(|bytes| unpacked(&bytes, room));
+                    // One that does not fit has cost as much as all that does: a thousand sections
+                    // can be the same quarter of a megabyte, each of which is too much.
+                    unpack &= bytes.is_some();
                     broken |= bytes.is_none() && section.is_debug();
                     let bytes = bytes.unwrap_or_default();
                     copy.write_all_at(&bytes, end)?;
@@ -75,6 +82,7 @@ impl SealedCopy {
                 });
             }
             write_headers(&copy, headers, end)?;
+            broken |= !is_bearable(&copy)?;
             let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
             rustix::fs::fcntl_add_seals(&copy, seals)?;
             Ok((copy, MAX_BYTES - room, broken))
@@ -88,6 +96,29 @@ impl SealedCopy {
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
+}
+
+/// Whether a parser bears out the debug information of a copy: what it will find there, not what
+/// was found in the file, which may have changed since.
+fn is_bearable(copy: &File) -> std::io::Result<bool> {
+    // SAFETY: the file is in memory, and nobody else has it, to make it shorter or to write to it.
+    let bytes = unsafe { memmap2::Mmap::map(copy)? };
+    let elf = Elf::of_bytes(&bytes);
+    let all = |name: &'static [u8]| elf.sections().filter(move |section| section.name == name);
+    let part = |section: &Section| {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        &bytes[place(section.offset)..place(section.offset.saturating_add(section.size))]
+    };
+    // One whose name cannot be read here may have any; and of two the parser may take either.
+    let is_plain = !elf.sections().any(|section| section.name.is_empty() && section.size > 0)
+        && all(b".debug_info").count() <= 1
+        && all(b".debug_abbrev").count() <= 1;
+    Ok(match (all(b".debug_info").next(), all(b".debug_abbrev").next()) {
+        (None, _) => is_plain,
+        (Some(info), abbrev) => {
+            is_plain && nesting::is_bearable(part(info), abbrev.map(part).unwrap_or_default())
+        }
+    })
 }
 
 /// The next place where a table may lie.

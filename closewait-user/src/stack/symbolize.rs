@@ -241,7 +241,7 @@ impl Module {
         };
         // What is kept apart has no code, so it is asked by virtual address.
         if let (Some(copy), Some(vaddr)) = (&self.separate, vaddr)
-            && let Ok(frames) = look(copy, true, Input::VirtOffset(vaddr))
+            && let Ok(frames) = look(copy, !copy.without_debug, Input::VirtOffset(vaddr))
             && !frames.is_empty()
         {
             return frames;
