@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
+use crate::privileges::as_caller;
 
 /// The file that a command names, as execvp(3) looks for it: itself where it has a slash, whether it
 /// is there or not, else the first of that name in `PATH`.
@@ -65,7 +66,7 @@ pub fn obeyed(option: &str, path: &Path, max: u64) -> Result<Option<String>, Fai
     let cannot = |what: String| Failure::new(format!("{option} {}: {what}", path.display()));
     // Nobody may keep it waiting, but who passes a descriptor on.
     let wait = if is_descriptor(path) { 0 } else { libc::O_NONBLOCK };
-    let file = match OpenOptions::new().read(true).custom_flags(wait).open(path) {
+    let file = match as_caller(|| OpenOptions::new().read(true).custom_flags(wait).open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot(error.to_string())),
@@ -98,7 +99,7 @@ pub struct Created {
 /// belong to root, to the caller or to user `also`; a symbolic link is not followed, but for
 /// descriptors of this process (/dev/stdout, /dev/fd/3).
 pub fn create(path: &Path, mode: u32, also: Option<u32>) -> io::Result<Created> {
-    let created = open(path, OpenOptions::new().write(true), mode, also)?;
+    let created = as_caller(|| open(path, OpenOptions::new().write(true), mode, also))?;
     if !created.is_new && !is_descriptor(path) && created.file.metadata()?.is_file() {
         created.file.set_len(0)?;
     }
@@ -107,15 +108,17 @@ pub fn create(path: &Path, mode: u32, also: Option<u32>) -> io::Result<Created> 
 
 /// The same, but what was there stays until the caller has read what it is.
 pub fn create_over(path: &Path, mode: u32) -> io::Result<Created> {
-    open(path, OpenOptions::new().read(true).write(true), mode, None)
+    as_caller(|| open(path, OpenOptions::new().read(true).write(true), mode, None))
 }
 
 /// The file whose name another one is to take, if there is one: to be read, and not ours to take
 /// unless it belongs to root or to the caller. Another name that it has stays, and is no reason.
 pub fn replaceable(path: &Path) -> io::Result<Option<File>> {
-    match Existing::at(path, None) {
-        // Nobody may keep it waiting at the other end of a pipe.
-        Ok(there) => there.open(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK)).map(Some),
+    // Nobody may keep it waiting at the other end of a pipe.
+    let mut how = OpenOptions::new();
+    how.read(true).custom_flags(libc::O_NONBLOCK);
+    match as_caller(|| Existing::at(path, None)?.open(&how)) {
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
