@@ -1,42 +1,116 @@
-//! How deep debug information is nested: its bytes in, whether a parser bears that out. Pure.
+//! What debug information makes of a parser: its sections in, whether one bears it out. Pure.
 //!
-//! The parser of symbols follows calls that are inlined into each other by calling itself, and an
-//! entry of that kind can be a single byte: a file of a megabyte can use up any stack, which ends
-//! the process, and no panic tells of it.
+//! The parser of symbols follows calls that are inlined into each other by calling itself, and
+//! such an entry can be a single byte: a file of a megabyte can use up any stack, which ends the
+//! process, and no panic tells of it. It keeps some fifty bytes of each such call of a function, and
+//! of each part that their code is in, a list of which may belong to many; and of each row of lines,
+//! which is a byte: a file of thirty megabytes, or of thirty kilobytes packed, took two gigabytes.
 
-use gimli::{DebugAbbrev, DebugInfo, NativeEndian, UnitHeader};
+use gimli::{AbbreviationsCacheStrategy, Dwarf, EndianSlice, EntriesRaw, NativeEndian, Unit};
 
 /// Deepest nesting of entries of any kind. Real programs stay below a hundred; the parser takes
 /// less than a kilobyte a level.
 pub(super) const MOST: isize = 256;
 
-type Bytes<'a> = gimli::EndianSlice<'a, NativeEndian>;
+/// Most functions, calls inlined into them, and parts of code of these, of one unit. The parser
+/// has one unit at a time for each address.
+const MOST_ENTRIES: usize = 1_000_000;
 
-/// Whether no unit of `.debug_info` is nested deeper than [`MOST`], as far as it can be parsed.
-pub(super) fn is_bearable(info: &[u8], abbrev: &[u8]) -> bool {
-    let abbrev = DebugAbbrev::new(abbrev, NativeEndian);
-    let mut units = DebugInfo::new(info, NativeEndian).units();
-    // What follows one that cannot be parsed is not parsed by others either.
-    while let Ok(Some(unit)) = units.next() {
-        if !is_shallow(&unit, &abbrev).unwrap_or(true) {
+/// Longest program that makes the lines of a unit: of real ones a row takes some four bytes.
+const MOST_LINES: usize = 8 << 20;
+
+type Bytes<'a> = EndianSlice<'a, NativeEndian>;
+
+/// Why looking ends.
+enum Stop {
+    /// It is too much.
+    TooMuch,
+    /// It cannot be parsed from here on; others get no further.
+    Broken,
+}
+
+impl From<gimli::Error> for Stop {
+    fn from(_: gimli::Error) -> Self {
+        Self::Broken
+    }
+}
+
+/// Whether a parser bears out what is in these sections, each of which `section` gives by name.
+pub(super) fn is_bearable<'a>(section: impl Fn(&str) -> &'a [u8]) -> bool {
+    let load = |id: gimli::SectionId| Ok::<_, Stop>(EndianSlice::new(section(id.name()), NativeEndian));
+    let Ok(mut dwarf) = Dwarf::load(load) else { return true };
+    dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
+    let mut look = Look { dwarf: &dwarf, of_units: 0 };
+    let mut units = dwarf.units();
+    while let Ok(Some(header)) = units.next() {
+        let looked = match dwarf.unit(header) {
+            Ok(unit) => look.unit(&unit),
+            // Its entries may be parsed all the same.
+            Err(_) => dwarf
+                .abbreviations(&header)
+                .map_err(Stop::from)
+                .and_then(|abbreviations| look.entries(header.entries_raw(&abbreviations, None)?, None)),
+        };
+        if matches!(looked, Err(Stop::TooMuch)) {
             return false;
         }
     }
     true
 }
 
-fn is_shallow(unit: &UnitHeader<Bytes<'_>>, abbrev: &DebugAbbrev<Bytes<'_>>) -> gimli::Result<bool> {
-    let abbreviations = unit.abbreviations(abbrev)?;
-    let mut entries = unit.entries_raw(&abbreviations, None)?;
-    while !entries.is_empty() {
-        if entries.next_depth() > MOST {
-            return Ok(false);
+/// A look at all units.
+struct Look<'a, 'b> {
+    dwarf: &'b Dwarf<Bytes<'a>>,
+    /// Parts of code that units themselves are in, of all of them.
+    of_units: usize,
+}
+
+impl<'a> Look<'a, '_> {
+    fn unit(&mut self, unit: &Unit<Bytes<'a>>) -> Result<(), Stop> {
+        let lines = unit.line_program.as_ref().map_or(0, |lines| lines.header().raw_program_buf().len());
+        if lines > MOST_LINES {
+            return Err(Stop::TooMuch);
         }
-        if let Some(kind) = entries.read_abbreviation()? {
-            entries.skip_attributes(kind.attributes())?;
-        }
+        self.entries(unit.entries_raw(None)?, Some(unit))
     }
-    Ok(true)
+
+    fn entries(
+        &mut self,
+        mut entries: EntriesRaw<'_, Bytes<'a>>,
+        unit: Option<&Unit<Bytes<'a>>>,
+    ) -> Result<(), Stop> {
+        let mut kept = 0;
+        while !entries.is_empty() {
+            if entries.next_depth() > MOST {
+                return Err(Stop::TooMuch);
+            }
+            let Some(kind) = entries.read_abbreviation()? else { continue };
+            let counter = match kind.tag() {
+                gimli::DW_TAG_compile_unit => &mut self.of_units,
+                gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => &mut kept,
+                _ => {
+                    entries.skip_attributes(kind.attributes())?;
+                    continue;
+                }
+            };
+            *counter += 1;
+            for attribute in kind.attributes() {
+                let attribute = entries.read_attribute(*attribute)?;
+                if let Some(unit) = unit.filter(|_| attribute.name() == gimli::DW_AT_ranges)
+                    && let Ok(Some(list)) = self.dwarf.attr_ranges_offset(unit, attribute.value())
+                    && let Ok(mut parts) = self.dwarf.raw_ranges(unit, list)
+                {
+                    while *counter <= MOST_ENTRIES && matches!(parts.next(), Ok(Some(_))) {
+                        *counter += 1;
+                    }
+                }
+            }
+            if *counter > MOST_ENTRIES {
+                return Err(Stop::TooMuch);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -49,12 +123,7 @@ mod tests {
 
     /// A unit of version 4 with such a function, in which calls are nested so deep.
     fn unit(depth: usize) -> Vec<u8> {
-        let entries = [&[1, 2][..], &vec![3; depth], &vec![0; depth + 2]].concat();
-        let mut unit = u32::try_from(entries.len() + 7).unwrap().to_ne_bytes().to_vec();
-        unit.extend(4_u16.to_ne_bytes());
-        unit.extend([0, 0, 0, 0, 8]);
-        unit.extend(entries);
-        unit
+        unit_of(&[&[1, 2][..], &vec![3; depth], &vec![0; depth + 2]].concat())
     }
 
     #[test]
@@ -63,22 +132,66 @@ mod tests {
         for (info, bearable) in [
             (Vec::new(), true),
             (unit(0), true),
-            (unit(most - 1), true),
-            (unit(most), false),
+            (unit(most - 2), true),
+            (unit(most - 1), false),
             (unit(1_000_000), false),
             ([unit(3), unit(1_000_000)].concat(), false),
             // No unit begins there.
             ([&[0xf0, 0xff, 0xff, 0xff][..], &unit(1_000_000)].concat(), true),
         ] {
-            assert_eq!(is_bearable(&info, ABBREV), bearable, "{} bytes", info.len());
+            assert_eq!(judged(&info, ABBREV, &[]), bearable, "{} bytes", info.len());
+        }
+    }
+
+    fn judged(info: &[u8], abbrev: &[u8], ranges: &[u8]) -> bool {
+        is_bearable(|name| match name {
+            ".debug_info" => info,
+            ".debug_abbrev" => abbrev,
+            ".debug_ranges" => ranges,
+            _ => &[],
+        })
+    }
+
+    /// A unit of version 4 with these entries.
+    fn unit_of(entries: &[u8]) -> Vec<u8> {
+        let mut unit = u32::try_from(entries.len() + 7).unwrap().to_ne_bytes().to_vec();
+        unit.extend(4_u16.to_ne_bytes());
+        unit.extend([0, 0, 0, 0, 8]);
+        unit.extend(entries);
+        unit
+    }
+
+    #[test]
+    fn what_makes_too_many_of_a_few_bytes_is_told() {
+        // 1 is a unit with children, 2 and 3 a function and an inlined call without; 4 and 5 a
+        // function and a unit with a list of the parts of their code (DW_AT_ranges, DW_FORM_sec_offset).
+        let abbrev = [
+            &[1, 0x11, 1, 0, 0, 2, 0x2e, 0, 0, 0, 3, 0x1d, 0, 0, 0][..],
+            &[4, 0x2e, 0, 0x55, 0x17, 0, 0, 5, 0x11, 0, 0x55, 0x17, 0, 0, 0],
+        ]
+        .concat();
+        let all = |entry: &[u8], times: usize| unit_of(&[&[1][..], &entry.repeat(times), &[0]].concat());
+        // A thousand parts, and the end of the list.
+        let ranges = [[1_u64, 2].map(u64::to_ne_bytes).concat().repeat(1000), vec![0; 16]].concat();
+        let half = MOST_ENTRIES / 2 + 1;
+        for (what, info, bearable) in [
+            ("calls", all(&[3], MOST_ENTRIES), true),
+            ("more calls", all(&[3], MOST_ENTRIES + 1), false),
+            ("functions and calls", all(&[2, 3], half), false),
+            ("of two units", [all(&[3], half), all(&[3], half)].concat(), true),
+            ("parts", all(&[4, 0, 0, 0, 0], MOST_ENTRIES / 1001), true),
+            ("more parts", all(&[4, 0, 0, 0, 0], MOST_ENTRIES / 1001 + 1), false),
+            ("of units", unit_of(&[5, 0, 0, 0, 0]).repeat(MOST_ENTRIES / 1001 + 1), false),
+        ] {
+            assert_eq!(judged(&info, &abbrev, &ranges), bearable, "{what}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(info: Vec<u8>, abbrev: Vec<u8>) {
-            is_bearable(&info, &abbrev);
-            is_bearable(&[unit(3), info].concat(), ABBREV);
+            judged(&info, &abbrev, &info);
+            judged(&[unit(3), info].concat(), ABBREV, &abbrev);
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod attach;
 mod call_site;
 pub mod capture;
+mod debug;
 mod demangle;
 mod elf;
 pub mod file;
@@ -17,7 +18,6 @@ pub mod hint;
 pub mod jit;
 mod lru;
 pub mod maps;
-mod nesting;
 pub mod places;
 mod process;
 pub mod python;

@@ -3,6 +3,7 @@
 //! end this process (a mapped file that is truncated raises SIGBUS) nor change what
 //! was read. Only what symbols need is copied; code and data are holes.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -10,9 +11,9 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::debug;
 use super::elf::{Elf, HEADER, Section, unpacked};
 use super::file::HeldFile;
-use super::nesting;
 
 /// Most bytes of one file that are copied. Without debug information libjvm has 2 MB
 /// of symbols, node 20 MB; with it, a large Rust or C++ program has 100 MB.
@@ -104,21 +105,17 @@ fn is_bearable(copy: &File) -> std::io::Result<bool> {
     // SAFETY: the file is in memory, and nobody else has it, to make it shorter or to write to it.
     let bytes = unsafe { memmap2::Mmap::map(copy)? };
     let elf = Elf::of_bytes(&bytes);
-    let all = |name: &'static [u8]| elf.sections().filter(move |section| section.name == name);
     let part = |section: &Section| {
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         &bytes[place(section.offset)..place(section.offset.saturating_add(section.size))]
     };
     // One whose name cannot be read here may have any; and of two the parser may take either.
-    let is_plain = !elf.sections().any(|section| section.name.is_empty() && section.size > 0)
-        && all(b".debug_info").count() <= 1
-        && all(b".debug_abbrev").count() <= 1;
-    Ok(match (all(b".debug_info").next(), all(b".debug_abbrev").next()) {
-        (None, _) => is_plain,
-        (Some(info), abbrev) => {
-            is_plain && nesting::is_bearable(part(info), abbrev.map(part).unwrap_or_default())
-        }
-    })
+    let mut names = HashSet::new();
+    let is_plain = elf.sections().all(|section| {
+        let is_named = !section.name.is_empty() || section.size == 0;
+        is_named && (!section.is_debug() || names.insert(&section.name))
+    });
+    Ok(is_plain && debug::is_bearable(|name| elf.section(name).map(part).unwrap_or_default()))
 }
 
 /// The next place where a table may lie.
