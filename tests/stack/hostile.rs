@@ -317,11 +317,11 @@ fn what_is_packed_too_well_is_unpacked_once() {
     for _ in 0..257 {
         packer.write_all(&vec![0; 1 << 20]).unwrap();
     }
-    let packed = packer.finish().unwrap();
+    let zeros = packer.finish().unwrap();
     // elf(5): `Elf64_Chdr` of zlib; then sections with SHF_COMPRESSED that are all there.
-    let (at, size) = (bytes.len() as u64, packed.len() as u64 + 24);
+    let (at, size) = (bytes.len() as u64, zeros.len() as u64 + 24);
     bytes.extend([1_u64, 257 << 20, 1].into_iter().flat_map(u64::to_le_bytes));
-    bytes.extend(packed);
+    bytes.extend(zeros);
     bytes.resize(bytes.len().next_multiple_of(16), 0);
     for _ in count..1000 {
         let header = [1 << 32, 1 << 11, 0, at, size, 0, 1, 0];

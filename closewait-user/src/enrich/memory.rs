@@ -22,7 +22,7 @@ const MAX_LATE: usize = 8;
 /// A child that is not asked for so long ends.
 const IDLE_MS: libc::c_int = 5000;
 /// Bytes that are asked for at a time.
-const PART: usize = 16 << 10;
+const PART: usize = 8 << 10;
 /// Bytes of a question: `/proc/4294967295/mem` with a zero at its end; address, length.
 const PATH: usize = 24;
 const QUESTION: usize = PATH + 8 + 8;
@@ -204,7 +204,7 @@ fn answer(socket: RawFd) -> ! {
         loop {
             let mut ready = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
             if libc::poll(&raw mut ready, 1, IDLE_MS) <= 0
-                || libc::read(0, question.as_mut_ptr().cast(), QUESTION) != QUESTION as isize
+                || libc::read(0, question.as_mut_ptr().cast(), QUESTION) != QUESTION.cast_signed()
             {
                 libc::_exit(0);
             }
@@ -213,13 +213,12 @@ fn answer(socket: RawFd) -> ! {
                 bytes.copy_from_slice(&question[at..at + 8]);
                 u64::from_ne_bytes(bytes)
             };
-            let (addr, len) = (word(PATH), word(PATH + 8).min(PART as u64));
+            let (addr, len) = (word(PATH), usize::try_from(word(PATH + 8)).unwrap_or(PART).min(PART));
             let memory = libc::open(question.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
             // An address beyond what a file's position can be is that of the kernel.
-            let read =
-                libc::pread64(memory, answer[1..].as_mut_ptr().cast(), len as usize, addr.cast_signed());
+            let read = libc::pread64(memory, answer[1..].as_mut_ptr().cast(), len, addr.cast_signed());
             libc::close(memory);
-            let told = if u64::try_from(read) == Ok(len) { 1 + len as usize } else { 1 };
+            let told = if usize::try_from(read) == Ok(len) { 1 + len } else { 1 };
             libc::send(0, answer.as_ptr().cast(), told, libc::MSG_NOSIGNAL);
         }
     }
