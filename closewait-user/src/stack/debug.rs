@@ -6,7 +6,10 @@
 //! of each part that their code is in, a list of which may belong to many; and of each row of lines,
 //! which is a byte: a file of thirty megabytes, or of thirty kilobytes packed, took two gigabytes.
 
-use gimli::{AbbreviationsCacheStrategy, Dwarf, EndianSlice, EntriesRaw, NativeEndian, Unit};
+use gimli::{
+    AbbreviationsCacheStrategy, AttributeValue, Dwarf, EndianSlice, EntriesRaw, NativeEndian, Unit,
+    UnitHeader,
+};
 
 /// Deepest nesting of entries of any kind. Real programs stay below a hundred; the parser takes
 /// less than a kilobyte a level.
@@ -16,8 +19,23 @@ pub(super) const MOST: isize = 256;
 /// has one unit at a time for each address.
 const MOST_ENTRIES: usize = 1_000_000;
 
+/// Most units, of each of which the parser keeps some hundreds of bytes: the largest programs have
+/// some ten thousand.
+const MOST_UNITS: usize = 200_000;
+
+/// Most parts of code that units themselves are in, of all of them: a part may be a function.
+const MOST_PARTS: usize = 4_000_000;
+
+/// Most bytes of `.debug_abbrev`, of five of which the parser makes over a hundred; for 50 MB of
+/// entries there are 0.6.
+const MOST_ABBREV: usize = 8 << 20;
+
 /// Longest program that makes the lines of a unit: of real ones a row takes some four bytes.
 const MOST_LINES: usize = 8 << 20;
+
+/// Longest header of such a program: a parser makes room for as many files, of a hundred bytes each,
+/// as it has bytes, and where there is no such room its process ends.
+const MOST_HEADER: u64 = 1 << 20;
 
 type Bytes<'a> = EndianSlice<'a, NativeEndian>;
 
@@ -38,11 +56,21 @@ impl From<gimli::Error> for Stop {
 /// Whether a parser bears out what is in these sections, each of which `section` gives by name.
 pub(super) fn is_bearable<'a>(section: impl Fn(&str) -> &'a [u8]) -> bool {
     let load = |id: gimli::SectionId| Ok::<_, Stop>(EndianSlice::new(section(id.name()), NativeEndian));
+    if section(".debug_abbrev").len() > MOST_ABBREV {
+        return false;
+    }
     let Ok(mut dwarf) = Dwarf::load(load) else { return true };
     dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
     let mut look = Look { dwarf: &dwarf, of_units: 0 };
-    let mut units = dwarf.units();
+    let (mut units, mut count) = (dwarf.units(), 0);
     while let Ok(Some(header)) = units.next() {
+        count += 1;
+        if count > MOST_UNITS {
+            return false;
+        }
+        if lines_of(&dwarf, &header).is_ok_and(|at| lines_header(section(".debug_line"), at) > MOST_HEADER) {
+            return false;
+        }
         let looked = match dwarf.unit(header) {
             Ok(unit) => look.unit(&unit),
             // Its entries may be parsed all the same.
@@ -56,6 +84,39 @@ pub(super) fn is_bearable<'a>(section: impl Fn(&str) -> &'a [u8]) -> bool {
         }
     }
     true
+}
+
+/// Where the lines of a unit begin, as its first entry says.
+fn lines_of(dwarf: &Dwarf<Bytes<'_>>, header: &UnitHeader<Bytes<'_>>) -> Result<usize, Stop> {
+    let abbreviations = dwarf.abbreviations(header)?;
+    let mut entries = header.entries_raw(&abbreviations, None)?;
+    let mut lines = Err(Stop::Broken);
+    // Of two the parser takes the latter.
+    for attribute in entries.read_abbreviation()?.ok_or(Stop::Broken)?.attributes() {
+        if let AttributeValue::DebugLineRef(at) = entries.read_attribute(*attribute)?.value() {
+            lines = Ok(at.0);
+        }
+    }
+    lines
+}
+
+/// `header_length` of the lines that begin there (DWARF 5, section 6.2.4; a length of all ones says
+/// that lengths have eight bytes); 0 where it is not whole.
+fn lines_header(section: &[u8], at: usize) -> u64 {
+    let number = |at: usize, len: usize| {
+        let bytes = section.get(at..at.checked_add(len)?)?;
+        let mut word = [0; 8];
+        let place = if cfg!(target_endian = "little") { 0 } else { 8 - len };
+        word.get_mut(place..place + len)?.copy_from_slice(bytes);
+        Some(u64::from_ne_bytes(word))
+    };
+    let length = || {
+        let (before, size) = if number(at, 4)? == 0xffff_ffff { (12, 8) } else { (4, 4) };
+        // Since version 5 two bytes more stand before it.
+        let more = if number(at.checked_add(before)?, 2)? >= 5 { 2 } else { 0 };
+        number(at.checked_add(before + 2 + more)?, size)
+    };
+    length().unwrap_or(0)
 }
 
 /// A look at all units.
@@ -85,9 +146,9 @@ impl<'a> Look<'a, '_> {
                 return Err(Stop::TooMuch);
             }
             let Some(kind) = entries.read_abbreviation()? else { continue };
-            let counter = match kind.tag() {
-                gimli::DW_TAG_compile_unit => &mut self.of_units,
-                gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => &mut kept,
+            let (counter, most) = match kind.tag() {
+                gimli::DW_TAG_compile_unit => (&mut self.of_units, MOST_PARTS),
+                gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => (&mut kept, MOST_ENTRIES),
                 _ => {
                     entries.skip_attributes(kind.attributes())?;
                     continue;
@@ -100,12 +161,12 @@ impl<'a> Look<'a, '_> {
                     && let Ok(Some(list)) = self.dwarf.attr_ranges_offset(unit, attribute.value())
                     && let Ok(mut parts) = self.dwarf.raw_ranges(unit, list)
                 {
-                    while *counter <= MOST_ENTRIES && matches!(parts.next(), Ok(Some(_))) {
+                    while *counter <= most && matches!(parts.next(), Ok(Some(_))) {
                         *counter += 1;
                     }
                 }
             }
-            if *counter > MOST_ENTRIES {
+            if *counter > most {
                 return Err(Stop::TooMuch);
             }
         }
@@ -181,9 +242,36 @@ mod tests {
             ("of two units", [all(&[3], half), all(&[3], half)].concat(), true),
             ("parts", all(&[4, 0, 0, 0, 0], MOST_ENTRIES / 1001), true),
             ("more parts", all(&[4, 0, 0, 0, 0], MOST_ENTRIES / 1001 + 1), false),
-            ("of units", unit_of(&[5, 0, 0, 0, 0]).repeat(MOST_ENTRIES / 1001 + 1), false),
+            ("of units", unit_of(&[5, 0, 0, 0, 0]).repeat(MOST_PARTS / 1001 + 1), false),
+            ("units", unit_of(&[1, 0]).repeat(MOST_UNITS), true),
+            ("more units", unit_of(&[1, 0]).repeat(MOST_UNITS + 1), false),
         ] {
             assert_eq!(judged(&info, &abbrev, &ranges), bearable, "{what}");
+        }
+        assert!(!judged(&unit_of(&[1, 0]), &[&abbrev[..], &vec![0; MOST_ABBREV]].concat(), &ranges));
+    }
+
+    #[test]
+    fn lines_with_a_header_for_too_many_files_are_told() {
+        // A unit that says where its lines are (DW_AT_stmt_list, DW_FORM_sec_offset).
+        let (info, abbrev) = (unit_of(&[1, 9, 0, 0, 0]), [1, 0x11, 0, 0x10, 0x17, 0, 0, 0]);
+        let most = u32::try_from(MOST_HEADER).unwrap();
+        for (header, bearable) in [(16, true), (most, true), (most + 1, false), (u32::MAX, false)] {
+            for (version, more) in [(4_u16, &[][..]), (5, &[8, 0])] {
+                let small = [&[0; 9][..], &u32::MAX.wrapping_sub(16).to_ne_bytes()].concat();
+                let small = [&small, &version.to_ne_bytes()[..], more, &header.to_ne_bytes()].concat();
+                let large = [&[0; 9][..], &[0xff; 4], &[0xff; 8], &version.to_ne_bytes(), more].concat();
+                let large = [&large, &u64::from(header).to_ne_bytes()[..]].concat();
+                for lines in [small, large] {
+                    let judged = is_bearable(|name| match name {
+                        ".debug_info" => &info,
+                        ".debug_abbrev" => &abbrev,
+                        ".debug_line" => &lines,
+                        _ => &[],
+                    });
+                    assert_eq!(judged, bearable, "{header} {version}");
+                }
+            }
         }
     }
 
