@@ -157,3 +157,19 @@ fn copy_range(from: &HeldFile, to: &File, offset: u64, len: u64) -> std::io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of the largest programs that there are here: tens of megabytes of debug information.
+    #[test]
+    fn this_program_keeps_its_debug_information() {
+        let file = HeldFile::of_path("/proc/self/exe".as_ref()).unwrap();
+        let elf = Elf::of(&file);
+        let copy = SealedCopy::of(&file, &elf, false).unwrap();
+        assert!(is_bearable(&copy.file).unwrap());
+        let bytes: u64 = elf.sections().filter(|section| section.is_debug()).map(|it| it.size).sum();
+        assert!(!copy.without_debug || bytes > MAX_BYTES / 2, "{bytes} bytes");
+    }
+}
