@@ -49,6 +49,7 @@ mod live {
     mod healthy;
     mod host;
     mod html;
+    mod hung;
     mod idle;
     mod kill;
     mod kills;

@@ -5,11 +5,13 @@
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
+use crate::privileges::as_caller;
 
 /// The file that a command names, as execvp(3) looks for it: itself where it has a slash, whether it
 /// is there or not, else the first of that name in `PATH`.
@@ -64,7 +66,7 @@ pub fn obeyed(option: &str, path: &Path, max: u64) -> Result<Option<String>, Fai
     let cannot = |what: String| Failure::new(format!("{option} {}: {what}", path.display()));
     // Nobody may keep it waiting, but who passes a descriptor on.
     let wait = if is_descriptor(path) { 0 } else { libc::O_NONBLOCK };
-    let file = match OpenOptions::new().read(true).custom_flags(wait).open(path) {
+    let file = match as_caller(|| OpenOptions::new().read(true).custom_flags(wait).open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot(error.to_string())),
@@ -97,7 +99,7 @@ pub struct Created {
 /// belong to root, to the caller or to user `also`; a symbolic link is not followed, but for
 /// descriptors of this process (/dev/stdout, /dev/fd/3).
 pub fn create(path: &Path, mode: u32, also: Option<u32>) -> io::Result<Created> {
-    let created = open(path, OpenOptions::new().write(true), mode, also)?;
+    let created = as_caller(|| open(path, OpenOptions::new().write(true), mode, also))?;
     if !created.is_new && !is_descriptor(path) && created.file.metadata()?.is_file() {
         created.file.set_len(0)?;
     }
@@ -106,32 +108,47 @@ pub fn create(path: &Path, mode: u32, also: Option<u32>) -> io::Result<Created> 
 
 /// The same, but what was there stays until the caller has read what it is.
 pub fn create_over(path: &Path, mode: u32) -> io::Result<Created> {
-    open(path, OpenOptions::new().read(true).write(true), mode, None)
+    as_caller(|| open(path, OpenOptions::new().read(true).write(true), mode, None))
 }
 
 /// The file whose name another one is to take, if there is one: to be read, and not ours to take
 /// unless it belongs to root or to the caller. Another name that it has stays, and is no reason.
 pub fn replaceable(path: &Path) -> io::Result<Option<File>> {
     // Nobody may keep it waiting at the other end of a pipe.
-    let file = match existing(path, OpenOptions::new().read(true), libc::O_NONBLOCK) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match not_ours(&file.metadata()?, &Trusted::now(), None) {
-        Some(why) => Err(io::Error::other(why)),
-        None => Ok(Some(file)),
+    let mut how = OpenOptions::new();
+    how.read(true).custom_flags(libc::O_NONBLOCK);
+    match as_caller(|| Existing::at(path, None)?.open(&how)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// Opens what is there, unless it is a symbolic link.
-fn existing(path: &Path, how: &OpenOptions, more: i32) -> io::Result<File> {
-    how.clone().custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | more).open(path).map_err(
-        |error| match error.raw_os_error() {
-            Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed"),
-            _ => error,
-        },
-    )
+/// What is at a path, and is ours: found, but not opened. To open a named pipe is to wait for its
+/// other end, and to open a device may do something: not before it is known whose it is.
+struct Existing {
+    /// Leads to it, whatever becomes of its name.
+    found: File,
+    metadata: Metadata,
+}
+
+impl Existing {
+    fn at(path: &Path, also: Option<u32>) -> io::Result<Self> {
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let found = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = found.metadata()?;
+        if metadata.is_symlink() {
+            return Err(io::Error::other("it is a symbolic link, which is not followed"));
+        }
+        match not_ours(&metadata, &Trusted::now(), also) {
+            Some(why) => Err(io::Error::other(why)),
+            None => Ok(Self { found, metadata }),
+        }
+    }
+
+    fn open(&self, how: &OpenOptions) -> io::Result<File> {
+        how.open(format!("/proc/self/fd/{}", self.found.as_raw_fd()))
+    }
 }
 
 fn open(path: &Path, how: &OpenOptions, mode: u32, also: Option<u32>) -> io::Result<Created> {
@@ -144,19 +161,12 @@ fn open(path: &Path, how: &OpenOptions, mode: u32, also: Option<u32>) -> io::Res
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    let file = existing(path, how, 0)?;
-    let metadata = file.metadata()?;
-    if let Some(why) = in_the_way(&metadata, &Trusted::now(), also) {
+    let there = Existing::at(path, also)?;
+    if there.metadata.is_file() && there.metadata.nlink() > 1 {
+        let why = "it is there, and has another name too (a hard link): remove it, or give another name";
         return Err(io::Error::other(why));
     }
-    Ok(Created { file, is_new: false })
-}
-
-/// Why a file that was there is not to be written to.
-fn in_the_way(metadata: &Metadata, trusted: &Trusted, also: Option<u32>) -> Option<String> {
-    let linked = metadata.is_file() && metadata.nlink() > 1;
-    let link = || "it is there, and has another name too (a hard link): remove it, or give another name";
-    not_ours(metadata, trusted, also).or_else(|| linked.then(link).map(str::to_owned))
+    Ok(Created { file: there.open(how)?, is_new: false })
 }
 
 /// Why a file that was there is not ours to do away with.
@@ -238,8 +248,27 @@ mod tests {
         std::fs::write(&path, "old words").unwrap();
         let metadata = std::fs::metadata(&path).unwrap();
         let nobody = Trusted(vec![(metadata.uid() + 1, 0)]);
-        assert!(in_the_way(&metadata, &nobody, None).unwrap().contains("belongs to user"));
-        assert_eq!(in_the_way(&metadata, &nobody, Some(metadata.uid())), None);
+        assert!(not_ours(&metadata, &nobody, None).unwrap().contains("belongs to user"));
+        assert_eq!(not_ours(&metadata, &nobody, Some(metadata.uid())), None);
+    }
+
+    /// Nobody reads from it: to open it would last for ever.
+    #[test]
+    fn a_pipe_of_somebody_else_keeps_nobody_waiting() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        let (told, done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let all = [create(&path, 0o600, None), create_over(&path, 0o600)];
+            told.send(all.map(|made| made.unwrap_err().to_string())).unwrap();
+        });
+        let errors = done.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a reader");
+        assert!(errors.iter().all(|error| error.contains("belongs to user 65534")), "{errors:?}");
     }
 
     #[test]

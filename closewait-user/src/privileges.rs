@@ -258,6 +258,24 @@ pub fn settle_thread(work: Work) {
     }
 }
 
+/// Runs `act`, which opens a file that the caller named, with no more rights to files than the
+/// caller has: what the program's own file lends (setcap) is for looking at processes, not for
+/// showing anybody anybody's files. On the calling thread.
+pub fn as_caller<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: it reads a value that the kernel gave at the start.
+    let is_lent = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    let Some(all) = capabilities(None).ok().filter(|_| is_lent) else { return act() };
+    let files = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER;
+    let own = CapabilitySets { effective: all.effective.difference(files), ..all };
+    // To have less is never refused.
+    let _ = set_capabilities(None, own);
+    let done = act();
+    if let Err(error) = set_capabilities(None, all) {
+        log::warn!("what the program's file lends is lost: {error}");
+    }
+    done
+}
+
 /// What this work loses for want of a capability: a line for each that is told at start.
 pub fn lost(work: Work, effective: CapabilitySet) -> Vec<String> {
     let takes = work.takes();

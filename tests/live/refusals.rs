@@ -114,3 +114,35 @@ fn without_anything_to_trace_with() {
     required(&["--btf", "/no/such/btf"]).exits(77).said("/no/such/btf");
     required(&["--without", "raw_tp", "--without", "tracepoint"]).exits(77).said("--without");
 }
+
+/// The program's file lends a capability to read all files (setcap): whoever may run it is not
+/// shown by it what they may not read.
+#[test]
+fn what_the_program_may_read_is_not_shown_to_who_may_not() {
+    let nobody = Nobody::new();
+    // linux/capability.h, `vfs_cap_data`: revision 2, effective; permitted, inheritable.
+    let lent: Vec<u8> = [0x0200_0001_u32, 1 << 2, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+    rustix::fs::setxattr(nobody.tool(), "security.capability", &lent, rustix::fs::XattrFlags::empty())
+        .expect("capabilities of a file");
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("our directory");
+    let file = |name: &str, text: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("our directory");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our file");
+        path.to_str().expect("text").to_owned()
+    };
+    let words = file("words", b"hunter2 = 1\n");
+    let recording = file("recording", include_bytes!("../recordings/linux-6.18.recording"));
+    for args in [
+        &["--check-config", "--config", &words][..],
+        &["run", "--suppressions", &words, "--", "true"],
+        &["replay", &recording],
+        &["diff", &recording, &recording],
+    ] {
+        let ended = nobody.run(args);
+        ended.exits(2).said("ermission denied");
+        let all = ended.everything();
+        assert!(!all.contains("hunter2") && ended.printed.is_empty(), "{args:?}: {all}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::cli::{DiffArgs, OutputFormat};
 use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::privileges::Work;
+use crate::privileges::{Work, as_caller};
 use crate::progress;
 use crate::report::compare::{Causes, Change, Sockets};
 use crate::report::text::style::plural;
@@ -58,7 +58,7 @@ fn causes(path: &Path, threshold: Option<Duration>) -> Result<Causes, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(format!("cannot compare {}: {error}", path.display()));
     let mut start = [0];
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mut file = as_caller(|| File::open(path)).map_err(|error| failed(&error))?;
     let read = file.read(&mut start).map_err(|error| failed(&error))?;
     if read == 0 {
         return Err(failed(&"the file is empty"));

@@ -12,7 +12,7 @@ use crate::diagnostics;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::filter::Filter;
-use crate::privileges::Work;
+use crate::privileges::{Work, as_caller};
 use crate::progress::{self, Counting, Progress};
 use crate::recording::replay::{Replay, Wanted};
 use crate::recording::{Damage, Header, Recording};
@@ -109,7 +109,7 @@ pub(super) fn play(mut replay: Replay, files: Files<'_>) -> Result<Option<(Repla
 fn open(path: &Path) -> Result<Recording<Counting>, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(format!("cannot replay {}: {error}", path.display()));
-    let file = File::open(path).map_err(|error| failed(&error))?;
+    let file = as_caller(|| File::open(path)).map_err(|error| failed(&error))?;
     let mut recording = Recording::open(Counting(file)).map_err(|error| failed(&error))?;
     recording.read_header().map_err(|error| failed(&error))?;
     Ok(recording)

@@ -15,6 +15,7 @@ pub mod holders;
 mod keepalive;
 mod left;
 mod listener;
+pub mod memory;
 pub mod netns;
 mod peers;
 mod pod_names;

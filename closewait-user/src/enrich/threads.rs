@@ -6,17 +6,16 @@
 //! stopped, traced or duplicated. A socket that a thread waits on is named from the
 //! tables of the kernel, which is done for threads that keep still, within bounds.
 
-use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 
+use super::memory;
 use super::procfs::{open_dir, read};
 use super::sockets::Sockets;
 use super::syscalls::{First, first, name};
@@ -234,7 +233,7 @@ fn threads(pid: u32, past: &HashMap<u32, Past>, now: &mut HashMap<u32, Past>) ->
     }
     let mut seen = Vec::new();
     for tid in tids {
-        match thread(dir.as_fd(), tid, past.get(&tid)) {
+        match thread(dir.as_fd(), (pid, tid), past.get(&tid)) {
             Ok((thread, here)) => {
                 seen.push(thread);
                 now.insert(tid, here);
@@ -247,7 +246,7 @@ fn threads(pid: u32, past: &HashMap<u32, Past>, now: &mut HashMap<u32, Past>) ->
     Ok(Threads { pid, total, seen })
 }
 
-fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Thread, Past)> {
+fn thread(task: BorrowedFd<'_>, (pid, tid): (u32, u32), past: Option<&Past>) -> io::Result<(Thread, Past)> {
     let dir = open_dir(task, format!("{tid}"))?;
     let text = read(dir.as_fd(), "stat")?;
     let (comm, stat) = stat(&text).ok_or_else(|| io::Error::other(format!("{tid}/stat does not say")))?;
@@ -265,7 +264,7 @@ fn thread(task: BorrowedFd<'_>, tid: u32, past: Option<&Past>) -> io::Result<(Th
         ('Z' | 'X', _) => Doing::Ended,
         ('R', _) => Doing::Running,
         (_, Err(error)) => Doing::Unknown(format!("cannot read its system call: {error}")),
-        (_, Ok(call)) => still.map_or_else(|| doing(call, &dir), |still| still.doing.clone()),
+        (_, Ok(call)) => still.map_or_else(|| doing(call, (pid, tid), &dir), |still| still.doing.clone()),
     };
     let progress = same.map(|past| match still {
         Some(still) => Progress::Still(at.since(still.still_since)),
@@ -351,7 +350,7 @@ pub(super) fn line(text: &str) -> Option<Line> {
     Some(Line::In(number, arguments, hex()?))
 }
 
-fn doing(text: &str, dir: &OwnedFd) -> Doing {
+fn doing(text: &str, task: (u32, u32), dir: &OwnedFd) -> Doing {
     let (number, arguments, sp) = match line(text) {
         Some(Line::In(number, arguments, sp)) => (number, arguments, sp),
         Some(Line::Outside) => return Doing::Faulting,
@@ -368,10 +367,10 @@ fn doing(text: &str, dir: &OwnedFd) -> Doing {
     let fd = |word: u64| u32::try_from(word & 0xffff_ffff).ok().filter(|fd| i32::try_from(*fd).is_ok());
     let on = match first(name) {
         First::Fd => fd(arguments[0]).map(|fd| file(dir, fd)),
-        First::Connect => address(dir, arguments[1], arguments[2])
+        First::Connect => address(task, arguments[1], arguments[2])
             .map(Target::Address)
             .or(fd(arguments[0]).map(|fd| file(dir, fd))),
-        First::PollFds if arguments[1] == 1 => polled(dir, arguments[0]).map(|fd| file(dir, fd)),
+        First::PollFds if arguments[1] == 1 => polled(task, arguments[0]).map(|fd| file(dir, fd)),
         First::PollFds | First::Other => None,
     };
     Doing::Call { name: name.to_owned(), on }
@@ -383,21 +382,19 @@ fn file(dir: &OwnedFd, fd: u32) -> Target {
 }
 
 /// Bytes of its memory.
-fn peek<const N: usize>(dir: &OwnedFd, at: u64) -> Option<[u8; N]> {
-    let memory = rustix::fs::openat(dir, "mem", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+fn peek<const N: usize>(task: (u32, u32), at: u64) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    File::from(memory).read_exact_at(&mut bytes, at).ok()?;
-    Some(bytes)
+    memory::read(task, at, &mut bytes).then_some(bytes)
 }
 
 /// The descriptor in a `struct pollfd`.
-fn polled(dir: &OwnedFd, at: u64) -> Option<u32> {
-    u32::try_from(i32::from_ne_bytes(peek(dir, at)?)).ok()
+fn polled(task: (u32, u32), at: u64) -> Option<u32> {
+    u32::try_from(i32::from_ne_bytes(peek(task, at)?)).ok()
 }
 
 /// The address that a `struct sockaddr` of this length holds.
-fn address(dir: &OwnedFd, at: u64, length: u64) -> Option<String> {
-    if length >= 28 { sockaddr(&peek::<28>(dir, at)?) } else { sockaddr(&peek::<16>(dir, at)?) }
+fn address(task: (u32, u32), at: u64, length: u64) -> Option<String> {
+    if length >= 28 { sockaddr(&peek::<28>(task, at)?) } else { sockaddr(&peek::<16>(task, at)?) }
 }
 
 pub(super) fn sockaddr(bytes: &[u8]) -> Option<String> {

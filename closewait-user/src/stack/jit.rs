@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::demangle;
 use super::file::{FileId, HeldFile, Stamp, open_in_root};
 use super::lru::Lru;
 use super::maps::hex;
@@ -104,7 +105,9 @@ impl Table {
         let after = self.entries.partition_point(|entry| entry.start <= addr);
         let entry = self.entries[..after].last().filter(|entry| addr < entry.end)?;
         let name = &self.text[entry.name.0 as usize..entry.name.1 as usize];
-        Some((String::from_utf8_lossy(name).into_owned(), entry.start))
+        // A line may be as long as the file.
+        let name = &name[..name.len().min(2 * demangle::MOST)];
+        Some((demangle::cut(String::from_utf8_lossy(name).into_owned()), entry.start))
     }
 
     /// Entries that can be found.

@@ -7,6 +7,8 @@
 pub mod attach;
 mod call_site;
 pub mod capture;
+mod debug;
+mod demangle;
 mod elf;
 pub mod file;
 pub mod finalizer;

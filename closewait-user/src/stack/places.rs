@@ -36,6 +36,10 @@ pub const MAX_PROCESSES: usize = 256;
 /// libc hold it once.
 pub const MAX_FILES: usize = 384;
 
+/// Executable mappings remembered of all processes; some 200 bytes each. A JVM has a few hundred,
+/// but a process may have 65,530 (the default of `vm.max_map_count`), each by a name of its own.
+const MAX_MAPPINGS: usize = 300_000;
+
 /// Most bytes of a maps file that are read: 262,144 mappings, the largest
 /// `vm.max_map_count` that databases ask for, at 128 bytes each.
 const MAX_MAPS_BYTES: u64 = 32 << 20;
@@ -253,11 +257,12 @@ impl Processes {
         }
     }
 
-    /// Keeps the number of open files bounded: the process looked at longest ago
-    /// goes first, the present one never.
+    /// Keeps the number of open files, and of mappings, bounded: the process looked at longest
+    /// ago goes first, the present one never.
     fn forget_excess(&mut self) {
         self.files.retain(|_, file| file.strong_count() > 0);
-        while self.files.len() > MAX_FILES && self.known.len() > 1 {
+        let mappings = |known: &Lru<u32, Known>| known.values().map(|it| it.maps.code().len()).sum::<usize>();
+        while (self.files.len() > MAX_FILES || mappings(&self.known) > MAX_MAPPINGS) && self.known.len() > 1 {
             self.known.drop_oldest();
             self.files.retain(|_, file| file.strong_count() > 0);
         }
@@ -288,4 +293,23 @@ pub(super) fn read_maps(pid: u32) -> std::io::Result<Maps> {
     let mut text = Vec::new();
     File::open(format!("/proc/{pid}/maps"))?.take(MAX_MAPS_BYTES).read_to_end(&mut text)?;
     Ok(Maps::parse(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_with_many_mappings_are_fewer() {
+        let line = |n: usize| format!("{:x}-{:x} r-xp 00000000 fe:01 4711 /usr/bin/x\n", n * 16, n * 16 + 16);
+        let maps = Maps::parse((0..60_000).map(line).collect::<String>().as_bytes());
+        assert_eq!(maps.code().len(), 60_000);
+        let mut processes = Processes::default();
+        for pid in 0..9 {
+            processes.known.insert(pid, Known::new(maps.clone()));
+            processes.forget_excess();
+        }
+        assert_eq!(processes.held().0, MAX_MAPPINGS / 60_000);
+        assert!(processes.known.get(&8).is_some() && processes.known.get(&3).is_none());
+    }
 }

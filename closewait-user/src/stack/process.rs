@@ -2,7 +2,6 @@
 //! perf map, and its memory where nothing else has the code. All of it is read while
 //! the process lives; what was read stays when it is gone.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,6 +16,7 @@ use super::places::{Place, lookup_address};
 use super::python::Interpreters;
 use super::unwind::{Code, JitFrames, JitFunction, Modules};
 use crate::clock::MonoNs;
+use crate::enrich::memory;
 use crate::verdict::How;
 
 /// Largest vDSO that is read; it has two to four pages.
@@ -92,7 +92,6 @@ pub(super) struct Process<'a> {
     /// The id under which `/proc` shows it; `None` when it is gone.
     pid: Option<u32>,
     tgid: u32,
-    memory: OnceCell<Option<File>>,
     /// Read once a look: it does not change meanwhile as far as this stack goes.
     table: Option<Result<Arc<Table>, String>>,
 }
@@ -105,7 +104,7 @@ impl<'a> Process<'a> {
         pid: Option<u32>,
         tgid: u32,
     ) -> Self {
-        Self { known, files, tables, pid, tgid, memory: OnceCell::new(), table: None }
+        Self { known, files, tables, pid, tgid, table: None }
     }
 
     /// What a frame's address lies in; `None` when that is not code.
@@ -127,9 +126,7 @@ impl<'a> Process<'a> {
 
     /// Reads its memory; `false` when that is refused, not there, or the process is gone.
     pub(super) fn read_memory(&self, addr: u64, buf: &mut [u8]) -> bool {
-        let open = || self.pid.and_then(|pid| File::open(format!("/proc/{pid}/mem")).ok());
-        let memory = self.memory.get_or_init(open);
-        memory.as_ref().is_some_and(|memory| memory.read_exact_at(buf, addr).is_ok())
+        self.pid.is_some_and(|pid| memory::read((self.tgid, pid), addr, buf))
     }
 
     /// Why a stack taken `at` that time has no Python functions, if it runs Python at all.

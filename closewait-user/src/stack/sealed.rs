@@ -3,6 +3,7 @@
 //! end this process (a mapped file that is truncated raises SIGBUS) nor change what
 //! was read. Only what symbols need is copied; code and data are holes.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::debug;
 use super::elf::{Elf, HEADER, Section, unpacked};
 use super::file::HeldFile;
 
@@ -26,7 +28,8 @@ pub(super) struct SealedCopy {
     file: File,
     /// Bytes it takes.
     pub(super) size: u64,
-    /// Debug information was left out, being too large.
+    /// Its debug information is not to be used: it was left out, being too large, or is of a kind
+    /// that no parser bears out.
     pub(super) without_debug: bool,
 }
 
@@ -56,12 +59,17 @@ impl SealedCopy {
             // What is unpacked, and the headers of sections, lie behind.
             let mut end = aligned(file.stamp.size);
             let (mut headers, mut room, mut broken) = (Vec::new(), MAX_BYTES - total, false);
+            let mut unpack = true;
             for section in elf.sections() {
                 headers.extend_from_slice(&if !wanted(section) {
                     [0; HEADER]
                 } else if section.compressed {
                     // The parser would believe the size that it claims to have.
-                    let bytes = section_of(file, section).and_then(|bytes| unpacked(&bytes, room));
+                    let bytes = section_of(file, section).filter(|_| unpack);
+                    let bytes = bytes.and_then(|bytes| unpacked(&bytes, room));
+                    // One that does not fit has cost as much as all that does: a thousand sections
+                    // can be the same quarter of a megabyte, each of which is too much.
+                    unpack &= bytes.is_some();
                     broken |= bytes.is_none() && section.is_debug();
                     let bytes = bytes.unwrap_or_default();
                     copy.write_all_at(&bytes, end)?;
@@ -75,6 +83,7 @@ impl SealedCopy {
                 });
             }
             write_headers(&copy, headers, end)?;
+            broken |= !is_bearable(&copy)?;
             let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
             rustix::fs::fcntl_add_seals(&copy, seals)?;
             Ok((copy, MAX_BYTES - room, broken))
@@ -88,6 +97,25 @@ impl SealedCopy {
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
+}
+
+/// Whether a parser bears out the debug information of a copy: what it will find there, not what
+/// was found in the file, which may have changed since.
+fn is_bearable(copy: &File) -> std::io::Result<bool> {
+    // SAFETY: the file is in memory, and nobody else has it, to make it shorter or to write to it.
+    let bytes = unsafe { memmap2::Mmap::map(copy)? };
+    let elf = Elf::of_bytes(&bytes);
+    let part = |section: &Section| {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        &bytes[place(section.offset)..place(section.offset.saturating_add(section.size))]
+    };
+    // One whose name cannot be read here may have any; and of two the parser may take either.
+    let mut names = HashSet::new();
+    let is_plain = elf.sections().all(|section| {
+        let is_named = !section.name.is_empty() || section.size == 0;
+        is_named && (!section.is_debug() || names.insert(&section.name))
+    });
+    Ok(is_plain && debug::is_bearable(|name| elf.section(name).map(part).unwrap_or_default()))
 }
 
 /// The next place where a table may lie.
@@ -128,4 +156,20 @@ fn copy_range(from: &HeldFile, to: &File, offset: u64, len: u64) -> std::io::Res
         at += part as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of the largest programs that there are here: tens of megabytes of debug information.
+    #[test]
+    fn this_program_keeps_its_debug_information() {
+        let file = HeldFile::of_path("/proc/self/exe".as_ref()).unwrap();
+        let elf = Elf::of(&file);
+        let copy = SealedCopy::of(&file, &elf, false).unwrap();
+        assert!(is_bearable(&copy.file).unwrap());
+        let bytes: u64 = elf.sections().filter(|section| section.is_debug()).map(|it| it.size).sum();
+        assert!(!copy.without_debug || bytes > MAX_BYTES / 2, "{bytes} bytes");
+    }
 }

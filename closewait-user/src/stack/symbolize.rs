@@ -12,6 +12,7 @@ use blazesym::symbolize::source::{Elf as ElfSource, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 
 use super::Stack;
+use super::demangle;
 use super::elf::Elf;
 use super::file::{FileId, HeldFile, START};
 use super::fold::is_plumbing_module;
@@ -30,6 +31,9 @@ pub const MAX_MODULES: usize = 16;
 
 /// Most bytes of copied symbols that are kept, beside those of the module in use.
 pub const MAX_BYTES: u64 = 256 << 20;
+
+/// Calls inlined into each other that are named; compilers stop far earlier.
+const MAX_INLINED: usize = 64;
 
 /// Parsed symbols, of the modules used last.
 ///
@@ -192,7 +196,9 @@ impl Module {
             Err(why) => (None, Some(why)),
         };
         Self {
-            symbolizer: Some(Symbolizer::builder().enable_auto_reload(false).build()),
+            symbolizer: Some(
+                Symbolizer::builder().enable_auto_reload(false).enable_demangling(false).build(),
+            ),
             debug,
             go: go::Functions::of(go::Source { elf: &elf, file: &file }),
             elf,
@@ -237,7 +243,7 @@ impl Module {
         };
         // What is kept apart has no code, so it is asked by virtual address.
         if let (Some(copy), Some(vaddr)) = (&self.separate, vaddr)
-            && let Ok(frames) = look(copy, true, Input::VirtOffset(vaddr))
+            && let Ok(frames) = look(copy, !copy.without_debug, Input::VirtOffset(vaddr))
             && !frames.is_empty()
         {
             return frames;
@@ -264,7 +270,8 @@ impl Module {
 
 fn of_go(bare: &Frame, function: go::Function) -> Frame {
     let go::Function { name, file, line, inlined, offset } = function;
-    Frame { symbol: Some(name), offset, file, line, inlined, ..bare.clone() }
+    let file = file.map(demangle::cut);
+    Frame { symbol: Some(demangle::cut(name)), offset, file, line, inlined, ..bare.clone() }
 }
 
 /// One frame for the function and one for each call inlined at this place, innermost first.
@@ -272,13 +279,18 @@ fn expand(bare: &Frame, sym: &Sym<'_>) -> Vec<Frame> {
     // The symbol was looked up one byte before the address.
     let offset = (sym.offset as u64).saturating_add(1);
     let frame = |name: &str, code: Option<&CodeInfo<'_>>, inlined| Frame {
-        symbol: Some(name.to_owned()),
+        symbol: Some(demangle::name(name)),
         offset,
-        file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
+        file: code.map(|code| demangle::cut(code.to_path().to_string_lossy().into_owned())),
         line: code.and_then(|code| code.line),
         inlined,
         ..bare.clone()
     };
-    let inlined = sym.inlined.iter().rev().map(|call| frame(&call.name, call.code_info.as_ref(), true));
+    let inlined = sym
+        .inlined
+        .iter()
+        .take(MAX_INLINED)
+        .rev()
+        .map(|call| frame(&call.name, call.code_info.as_ref(), true));
     inlined.chain([frame(&sym.name, sym.code_info.as_deref(), false)]).collect()
 }

@@ -12,8 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::gate::Reported;
@@ -104,13 +103,21 @@ impl Suppressions {
             causes.entry(reported.finding.cause).or_insert((&reported.finding, 0)).1 += 1;
         }
         let cannot = |error| Failure::new(format!("--update-baseline {}: {error}", self.path.display()));
-        let mut text = match fs::read_to_string(&self.path) {
-            Ok(_) if causes.is_empty() => return Ok(0),
-            Ok(text) => text,
-            // An empty one is made where nothing leaks: the next run wants it to be there.
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(cannot(error)),
-        };
+        if causes.is_empty() && self.path.symlink_metadata().is_ok() {
+            return Ok(0);
+        }
+        // An empty one is made where nothing leaks: the next run wants it to be there. What is
+        // there now may be what the command put there: it is read and written as one file, so that
+        // nothing of another comes into it, and if it is a file, which has an end.
+        let mut file = files::create_over(&self.path, 0o666).map_err(cannot)?.file;
+        let mut text = String::new();
+        if !file.metadata().map_err(cannot)?.is_file() {
+            return Err(cannot(io::Error::other("it is not a file")));
+        }
+        (&file).take(FILE_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
+        if text.len() as u64 > FILE_MAX {
+            return Err(cannot(io::Error::other(format!("it is larger than {} KiB", FILE_MAX >> 10))));
+        }
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
@@ -126,8 +133,9 @@ impl Suppressions {
             }
             text.push('\n');
         }
-        let created = files::create(&self.path, 0o666, None).map_err(cannot)?;
-        { created.file }.write_all(text.as_bytes()).map_err(cannot)?;
+        file.rewind().map_err(cannot)?;
+        file.set_len(0).map_err(cannot)?;
+        file.write_all(text.as_bytes()).map_err(cannot)?;
         Ok(lines)
     }
 
@@ -269,6 +277,59 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
         }
+    }
+
+    fn leaked() -> Reported {
+        let end = |port| crate::tcp::Endpoint { ip: [10, 0, 0, 1].into(), port };
+        let suspect = crate::tracker::Suspect {
+            id: crate::tracker::SocketId { slot: 0, generation: 0 },
+            kind: crate::tracker::SuspectKind::Stuck,
+            sk: None,
+            netns: crate::item::Netns(1),
+            tuple: crate::tcp::Tuple { local: end(1), remote: end(2) },
+            mptcp: false,
+            since: crate::tracker::Since::NoLaterThan(crate::clock::MonoNs(1)),
+            not_before: None,
+            missed: false,
+            tainted: false,
+        };
+        let verdict = crate::verdict::Verdict {
+            code: crate::verdict::Code::EofIgnored,
+            also: Vec::new(),
+            confidence: crate::verdict::Confidence::High,
+            leak: Some(true),
+        };
+        let evidence = crate::verdict::Evidence::unknown();
+        let finding = Finding::new(crate::clock::MonoNs(2), suspect, evidence, verdict);
+        Reported { finding: Box::new(finding), release: None }
+    }
+
+    /// The command may have put something in its place, in a directory that is its user's.
+    #[test]
+    fn what_took_the_place_of_the_file_is_not_read_for_ever_nor_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| Suppressions { path: dir.path().join(name), entries: Vec::new() };
+        let file = at("file");
+        std::fs::write(&file.path, "comm:x").unwrap();
+        assert_eq!(file.update(&[leaked()]).unwrap(), 1);
+        let text = std::fs::read_to_string(&file.path).unwrap();
+        assert!(text.starts_with("comm:x\ncause:") && text.ends_with('\n'), "{text}");
+
+        let (pipe, link) = (at("pipe"), at("link"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe.path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        std::os::unix::fs::symlink(&file.path, &link.path).unwrap();
+        let (told, done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for it in [pipe, link] {
+                told.send(it.update(&[leaked()]).unwrap_err().what).unwrap();
+            }
+        });
+        for words in ["it is not a file", "symbolic link"] {
+            let what = done.recv_timeout(std::time::Duration::from_secs(20)).expect("it is read for ever");
+            assert!(what.contains(words), "{what}");
+        }
+        assert_eq!(std::fs::read_to_string(&file.path).unwrap(), text);
     }
 
     #[test]

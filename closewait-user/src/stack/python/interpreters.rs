@@ -8,10 +8,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use closewait_ebpf::python_key;
 
 use super::super::file::{HeldFile, open_mapped};
+use super::super::lru::Lru;
 use super::super::maps::{Backing, Maps};
 use super::super::places::read_maps;
 use super::dynamic::Dynamic;
@@ -23,12 +25,22 @@ use crate::kernel::pythons::Pythons;
 /// Interpreters that are known at most; as many as the kernel side has room for.
 const MAX: usize = 256;
 
+/// Executables that are known to be none: those looked at last.
+const MAX_OTHERS: usize = 512;
+
+/// So long are the executables of processes looked at before tracing begins, which takes some
+/// milliseconds: whoever names a program python chooses what is in it. Those that are left are
+/// known when they are met in a stack.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The interpreters that are known.
 pub struct Interpreters {
     map: Pythons,
     known: Vec<Interpreter>,
     /// What became of each executable: since when it is known, or why it is not.
     executables: HashMap<u64, Result<MonoNs, String>>,
+    /// Those that do not run Python.
+    others: Lru<u64, ()>,
 }
 
 impl fmt::Debug for Interpreters {
@@ -41,12 +53,14 @@ impl Interpreters {
     /// Those that run now, those that can be started by name, and the one that `started`,
     /// a command, would run.
     pub fn find(map: Pythons, started: Option<&OsStr>) -> Self {
-        let mut found = Self { map, known: Vec::new(), executables: HashMap::new() };
+        let mut found =
+            Self { map, known: Vec::new(), executables: HashMap::new(), others: Lru::new(MAX_OTHERS) };
         let paths = started.map(command::interpreters_of).unwrap_or_default();
         for path in paths.into_iter().chain(command::in_path()) {
             found.add_path(&path);
         }
-        for pid in processes() {
+        let until = Clock::mono_now() + PATIENCE;
+        for pid in processes().take_while(|_| Clock::mono_now() < until) {
             let exe = format!("/proc/{pid}/exe");
             let names_python = |path: PathBuf| {
                 path.file_name().is_some_and(|name| name.as_bytes().windows(6).any(|part| part == b"python"))
@@ -111,8 +125,14 @@ impl Interpreters {
         if let Some(outcome) = self.executables.get(&key) {
             return Some(outcome.clone());
         }
+        if self.others.get(&key).is_some() {
+            return None;
+        }
         let outcome = match examine(exe, library) {
-            Found::NoPython => return None,
+            Found::NoPython => {
+                self.others.insert(key, ());
+                return None;
+            }
             Found::Unknown(why) => Err(why),
             Found::Interpreter(_) if self.known.len() >= MAX => Err("too many interpreters are known".into()),
             Found::Interpreter(interpreter) => self.tell(key, interpreter),
