@@ -7,20 +7,31 @@
 //! reads: a child does, which can be left behind. (The kernel itself guards `cmdline` and
 //! `environ` so, FOLL_ANON in fs/proc/base.c, but not `mem`.)
 
+mod child;
+
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 
+use crate::clock::{Clock, MonoNs};
+use child::{Unneeded, answer};
+
 /// To answer: a page that was swapped out takes a few milliseconds.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// After so many that did not, nothing is asked any more: each may stay behind.
+/// So many times as long, where the child has had no CPU meanwhile.
+const TIMES: usize = 20;
+/// Whose memory did not come is not asked for so long, and nobody is while so many did not.
+const PENANCE: Duration = Duration::from_mins(1);
 const MAX_LATE: usize = 8;
-/// A child that is not asked for so long ends.
-const IDLE_MS: libc::c_int = 5000;
+/// Nobody is asked while so many children are left behind.
+const MAX_LEFT: usize = 8;
+/// Processes of which it is told that their memory does not come.
+const MAX_TOLD: usize = 64;
 /// Bytes that are asked for at a time.
 const PART: usize = 8 << 10;
 /// Bytes of a question: `/proc/4294967295/mem` with a zero at its end; address, length.
@@ -28,11 +39,11 @@ const PATH: usize = 24;
 const QUESTION: usize = PATH + 8 + 8;
 
 /// Fills `buf` from the memory of process `pid` at `addr`, through its thread `tid`. `false` when
-/// that is not all there, is refused, or does not come within 50 ms; of a process whose memory did
-/// not come once none is read any more, and none at all after eight of them.
+/// that is not all there, is refused, or does not come within 50 ms; for a minute then no memory of
+/// that process is read, and while that is so of eight of them none at all.
 pub fn read((pid, tid): (u32, u32), addr: u64, buf: &mut [u8]) -> bool {
     let mut at = addr;
-    !past().refuses(pid)
+    !past().refuses(pid, Clock::mono_now())
         && buf.chunks_mut(PART).all(|part| {
             let from = at;
             at = at.wrapping_add(part.len() as u64);
@@ -43,30 +54,40 @@ pub fn read((pid, tid): (u32, u32), addr: u64, buf: &mut [u8]) -> bool {
 /// What has been learned of whom to ask, by all threads.
 #[derive(Debug)]
 struct Past {
-    /// Whose memory did not come in time.
-    late: Vec<u32>,
+    /// Whose memory did not come in time, and when.
+    late: Vec<(u32, MonoNs)>,
+    told: Vec<u32>,
     /// Children that are to be gone.
     ended: Vec<libc::pid_t>,
 }
 
-static PAST: Mutex<Past> = Mutex::new(Past { late: Vec::new(), ended: Vec::new() });
+static PAST: Mutex<Past> = Mutex::new(Past { late: Vec::new(), told: Vec::new(), ended: Vec::new() });
 
 fn past() -> MutexGuard<'static, Past> {
     PAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Past {
-    fn refuses(&self, pid: u32) -> bool {
-        self.late.len() >= MAX_LATE || self.late.contains(&pid)
+    fn refuses(&mut self, pid: u32, now: MonoNs) -> bool {
+        self.late.retain(|(_, at)| now.since(*at) < PENANCE);
+        if self.late.is_empty() && self.ended.is_empty() {
+            return false;
+        }
+        self.reap();
+        self.late.len() >= MAX_LATE
+            || self.ended.len() >= MAX_LEFT
+            || self.late.iter().any(|(late, _)| *late == pid)
     }
 
-    fn is_late(&mut self, pid: u32) {
-        log::warn!(
-            "the memory of process {pid} does not come when it is read (a file system that does not answer?): \
-             it is not read any more{}",
-            if self.late.len() + 1 == MAX_LATE { ", nor that of any other process" } else { "" }
-        );
-        self.late.push(pid);
+    fn is_late(&mut self, pid: u32, now: MonoNs) {
+        self.late.push((pid, now));
+        if self.told.len() < MAX_TOLD && !self.told.contains(&pid) {
+            self.told.push(pid);
+            log::warn!(
+                "the memory of process {pid} does not come when it is read (a file system that does not \
+                 answer?): it is not read for a minute, then tried again"
+            );
+        }
     }
 
     /// Takes notice of the end of children, which no signal tells.
@@ -107,7 +128,7 @@ fn read_part((pid, tid): (u32, u32), addr: u64, buf: &mut [u8]) -> bool {
                 }
                 Err(Unanswered::Ended) => {}
                 Err(Unanswered::Late) => {
-                    past().is_late(pid);
+                    past().is_late(pid, Clock::mono_now());
                     return false;
                 }
             }
@@ -139,6 +160,7 @@ impl Reader {
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let theirs_raw = theirs.as_raw_fd();
+        let unneeded = Unneeded::now();
         let pid = without_signals(|| {
             // Without a signal at its end: whoever waits for children does not mean this one.
             let (flags, zero): (libc::c_ulong, libc::c_ulong) = (0, 0);
@@ -146,7 +168,7 @@ impl Reader {
             // and does not come back.
             let pid = unsafe { libc::syscall(libc::SYS_clone, flags, zero, zero, zero, zero) };
             if pid == 0 {
-                answer(theirs_raw);
+                answer(theirs_raw, &unneeded);
             }
             pid
         })?;
@@ -159,8 +181,10 @@ impl Reader {
     /// Whether all of it was read.
     fn ask(&self, question: &[u8], buf: &mut [u8]) -> Result<bool, Unanswered> {
         send(&self.socket, question, SendFlags::NOSIGNAL).map_err(|_| Unanswered::Ended)?;
+        let mut left = TIMES;
         loop {
             match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&PATIENCE)) {
+                Ok(0) if left > 0 && self.waits_for_cpu() => left -= 1,
                 Ok(0) => return Err(Unanswered::Late),
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
@@ -179,6 +203,14 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Whether it could go on if it had a CPU: nobody keeps it waiting but the load of this host.
+    fn waits_for_cpu(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R'))
+    }
+}
+
 /// Runs `act` while no signal is delivered to this thread: a child that begins in it has none
 /// of this process's handlers run.
 fn without_signals<T>(act: impl FnOnce() -> T) -> io::Result<T> {
@@ -187,41 +219,6 @@ fn without_signals<T>(act: impl FnOnce() -> T) -> io::Result<T> {
     let done = act();
     before.thread_set_mask()?;
     Ok(done)
-}
-
-/// The child: answers what is asked until nobody is there to ask, or has not for a while.
-fn answer(socket: RawFd) -> ! {
-    // SAFETY: this process has one thread, a copy of one that may have left locks taken: nothing
-    // here takes one or allocates. Each call gets a place that lives as long and is as large as
-    // it is told. What is not the socket is closed, so that no reader of our output, no program
-    // and no client of an endpoint waits for one that was left behind.
-    unsafe {
-        libc::dup2(socket, 0);
-        libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32);
-        libc::prctl(libc::PR_SET_NAME, c"memory".as_ptr());
-        let mut question = [0_u8; QUESTION];
-        let mut answer = [0_u8; 1 + PART];
-        loop {
-            let mut ready = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
-            if libc::poll(&raw mut ready, 1, IDLE_MS) <= 0
-                || libc::read(0, question.as_mut_ptr().cast(), QUESTION) != QUESTION.cast_signed()
-            {
-                libc::_exit(0);
-            }
-            let word = |at: usize| {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(&question[at..at + 8]);
-                u64::from_ne_bytes(bytes)
-            };
-            let (addr, len) = (word(PATH), usize::try_from(word(PATH + 8)).unwrap_or(PART).min(PART));
-            let memory = libc::open(question.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
-            // An address beyond what a file's position can be is that of the kernel.
-            let read = libc::pread64(memory, answer[1..].as_mut_ptr().cast(), len, addr.cast_signed());
-            libc::close(memory);
-            let told = if usize::try_from(read) == Ok(len) { 1 + len } else { 1 };
-            libc::send(0, answer.as_ptr().cast(), told, libc::MSG_NOSIGNAL);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -247,5 +244,29 @@ mod tests {
             unsafe { libc::kill(reader.pid, libc::SIGKILL) };
         });
         assert!(read((me, me), at, &mut [0; 8]));
+    }
+
+    /// What it knew when the child began is not kept by that.
+    #[test]
+    fn the_child_keeps_nothing_of_the_heap() {
+        let heap = vec![1_u8; 64 << 20];
+        let me = std::process::id();
+        assert!(read((me, me), heap.as_ptr() as u64, &mut [0; 8]));
+        let child = READER.with_borrow(|reader| reader.as_ref().unwrap().pid);
+        let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+        assert!(kib.unwrap().parse::<u32>().unwrap() < 16 << 10, "{status}");
+    }
+
+    #[test]
+    fn who_is_late_is_asked_again_a_minute_later() {
+        let mut past = Past { late: Vec::new(), told: Vec::new(), ended: Vec::new() };
+        let at = |s| MonoNs(0) + Duration::from_secs(s);
+        past.is_late(7, at(100));
+        assert!(past.refuses(7, at(159)) && !past.refuses(8, at(159)) && !past.refuses(7, at(160)));
+        (0..8).for_each(|pid| past.is_late(pid, at(200 + u64::from(pid))));
+        assert!(past.refuses(99, at(259)) && !past.refuses(99, at(260)));
+        (0..200).for_each(|pid| past.is_late(pid, at(300)));
+        assert_eq!(past.told.len(), MAX_TOLD);
     }
 }
