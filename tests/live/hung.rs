@@ -1,5 +1,7 @@
-//! What a process can do with its own memory so that who looks into it stands still.
+//! What a process can do with its own memory and descriptors so that who looks into it stands still.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -7,8 +9,8 @@ use rustix::process::Signal;
 use super::kept;
 use super::netns::Netns;
 use super::scenario::Scenario;
-use super::tool::Tool;
-use super::waiting::show;
+use super::tool::{Tool, binary};
+use super::waiting::{show, until};
 use closewait_trace::clock::Clock;
 
 /// A thread waits in poll(), and its `struct pollfd` is in a page that is never fetched.
@@ -34,4 +36,23 @@ fn memory_that_does_not_come_holds_nobody_up() {
     let report = ended.of_kind("stuck").next().expect("a report");
     let groups = report["threads"]["groups"].as_array().expect("groups");
     assert!(groups.iter().any(|group| group["syscall"] == "poll"), "{report}");
+}
+
+/// A descriptor is a socket when it is listed, and then a file whose server answers nobody: what is
+/// asked of it, and that it was closed again, is never answered.
+#[test]
+fn a_descriptor_that_becomes_a_file_holds_nobody_up() {
+    let (net, dir) = (Netns::new(), kept::dir());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("our directory");
+    let server = Scenario::start(&net, "hung_socket", &["--mount", dir.path().to_str().expect("text")]);
+    if server.hear().word == "without" {
+        return show("descriptors that become files: not tried, there is no FUSE here");
+    }
+    for _ in 0..20 {
+        let mut tool = Command::new(binary());
+        tool.args(["snapshot", "--netns", &net.path()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut tool = tool.spawn().expect("it runs");
+        let status = until("a snapshot ends", || tool.try_wait().expect("our child"));
+        assert!(status.success());
+    }
 }
