@@ -20,6 +20,7 @@
 //! - `report` turns suspects, evidence and verdicts into text and JSON.
 //! - `kernel` is how records come to be: facts about this kernel, a plan made of
 //!   them, and the loading of the plan.
+//! - `apart` does by another process what might never end in this one.
 //! - `driver` owns the loop: ring buffer, timers, signals.
 //!
 //! # Words
@@ -29,6 +30,7 @@
 //! time in the present state. *Gap*: records that were lost. *Degraded*: a feature
 //! that is off, and why.
 
+mod apart;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use closewait_trace::metrics::server::{MAX_CONNECTIONS, MAX_HEAD};
+use closewait_trace::clock::Clock;
+use closewait_trace::metrics::server::{HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -263,12 +264,18 @@ fn whoever_connects_cannot_hurt_the_trace() {
         assert!(!rest(stream).contains("closewait_"));
     }
 
-    // 200 at once that send the beginning of a request and no more: some are closed at
-    // once, and the others when their time is over, without an answer.
+    // 200 at once that send the beginning of a request and no more: some are closed for
+    // others, and those when their time is over, without an answer.
     let mut slow: Vec<_> = (0..200).map(|_| connect(address)).collect();
     for stream in &mut slow {
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n");
     }
+    // Who comes to ask is answered all the same, long before their time is over.
+    let before = Clock::mono_now();
+    for _ in 0..3 {
+        assert_eq!(scrape(address)["closewait_tracing"], 1.0);
+    }
+    assert!(Clock::mono_now().since(before) < HEAD_TIME, "it waited for the slow ones");
     let mut timed_out = 0;
     for stream in slow {
         let answer = rest(stream);

@@ -16,6 +16,7 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fs::{CWD, RawDir};
 use rustix::io::Errno;
 
+use super::borrowed;
 use super::holders::{open_process, socket_inode};
 use super::netns::is_gone;
 use super::procfs::{self, READ_MAX, number, numbers, read};
@@ -167,10 +168,7 @@ fn is_closed(dir: BorrowedFd<'_>, tid: u32, fd: u64) -> bool {
 
 /// Whether a descriptor is a unix socket: `UNIX`, `UNIX-STREAM`.
 fn is_unix(pid: u32, fd: u32) -> bool {
-    let mut name = [0_u8; 32];
-    let path = format!("/proc/{pid}/fd/{fd}");
-    rustix::fs::getxattr(path, "system.sockprotoname", &mut name)
-        .is_ok_and(|len| name.get(..len).is_some_and(|name| name.starts_with(b"UNIX")))
+    borrowed::is_of_protocol(pid, fd, |name| name.starts_with(b"UNIX"))
 }
 
 /// Descriptors that wait in a unix socket's queue (`scm_fds` of its fdinfo).

@@ -8,14 +8,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use closewait_ebpf::{Held, held_flags, tcp_state};
 use hashbrown::HashSet;
 use rustix::fs::{CWD, RawDir};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::borrowed;
 use super::holders::{Descriptors, open_process, socket_inode};
 use super::netns::NetnsFilter;
 use super::procfs::{self, number, numbers};
@@ -109,19 +109,8 @@ pub(super) fn listed(
 ) -> io::Result<(GhostLook, Descriptors)> {
     let began = Clock::mono_now();
     let mut walk = Walk::new(filter, alive, counts_from);
-    let (mut of, mut pidfd, mut refused) = (0, None, false);
-    let descriptors = Descriptors::list(ONLY_WALK_MAX, interrupt, |pid, inode, fd| {
-        if pid != of {
-            (of, pidfd, refused) = (pid, None, false);
-        }
-        if refused {
-            return;
-        }
-        if let Err(e) = walk.descriptor(pid, fd, inode, &mut pidfd) {
-            log::trace!("process {pid} has no ghosts to show: {e}");
-            refused = true;
-        }
-    })?;
+    let descriptors =
+        Descriptors::list(ONLY_WALK_MAX, interrupt, |pid, inode, fd| walk.descriptor(pid, fd, inode))?;
     let complete = descriptors.complete;
     Ok((GhostLook { began, ended: Clock::mono_now(), complete, ghosts: walk.ghosts }, descriptors))
 }
@@ -149,7 +138,6 @@ impl<'a> Walk<'a> {
 
     fn process(&mut self, pid: u32, dents: &mut Vec<u8>) -> io::Result<()> {
         let dir = procfs::open_dir(open_process(pid)?, "fd")?;
-        let mut pidfd = None;
         let mut entries = RawDir::new(&dir, dents.spare_capacity_mut());
         let mut link = [std::mem::MaybeUninit::<u8>::uninit(); 32];
         while let Some(entry) = entries.next() {
@@ -158,50 +146,33 @@ impl<'a> Walk<'a> {
             let Some(fd) = number(name) else { continue };
             let Ok((link, _)) = rustix::fs::readlinkat_raw(&dir, name, &mut link) else { continue };
             if let Some(inode) = socket_inode(link) {
-                self.descriptor(pid, fd, inode, &mut pidfd)?;
+                self.descriptor(pid, fd, inode);
             }
         }
         Ok(())
     }
 
-    /// Takes a ghost, if this is one. `pidfd`: of the process, once there was need of it.
-    fn descriptor(&mut self, pid: u32, fd: u32, inode: u64, pidfd: &mut Option<OwnedFd>) -> io::Result<()> {
+    /// Takes a ghost, if this is one.
+    fn descriptor(&mut self, pid: u32, fd: u32, inode: u64) {
         if self.alive.contains(&inode) || self.seen.contains(&inode) || !is_tcp(pid, fd) {
-            return Ok(());
+            return;
         }
-        if pidfd.is_none() {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-            *pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
-        }
-        let Some(process) = pidfd else { return Ok(()) };
-        let ghost = borrowed(process.as_fd(), fd, inode, self.counts_from);
+        let ghost = asked(pid, fd, inode, self.counts_from);
         if let Some(ghost) = ghost.filter(|ghost| self.filter.allows(ghost.netns)) {
             self.seen.insert(inode);
             self.ghosts.push(ghost);
         }
-        Ok(())
     }
 }
 
-/// Whether a descriptor is a TCP socket: sockets have the name of their protocol as an
-/// extended attribute (sockfs_xattr_get in net/socket.c).
+/// Whether a descriptor is a TCP socket.
 fn is_tcp(pid: u32, fd: u32) -> bool {
-    let mut name = [0_u8; 32];
-    let path = format!("/proc/{pid}/fd/{fd}");
-    match rustix::fs::getxattr(path, "system.sockprotoname", &mut name) {
-        Ok(len) => matches!(name.get(..len), Some(b"TCP\0" | b"TCPv6\0")),
-        Err(_) => false,
-    }
+    borrowed::is_of_protocol(pid, fd, |name| matches!(name, b"TCP\0" | b"TCPv6\0"))
 }
 
 /// Asks a copy of the descriptor, which is closed at once.
-fn borrowed(pidfd: BorrowedFd<'_>, fd: u32, inode: u64, counts_from: CountsFrom) -> Option<FoundGhost> {
-    let socket = pidfd_getfd(pidfd, i32::try_from(fd).ok()?, PidfdGetfdFlags::empty()).ok()?;
-    // The descriptor may be another socket's by now.
-    if rustix::fs::fstat(&socket).ok()?.st_ino != inode {
-        return None;
-    }
+fn asked(pid: u32, fd: u32, inode: u64, counts_from: CountsFrom) -> Option<FoundGhost> {
+    let socket = borrowed::socket(pid, fd, inode).ok()?;
     let now = Clock::mono_now();
     let info = tcp_info(&socket)?;
     if info.state != State::Close as u8 || !info.was_connected() {

@@ -6,12 +6,13 @@
 //! duplicate of the holder's descriptor; nothing is changed, and the duplicate is
 //! closed at once.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::borrowed;
 use super::procfs;
 use super::surroundings::NetSettings;
 use crate::fact::Fact;
@@ -118,11 +119,11 @@ const UNLESS_BY_SETTINGS: &str = "unless the peer answers its probes (by the set
 
 /// SO_KEEPALIVE and its times of the socket behind a holder's descriptor.
 fn options(holder: &Holder, inode: u64) -> Result<(bool, Options), String> {
-    let failed = |e: rustix::io::Errno| format!("its options cannot be read: {e}");
-    let socket = duplicate(holder).map_err(failed)?;
-    if rustix::fs::fstat(&socket).map_err(failed)?.st_ino != inode {
-        return Err("its descriptor was closed meanwhile".into());
-    }
+    let failed = |e: Errno| format!("its options cannot be read: {e}");
+    let socket = borrowed::socket(holder.pid, holder.fd, inode).map_err(|errno| match errno {
+        Errno::STALE | Errno::NOTSOCK => "its descriptor was closed meanwhile".into(),
+        errno => failed(errno),
+    })?;
     let read = || {
         let on = sockopt::socket_keepalive(&socket)?;
         let options = Options {
@@ -134,14 +135,6 @@ fn options(holder: &Holder, inode: u64) -> Result<(bool, Options), String> {
         Ok((on, options))
     };
     read().map_err(failed)
-}
-
-fn duplicate(holder: &Holder) -> rustix::io::Result<OwnedFd> {
-    let invalid = rustix::io::Errno::INVAL;
-    let pid = Pid::from_raw(i32::try_from(holder.pid).map_err(|_| invalid)?).ok_or(invalid)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let fd = i32::try_from(holder.fd).map_err(|_| invalid)?;
-    pidfd_getfd(&process, fd, PidfdGetfdFlags::empty())
 }
 
 #[cfg(test)]

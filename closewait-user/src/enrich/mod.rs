@@ -6,6 +6,7 @@
 //! [`sock_diag`] for that.
 
 mod addresses;
+mod borrowed;
 pub mod cgroup;
 pub mod container;
 mod elsewhere;

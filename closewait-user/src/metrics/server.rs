@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,14 +22,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::answers::{Answer, Ask};
 use super::exposition;
 use super::listen::Listen;
 use crate::clock::{Clock, MonoNs};
 
-/// Connections at once; more are closed as they come.
+/// Connections at once; for each that comes beyond, another is closed.
 pub const MAX_CONNECTIONS: usize = 32;
 /// Bytes of a request's head, the least that hyper takes.
 pub const MAX_HEAD: usize = 8192;
@@ -98,7 +100,7 @@ impl Server {
 
     /// Serves until the event loop ends.
     pub async fn serve(self) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut open = Connections::default();
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -108,19 +110,48 @@ impl Server {
                     continue;
                 }
             };
-            // Refused: it is closed as it is dropped.
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-            let texts = Arc::clone(&self.texts);
-            tokio::spawn(async move {
-                let _ = tokio::time::timeout(TIME, connection(stream, texts)).await;
-                drop(place);
+            if open.make_room() {
+                // It is closed when its task is dropped, before another is accepted.
+                tokio::task::yield_now().await;
+            }
+            let (texts, has_asked) = (Arc::clone(&self.texts), Arc::new(AtomicBool::new(false)));
+            let asked = Arc::clone(&has_asked);
+            let task = tokio::spawn(async move {
+                let _ = tokio::time::timeout(TIME, connection(stream, texts, asked)).await;
             });
+            open.0.push(Connection { task: task.abort_handle(), has_asked });
         }
     }
 }
 
-async fn connection(stream: TcpStream, texts: Arc<Texts>) {
+/// Those that are open, the oldest first.
+#[derive(Debug, Default)]
+struct Connections(Vec<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    task: AbortHandle,
+    /// The whole head of a request has come.
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Connections {
+    /// Ends one where there are as many as may be: the oldest that has asked for nothing yet, else
+    /// the oldest. Who holds many open does not keep out who comes to ask.
+    fn make_room(&mut self) -> bool {
+        self.0.retain(|it| !it.task.is_finished());
+        let is_full = self.0.len() >= MAX_CONNECTIONS;
+        if is_full {
+            let idle = self.0.iter().position(|it| !it.has_asked.load(Ordering::Relaxed));
+            self.0.remove(idle.unwrap_or(0)).task.abort();
+        }
+        is_full
+    }
+}
+
+async fn connection(stream: TcpStream, texts: Arc<Texts>, has_asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
         let texts = Arc::clone(&texts);
         async move { Ok::<_, Infallible>(texts.respond(&request).await) }
     });

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::answers;
 use super::maps::{Backing, Mapping};
 
 /// Which file, while somebody holds it open: an inode number is not reused before.
@@ -57,8 +58,10 @@ pub struct HeldFile {
 }
 
 impl HeldFile {
-    /// Opens what the `O_PATH` descriptor `path` leads to for reading, if it is a regular file.
+    /// Opens what the `O_PATH` descriptor `path` leads to for reading, if it is a regular file
+    /// that comes when it is read.
     fn open(path: &OwnedFd) -> Result<(Self, Stat), Errno> {
+        answers::comes(path)?;
         let stat = rustix::fs::fstat(path)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::NOTSUP);
@@ -138,10 +141,13 @@ pub(super) fn open_mapped(pid: u32, mapping: &Mapping) -> Result<HeldFile, Strin
     };
     let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    if let Ok(fd) = rustix::fs::open(link, flags, Mode::empty())
-        && let Ok((held, _)) = HeldFile::open(&fd)
-    {
-        return Ok(held);
+    if let Ok(fd) = rustix::fs::open(link, flags, Mode::empty()) {
+        match HeldFile::open(&fd) {
+            Ok((held, _)) => return Ok(held),
+            // Nor would it by its name.
+            Err(Errno::TIMEDOUT) => return Err("its file system does not answer".to_owned()),
+            Err(_) => {}
+        }
     }
     // The kernel prints paths from the root of the mount namespace; the process
     // may have changed its root below that.
@@ -154,6 +160,7 @@ pub(super) fn open_mapped(pid: u32, mapping: &Mapping) -> Result<HeldFile, Strin
             Err(format!("process {pid} exited before it could be opened"))
         }
         Err(Errno::NOENT) => Err("deleted".to_owned()),
+        Err(Errno::TIMEDOUT) => Err("its file system does not answer".to_owned()),
         Err(errno) => Err(errno.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 //! later ([`symbolize`]); [`worker`] does both in threads of its own, so that the
 //! event loop never waits for them. [`fold`] tells plumbing from a program's own frames.
 
+mod answers;
 pub mod attach;
 mod call_site;
 pub mod capture;
