@@ -3,12 +3,15 @@
 //! A file system is served by whoever mounted it (FUSE takes no privilege), and who asks a server
 //! that does not answer stands still where no signal ends it, SIGKILL included; a process ends when
 //! all its threads have. So what may ask one is done by a child: it is given up after a time and
-//! left behind. In: a question, and a descriptor or none; out: an errno, or a descriptor or none.
+//! left behind. In: a question, and a descriptor or none; out: an errno, or bytes, and a descriptor
+//! or none.
+
+pub(crate) mod child;
+mod left;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,123 +21,138 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// While so many children are left behind none is started.
-const MAX_LEFT: usize = 8;
-/// A child that is not asked for so long ends.
-const IDLE_MS: libc::c_int = 5000;
+use crate::clock::Clock;
+use child::Unneeded;
+pub(crate) use left::Left;
 
-/// Children that are to be gone, each with what it was asked about last.
+/// So many times as long is waited, where the child has had no CPU meanwhile.
+const TIMES: usize = 20;
+
+/// A question for a child.
 #[derive(Debug)]
-pub(crate) struct Left {
-    children: Mutex<Vec<(libc::pid_t, u64)>>,
-    /// What is not done while they are too many.
-    lost: &'static str,
+pub(crate) struct Question<'a> {
+    /// Who may keep the child waiting, by a number.
+    pub(crate) about: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) with: Option<BorrowedFd<'a>>,
+    pub(crate) patience: &'a Timespec,
 }
 
-impl Left {
-    pub(crate) const fn new(lost: &'static str) -> Self {
-        Self { children: Mutex::new(Vec::new()), lost }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(libc::pid_t, u64)>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, child: libc::pid_t, about: u64) {
-        let mut children = self.lock();
-        children.push((child, about));
-        reap(&mut children);
-        if children.len() == MAX_LEFT {
-            log::warn!(
-                "{MAX_LEFT} processes wait for file systems that do not answer: {} meanwhile",
-                self.lost
-            );
-        }
-    }
-
-    /// Whether something may be asked about this: not while a child stands still for it.
-    pub(crate) fn allows(&self, about: u64) -> bool {
-        let mut children = self.lock();
-        reap(&mut children);
-        children.len() < MAX_LEFT && children.iter().all(|&(_, of)| of != about)
-    }
-}
-
-/// Takes notice of the end of children, which no signal tells.
-fn reap(children: &mut Vec<(libc::pid_t, u64)>) {
-    children.retain(|&(child, _)| {
-        // SAFETY: waitpid without a place for the status writes nothing here; they are our children.
-        unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) == 0 }
-    });
-}
-
-/// A child, with the rights of the thread that started it.
+/// A place for a child, with the rights of the thread that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Apart {
-    socket: OwnedFd,
-    child: libc::pid_t,
-    about: u64,
     left: &'static Left,
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        // SAFETY: it is our child, and its end has not been taken notice of: the number is its own.
-        unsafe { libc::kill(self.child, libc::SIGKILL) };
-        self.left.add(self.child, self.about);
-    }
+    answer: fn(RawFd) -> !,
+    child: Option<Child>,
 }
 
 impl Apart {
-    /// Starts one that is to `answer`, which is given its socket: in a copy of this process with
-    /// one thread, which may have left locks taken, so that it may neither take any nor allocate.
-    pub(crate) fn start(left: &'static Left, answer: fn(RawFd) -> !) -> Result<Self, Errno> {
+    /// Of children that are to `answer`, each given its socket: in a copy of this process with one
+    /// thread, which may have left locks taken, so that it may neither take any nor allocate.
+    pub(crate) const fn new(left: &'static Left, answer: fn(RawFd) -> !) -> Self {
+        Self { left, answer, child: None }
+    }
+
+    /// Asks a child, which is started if there is none. How many bytes of `into` it has filled, and
+    /// a descriptor if it gave one.
+    ///
+    /// # Errors
+    /// What it says went wrong; `ETIMEDOUT` when it does not say anything in time; `EBUSY` when
+    /// nothing is asked about this for a while; `EAGAIN` when no child can be started.
+    pub(crate) fn ask(
+        &mut self,
+        question: &Question<'_>,
+        into: &mut [u8],
+    ) -> Result<(usize, Option<OwnedFd>), Errno> {
+        // One that was idle has ended: another one is asked.
+        for _ in 0..2 {
+            if !self.left.allows(question.about, Clock::mono_now()) {
+                return Err(Errno::BUSY);
+            }
+            let child = match self.child.take() {
+                Some(child) => child,
+                None => Child::start(self.left, self.answer).map_err(|_| Errno::AGAIN)?,
+            };
+            match child.ask(question, into) {
+                Err(Errno::PIPE) => {}
+                Err(Errno::TIMEDOUT) => {
+                    self.left.is_late(question.about, Clock::mono_now());
+                    return Err(Errno::TIMEDOUT);
+                }
+                answer => {
+                    self.child = Some(child);
+                    return answer;
+                }
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// The child is not to be asked again.
+    pub(crate) fn leave(&mut self) {
+        self.child = None;
+    }
+
+    /// The child, if there is one.
+    #[cfg(test)]
+    pub(crate) fn child(&self) -> Option<libc::pid_t> {
+        self.child.as_ref().map(|child| child.pid)
+    }
+}
+
+#[derive(Debug)]
+struct Child {
+    socket: OwnedFd,
+    pid: libc::pid_t,
+    left: &'static Left,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: it is our child, and its end has not been taken notice of: the number is its own.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        self.left.add(self.pid);
+    }
+}
+
+impl Child {
+    fn start(left: &'static Left, answer: fn(RawFd) -> !) -> Result<Self, Errno> {
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let unneeded = Unneeded::now();
         let errno = |error: nix::Error| Errno::from_raw_os_error(error as i32);
         // A child that begins with no signal delivered has none of this process's handlers run.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(errno)?;
         // Without a signal at its end: whoever waits for children does not mean this one.
         let (flags, zero): (libc::c_ulong, libc::c_ulong) = (0, 0);
         // SAFETY: a fork without flags: the child has a copy of everything, goes on here alone, and
-        // does not come back. What is not its socket is closed, so that no reader of our output, no
-        // program and no client of an endpoint waits for one that was left behind.
-        let child = unsafe { libc::syscall(libc::SYS_clone, flags, zero, zero, zero, zero) };
-        if child == 0 {
-            // SAFETY: as above.
-            unsafe {
-                libc::dup2(theirs.as_raw_fd(), 0);
-                libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32);
-                libc::prctl(libc::PR_SET_NAME, c"apart".as_ptr());
-            }
-            answer(0);
+        // does not come back.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, zero, zero, zero, zero) };
+        if pid == 0 {
+            child::settle(theirs.as_raw_fd(), &unneeded);
+            answer(child::SOCKET);
         }
         before.thread_set_mask().map_err(errno)?;
-        match libc::pid_t::try_from(child) {
-            Ok(child) if child > 0 => Ok(Self { socket, child, about: u64::MAX, left }),
+        match libc::pid_t::try_from(pid) {
+            Ok(pid) if pid > 0 => Ok(Self { socket, pid, left }),
             _ => Err(Errno::AGAIN),
         }
     }
 
-    /// What it says; `EPIPE` when it had ended before, `ETIMEDOUT` when it does not say anything.
-    pub(crate) fn ask(
-        &mut self,
-        about: u64,
-        question: &[u8],
-        with: Option<BorrowedFd<'_>>,
-        patience: &Timespec,
-    ) -> Result<Option<OwnedFd>, Errno> {
-        self.about = about;
+    /// `EPIPE` when it had ended before, `ETIMEDOUT` when it does not say anything.
+    fn ask(&self, question: &Question<'_>, into: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut more = SendAncillaryBuffer::new(&mut space);
-        let with: &[BorrowedFd<'_>] = with.as_slice();
+        let with = question.with.as_slice();
         if !with.is_empty() {
             more.push(SendAncillaryMessage::ScmRights(with));
         }
-        sendmsg(&self.socket, &[IoSlice::new(question)], &mut more, SendFlags::NOSIGNAL)
+        sendmsg(&self.socket, &[IoSlice::new(question.bytes)], &mut more, SendFlags::NOSIGNAL)
             .map_err(|_| Errno::PIPE)?;
+        let mut left = TIMES;
         loop {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(patience)) {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(question.patience)) {
+                Ok(0) if left > 0 && self.waits_for_cpu() => left -= 1,
                 Ok(0) => return Err(Errno::TIMEDOUT),
                 Ok(_) => break,
                 Err(Errno::INTR) => {}
@@ -144,73 +162,22 @@ impl Apart {
         let (mut told, mut space) = ([0_u8; 4], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
         let mut more = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut told)], &mut more, flags);
-        if received.map_err(|_| Errno::PIPE)?.bytes != told.len() {
-            return Err(Errno::PIPE);
-        }
+        let parts = &mut [IoSliceMut::new(&mut told), IoSliceMut::new(into)];
+        let received = recvmsg(&self.socket, parts, &mut more, flags).map_err(|_| Errno::PIPE)?;
+        let filled = received.bytes.checked_sub(told.len()).ok_or(Errno::PIPE)?;
         let found = more.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
         match i32::from_ne_bytes(told) {
-            0 => Ok(found),
+            0 => Ok((filled, found)),
             errno => Err(Errno::from_raw_os_error(errno)),
         }
     }
-}
 
-/// Space for one descriptor beside a message: larger than `CMSG_SPACE(4)`, and aligned.
-type Beside = [u64; 8];
-
-/// In the child: waits for a question that fills `question`, and the descriptor that came with it,
-/// or -1. Ends when nobody is there to ask, or has not for a while.
-pub(crate) fn asked(socket: RawFd, question: &mut [u8]) -> RawFd {
-    // SAFETY: each call gets a place that lives as long and is as large as it is told.
-    unsafe {
-        let mut ready = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
-        let mut part = libc::iovec { iov_base: question.as_mut_ptr().cast(), iov_len: question.len() };
-        let mut space: Beside = [0; 8];
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = space.as_mut_ptr().cast();
-        message.msg_controllen = size_of::<Beside>() as _;
-        if libc::poll(&raw mut ready, 1, IDLE_MS) <= 0
-            || libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC) != question.len().cast_signed()
-        {
-            libc::_exit(0);
-        }
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        if header.is_null() { -1 } else { libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned() }
+    /// Whether it could go on if it had a CPU: nothing keeps it waiting but the load of this host.
+    fn waits_for_cpu(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R'))
     }
-}
-
-/// In the child: answers with an errno, or with none and, unless it is -1, a descriptor.
-pub(crate) fn tell(socket: RawFd, errno: i32, found: RawFd) {
-    // SAFETY: as in `asked`.
-    unsafe {
-        let mut told = errno.to_ne_bytes();
-        let mut part = libc::iovec { iov_base: told.as_mut_ptr().cast(), iov_len: told.len() };
-        let mut space: Beside = [0; 8];
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        if found >= 0 {
-            let len = size_of::<RawFd>() as libc::c_uint;
-            message.msg_control = space.as_mut_ptr().cast();
-            message.msg_controllen = libc::CMSG_SPACE(len) as _;
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(len) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(found);
-        }
-        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL);
-    }
-}
-
-/// In the child: the errno of the call that failed last.
-pub(crate) fn errno() -> i32 {
-    // SAFETY: the place is that of this thread.
-    unsafe { *libc::__errno_location() }
 }

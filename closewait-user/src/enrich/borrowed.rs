@@ -11,23 +11,27 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::holders::socket_inode;
-use crate::apart::{Apart, Left, asked, errno, tell};
+use crate::apart::child::{asked, errno, tell};
+use crate::apart::{Apart, Left, Question};
 
 /// To answer, which takes some microseconds.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Whose descriptors gave no answer is left alone for so long.
+const PENANCE: Duration = Duration::from_mins(1);
 /// Bytes of a question: process, descriptor, inode.
 const QUESTION: usize = 4 + 4 + 8;
 
-static LEFT: Left = Left::new("sockets are not looked into by their descriptors");
+static LEFT: Left = Left::new(PENANCE);
 
 thread_local! {
-    static BORROWER: RefCell<Option<Apart>> = const { RefCell::new(None) };
+    static BORROWER: RefCell<Apart> = const { RefCell::new(Apart::new(&LEFT, answer)) };
 }
 
 /// Whether a descriptor is a socket now, of a protocol whose name is `wanted`: sockets have it as
@@ -48,35 +52,22 @@ pub(super) fn is_of_protocol(pid: u32, fd: u32, wanted: impl Fn(&[u8]) -> bool) 
 /// A duplicate of descriptor `fd` of process `pid`, if that is the socket with this inode.
 ///
 /// # Errors
-/// `ESTALE` when it is another one by now, `ENOTSOCK` when it is none, `ETIMEDOUT` and `EAGAIN`
-/// when nobody is there to make one; else those of `pidfd_open` and `pidfd_getfd`.
+/// `ESTALE` when it is another one by now, `ENOTSOCK` when it is none, `ETIMEDOUT`, `EBUSY` and `EAGAIN`
+/// when nobody makes one (see [`Apart::ask`]); else those of `pidfd_open` and `pidfd_getfd`.
 pub(super) fn socket(pid: u32, fd: u32, inode: u64) -> Result<OwnedFd, Errno> {
     let mut question = [0; QUESTION];
     question[..4].copy_from_slice(&pid.to_ne_bytes());
     question[4..8].copy_from_slice(&fd.to_ne_bytes());
     question[8..].copy_from_slice(&inode.to_ne_bytes());
+    let question = Question { about: pid.into(), bytes: &question, with: None, patience: &PATIENCE };
     BORROWER.with_borrow_mut(|borrower| {
-        // One that was idle has ended.
-        for _ in 0..2 {
-            if !LEFT.allows(pid.into()) {
-                return Err(Errno::AGAIN);
-            }
-            let mut there = match borrower.take() {
-                Some(there) => there,
-                None => Apart::start(&LEFT, answer)?,
-            };
-            match there.ask(pid.into(), &question, None, &PATIENCE) {
-                Err(Errno::PIPE) => {}
-                // It ends now, or stands still.
-                Err(gone @ (Errno::NOTSOCK | Errno::TIMEDOUT)) => return Err(gone),
-                answer => {
-                    *borrower = Some(there);
-                    // Without one: no descriptor is free for it here.
-                    return answer?.ok_or(Errno::MFILE);
-                }
-            }
+        let answer = borrower.ask(&question, &mut []);
+        if answer.as_ref().is_err_and(|errno| *errno == Errno::NOTSOCK) {
+            // It ends now, or stands still.
+            borrower.leave();
         }
-        Err(Errno::AGAIN)
+        // Without one: no descriptor is free for it here.
+        answer?.1.ok_or(Errno::MFILE)
     })
 }
 
@@ -93,12 +84,12 @@ fn answer(socket: RawFd) -> ! {
         inode.copy_from_slice(&question[8..]);
         match duplicate(number(0), number(4), u64::from_ne_bytes(inode)) {
             Ok(found) => {
-                tell(socket, 0, found);
+                tell(socket, 0, &[], found);
                 // SAFETY: it is ours, and a socket.
                 unsafe { libc::close(found) };
             }
             Err(errno) => {
-                tell(socket, errno, -1);
+                tell(socket, errno, &[], -1);
                 if errno == libc::ENOTSOCK {
                     // SAFETY: that closes it, which may take for ever.
                     unsafe { libc::_exit(0) };
@@ -109,6 +100,7 @@ fn answer(socket: RawFd) -> ! {
 }
 
 /// The descriptor, in the child; where it is no socket it stays open.
+#[expect(clippy::cast_possible_truncation, reason = "descriptors are of type int, system calls of long")]
 fn duplicate(pid: i32, fd: i32, inode: u64) -> Result<RawFd, i32> {
     // SAFETY: each call gets a place that lives as long and is as large as it is told.
     unsafe {
@@ -123,7 +115,7 @@ fn duplicate(pid: i32, fd: i32, inode: u64) -> Result<RawFd, i32> {
             return Err(failed);
         }
         let found = found as RawFd;
-        let (mut domain, mut len) = (0_i32, size_of::<i32>() as libc::socklen_t);
+        let (mut domain, mut len): (i32, libc::socklen_t) = (0, 4);
         let value = (&raw mut domain).cast::<c_void>();
         // What is no socket is not asked (sockfd_lookup_light in net/socket.c).
         if libc::getsockopt(found, libc::SOL_SOCKET, libc::SO_DOMAIN, value, &raw mut len) != 0 {
@@ -143,7 +135,6 @@ mod tests {
     use std::fs::File;
     use std::net::UdpSocket;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     use super::*;
     use crate::clock::Clock;

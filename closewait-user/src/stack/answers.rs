@@ -7,21 +7,26 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::file::START;
-use crate::apart::{Apart, Left, asked, errno, tell};
+use crate::apart::child::{asked, errno, tell};
+use crate::apart::{Apart, Left, Question};
 
 /// To answer: a file over a network may take so long.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
-static LEFT: Left = Left::new("files that are on no block device are not read");
+/// Files of a file system that gave no answer are not read for so long.
+const PENANCE: Duration = Duration::from_secs(10);
+
+static LEFT: Left = Left::new(PENANCE);
 
 thread_local! {
-    static ASKING: RefCell<Option<Apart>> = const { RefCell::new(None) };
+    static ASKING: RefCell<Apart> = const { RefCell::new(Apart::new(&LEFT, answer)) };
 }
 
 /// # Errors
@@ -37,33 +42,18 @@ pub(super) fn comes(path: &OwnedFd) -> Result<(), Errno> {
         Err(Errno::ACCESS) => return Err(Errno::ACCESS),
         Err(_) => u64::MAX,
     };
-    ASKING.with_borrow_mut(|asking| {
-        // One that was idle has ended.
-        for _ in 0..2 {
-            if !LEFT.allows(device) {
-                return Err(Errno::TIMEDOUT);
-            }
-            let mut there = match asking.take() {
-                Some(there) => there,
-                None => Apart::start(&LEFT, answer)?,
-            };
-            match there.ask(device, &[0], Some(path.as_fd()), &PATIENCE) {
-                Err(Errno::PIPE) => {}
-                Err(Errno::TIMEDOUT) => return Err(Errno::TIMEDOUT),
-                answer => {
-                    *asking = Some(there);
-                    return answer.map(drop);
-                }
-            }
-        }
-        Err(Errno::TIMEDOUT)
-    })
+    let question = Question { about: device, bytes: &[0], with: Some(path.as_fd()), patience: &PATIENCE };
+    match ASKING.with_borrow_mut(|asking| asking.ask(&question, &mut [])) {
+        Ok(_) => Ok(()),
+        Err(Errno::BUSY) => Err(Errno::TIMEDOUT),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn answer(socket: RawFd) -> ! {
     loop {
         let path = asked(socket, &mut [0]);
-        tell(socket, opened(path), -1);
+        tell(socket, opened(path), &[], -1);
         // SAFETY: it is ours; closing a reference tells nobody.
         unsafe { libc::close(path) };
     }
