@@ -21,7 +21,7 @@ use super::lives::packed;
 /// the port reused from TIME_WAIT, which takes a second (`tcp_twsk_unique`); and the record
 /// of its end or its beginning must be lost, or late. If it is late, it tells (see
 /// [`Tracker::second_stay`]); if it is lost, an age is told too old by less than this.
-const AGAIN_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 impl Tracker {
     /// Whether the edge into CLOSE_WAIT of the life in `slot` is told a second time.
