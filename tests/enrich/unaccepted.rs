@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use closewait_trace::enrich::{Enricher, Options};
+use closewait_trace::fact::Fact;
+use closewait_trace::verdict::Evidence;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::net::{Net, PATIENCE};
@@ -82,5 +84,9 @@ fn of_two_processes_on_one_port_the_one_with_the_queue_is_named() {
     for found in gather_all(&mut enricher, &suspects) {
         let listener = found.listener.known().unwrap_or_else(|| panic!("{:?}", found.listener));
         assert_eq!((listener.queue, listener.holder.as_ref().unwrap().pid), (3, first.pid()));
+        // The other one has a queue of its own.
+        let mut evidence = Evidence::unknown();
+        found.around.add_to(&mut evidence);
+        assert_eq!(evidence.listener_holders, Fact::Known(vec![first.pid()]));
     }
 }

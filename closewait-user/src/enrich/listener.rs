@@ -55,6 +55,18 @@ impl Queues {
         }
     }
 
+    /// Those of them that a socket which nobody has accepted waits for: the one whose queue it is in,
+    /// where that is known.
+    pub(super) fn awaited(
+        &self,
+        netns: Netns,
+        end: Endpoint,
+        scan: Option<&Scan>,
+    ) -> Result<&[DiagSocket], String> {
+        let all = self.on(netns, end)?;
+        Ok(chosen(all, scan).map_or(all, std::slice::from_ref))
+    }
+
     /// Their inodes.
     pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
         let all = self.by_netns.values().filter_map(|listed| listed.as_ref().ok());
@@ -75,12 +87,7 @@ impl Queues {
             Err(reason) => return Fact::unknown(reason),
         };
         let holder = |l: &DiagSocket| scan.and_then(|scan| scan.first(l.inode));
-        let pid = |l: &DiagSocket| holder(l).map(|h| h.pid);
-        let same_process = candidates.windows(2).all(|two| match two {
-            [a, b] => pid(a).is_some() && pid(a) == pid(b),
-            _ => true,
-        });
-        match choose(candidates, same_process) {
+        match chosen(candidates, scan) {
             Some(l) if has_limit => {
                 Fact::Known(Listener { holder: holder(l), queue: l.recv_q, limit: l.send_q })
             }
@@ -119,6 +126,16 @@ fn candidates(on_port: &[DiagSocket], local: Endpoint) -> Vec<DiagSocket> {
     };
     let exact = with(&|l| l.tuple.local.ip == local.ip);
     if exact.is_empty() { with(&|l| l.tuple.local.ip.to_canonical().is_unspecified()) } else { exact }
+}
+
+/// Which of several listeners on one port it is, by their queues and who has them.
+fn chosen<'a>(candidates: &'a [DiagSocket], scan: Option<&Scan>) -> Option<&'a DiagSocket> {
+    let pid = |l: &DiagSocket| Some(scan?.first(l.inode)?.pid);
+    let same_process = candidates.windows(2).all(|two| match two {
+        [a, b] => pid(a).is_some() && pid(a) == pid(b),
+        _ => true,
+    });
+    choose(candidates, same_process)
 }
 
 /// Which of several listeners on one port it is: the only one with a queue, or,
@@ -180,6 +197,25 @@ mod tests {
         assert_eq!(candidates(&mapped, end("[::ffff:10.0.0.1]:80")), mapped[..1]);
         assert_eq!(candidates(&mapped, end("[::ffff:10.0.0.3]:80")), mapped[1..]);
         assert_eq!(candidates(&mapped, end("10.0.0.1:80")), []);
+    }
+
+    /// Of programs that share a port, each with a listener of its own, only the one may accept it in
+    /// whose queue it is.
+    #[test]
+    fn what_nobody_has_accepted_waits_for_one_of_those_that_share_the_port() {
+        let at = end("10.0.0.1:80");
+        let awaited = |queues: &[u32]| {
+            let all = queues.iter().map(|&queue| listening("10.0.0.1:80", queue)).collect();
+            let listeners =
+                Listeners { by_port: HashMap::from([(80, Vec::new())]), ends: [(at, all)].into() };
+            let queues = Queues { by_netns: [(Netns(1), Ok(listeners))].into() };
+            let awaited = queues.awaited(Netns(1), at, None).unwrap();
+            awaited.iter().map(|l| l.recv_q).collect::<Vec<_>>()
+        };
+        assert_eq!(awaited(&[0, 3, 0]), [3]);
+        assert_eq!(awaited(&[5]), [5]);
+        assert_eq!(awaited(&[2, 3, 0]), [2, 3, 0], "it is not known which");
+        assert!(awaited(&[]).is_empty());
     }
 
     #[test]

@@ -167,7 +167,10 @@ impl Surroundings {
         let settings = self.settings.get(&netns).cloned().unwrap_or_else(|| Fact::unknown("not looked at"));
         let holder = || scan.ok()?.first(socket.inode);
         let keepalive = keepalive::keepalive(socket, peer.known(), &mut self.asked, holder, &settings);
-        let listeners = queues.on(netns, socket.tuple.local);
+        let listeners = match socket.inode {
+            0 => queues.awaited(netns, socket.tuple.local, scan.ok()),
+            _ => queues.on(netns, socket.tuple.local),
+        };
         let listener_holders = match scan {
             Ok(scan) => listeners.map(|all| {
                 let mut pids: Vec<_> = all.iter().flat_map(|l| scan.pids(l.inode)).collect();

@@ -281,12 +281,28 @@ fn thread(task: BorrowedFd<'_>, (pid, tid): (u32, u32), past: Option<&Past>) -> 
 /// freezer of cgroup v1 (or for a suspend), or by that of v2, whose trap is inlined as a rule. Nobody else
 /// sleeps there in that state.
 fn is_frozen(state: char, wchan: &str) -> bool {
-    match wchan {
+    // Without what a compiler adds: `do_sigtimedwait.isra.0`.
+    let function = wchan.split('.').next().unwrap_or_default();
+    match function {
         "__refrigerator" => matches!(state, 'D' | 'S'),
         "do_freezer_trap" | "get_signal" => state == 'S',
-        _ => false,
+        // Since 6.1 the freezer of v1 leaves those asleep that may be frozen there (TASK_FREEZABLE).
+        _ => state == 'D' && FREEZABLE.contains(&function),
     }
 }
+
+/// Sleeps with TASK_FREEZABLE, by old and new names, in which nobody is uninterruptible otherwise: of
+/// nanosleep(2), futex(2), sigtimedwait(2) and of reads from a unix socket.
+const FREEZABLE: [&str; 8] = [
+    "hrtimer_nanosleep",
+    "do_nanosleep",
+    "futex_do_wait",
+    "futex_wait_queue",
+    "futex_wait_queue_me",
+    "do_sigtimedwait",
+    "unix_stream_read_generic",
+    "unix_stream_data_wait",
+];
 
 /// What `stat` tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -424,6 +440,29 @@ mod tests {
             assert_eq!(stat(bad), None, "{bad:?}");
         }
         assert_eq!(switches("x\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"), 42);
+    }
+
+    /// As 6.18 shows them, frozen by the freezer of cgroup v1 and of v2, and not.
+    #[test]
+    fn who_is_frozen_is_known_by_where_it_sleeps() {
+        for (state, wchan, frozen) in [
+            ('D', "__refrigerator", true),
+            ('D', "hrtimer_nanosleep", true),
+            ('D', "futex_do_wait", true),
+            ('D', "do_sigtimedwait.isra.0", true),
+            ('D', "unix_stream_read_generic", true),
+            ('S', "get_signal", true),
+            ('S', "get_signal.isra.0", true),
+            ('S', "hrtimer_nanosleep", false),
+            ('S', "futex_do_wait", false),
+            ('S', "poll_schedule_timeout.constprop.0", false),
+            ('D', "folio_wait_bit_common", false),
+            ('D', "get_signal", false),
+            ('S', "0", false),
+            ('D', "", false),
+        ] {
+            assert_eq!(is_frozen(state, wchan), frozen, "{state} {wchan}");
+        }
     }
 
     /// Rounds are ten seconds apart, and their two looks 400 ms.

@@ -21,7 +21,7 @@ use super::lives::packed;
 /// the port reused from TIME_WAIT, which takes a second (`tcp_twsk_unique`); and the record
 /// of its end or its beginning must be lost, or late. If it is late, it tells (see
 /// [`Tracker::second_stay`]); if it is lost, an age is told too old by less than this.
-const AGAIN_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 impl Tracker {
     /// Whether the edge into CLOSE_WAIT of the life in `slot` is told a second time.
@@ -76,12 +76,9 @@ impl Tracker {
     /// if there are two. Then it was two stays, and the record of the first one's end was
     /// late; the second one begins with what is returned.
     pub(super) fn second_stay(&mut self, slot: u32, at: MonoNs) -> Option<Transition> {
-        let entry = &self.slab[slot];
-        let Life::Waiting { seen: true, not_before: told, .. } = entry.life else { return None };
-        if at < entry.since || told <= at {
-            return None;
-        }
+        let told = self.entered_after(slot, at)?;
         self.stats.reordered += 1;
+        let entry = &self.slab[slot];
         Some(Transition {
             at: told,
             sk: SkAddr(entry.sk),
@@ -94,6 +91,13 @@ impl Tracker {
             inode: 0,
             by: None,
         })
+    }
+
+    /// When the edge of the life in `slot` was told again, if that was after this moment of it.
+    pub(super) fn entered_after(&self, slot: u32, at: MonoNs) -> Option<MonoNs> {
+        let entry = &self.slab[slot];
+        let Life::Waiting { seen: true, not_before: told, .. } = entry.life else { return None };
+        (at >= entry.since && told > at).then_some(told)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::Since;
+use super::again::AGAIN_WITHIN;
 use crate::clock::MonoNs;
 use crate::item::{DiagSocket, TcpInfo, Timer};
 
@@ -81,9 +82,11 @@ pub(super) fn later_life(
     after_data(socket, began, ended).filter(|&data| data > latest + LATER_BY)
 }
 
-/// Whether that is so.
+/// Whether that is so, and not because it entered again so soon that it is known as the same: that
+/// is for snapshots to find out.
 pub fn is_later_life(socket: &DiagSocket, look: (MonoNs, MonoNs), since: Since) -> bool {
-    later_life(socket, look, since).is_some()
+    let (Since::Seen(latest) | Since::Inferred(latest) | Since::NoLaterThan(latest)) = since;
+    later_life(socket, look, since).is_some_and(|data| data > latest + AGAIN_WITHIN)
 }
 
 /// When the last data came, at the earliest; the handshake counts as data.
@@ -268,7 +271,8 @@ mod tests {
         for since in [Since::Seen, Since::Inferred, Since::NoLaterThan] {
             assert!(!is_later(5000, since(ago(5000))), "with the FIN");
             assert!(!is_later(5000, since(ago(5200))), "too close to be told apart");
-            assert!(is_later(5000, since(ago(5400))));
+            assert!(!is_later(5000, since(ago(5900))), "its entry may have been taken for that of the first");
+            assert!(is_later(5000, since(ago(6100))));
             assert!(!is_later(60_000, since(ago(5000))), "before the FIN; the last ACK was of a second FIN");
         }
         let mut unknown = socket(1, 1, 1);

@@ -62,7 +62,10 @@ impl Tracker {
             if let Some(at) = later_life(socket, (began, ended), self.slab[slot].since()) {
                 // It was over when this one was made.
                 over.push((slot, at));
-                *known = None;
+                // What has entered again since then is this one.
+                if self.entered_after(slot, at).is_none() {
+                    *known = None;
+                }
             } else {
                 self.confirm(slot, socket, snapshot);
             }

@@ -97,8 +97,12 @@ fn says(case: &Case, drained: &Drained) -> String {
     ))
 }
 
-fn may_be_silent(drained: &Drained) -> Duration {
-    SILENCE.max(drained.pause.saturating_mul(PAUSES))
+/// For how long it may be silent. Who has ended without closing it does not go on: a pause at the end is
+/// no longer than those before.
+fn may_be_silent(case: &Case, drained: &Drained) -> Duration {
+    let as_before = drained.pause.saturating_mul(PAUSES);
+    let was_left = case.evidence.ended.as_ref().is_some_and(|end| end.closed_after.is_none());
+    if was_left { as_before } else { SILENCE.max(as_before) }
 }
 
 /// `finding`, that it is still read, where it was not too long ago, and there is something left.
@@ -106,7 +110,7 @@ pub(super) fn goes_on(case: &Case, finding: Finding) -> Option<Finding> {
     let drained = case.evidence.drained?;
     let is_left = case.socket()?.recv_q > 0 || case.evidence.ended.is_some();
     let silent = case.now.since(drained.last);
-    (is_left && silent <= may_be_silent(&drained)).then(|| finding.because(says(case, &drained)))
+    (is_left && silent <= may_be_silent(case, &drained)).then(|| finding.because(says(case, &drained)))
 }
 
 /// `finding`, that nobody reads it, less sure where somebody has.

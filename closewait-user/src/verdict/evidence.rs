@@ -35,8 +35,9 @@ pub struct Evidence {
     pub holder_scans: u32,
     /// Where else a reference to the socket was found. Known and empty: looked, nothing.
     pub elsewhere: Fact<Vec<Elsewhere>>,
-    /// The processes that have a descriptor on a listener at its local end. Known and
-    /// empty: there is no listener, or it is not known who has it.
+    /// The processes that have a descriptor on a listener at its local end; where nobody has
+    /// accepted it, on the one that it waits for, if that is known. Known and empty: there is no
+    /// listener, or it is not known who has it.
     pub listener_holders: Fact<Vec<u32>>,
     /// The read that told the application EOF. Known `None`: reads were watched
     /// since before it entered CLOSE_WAIT, and there was none.

@@ -29,7 +29,8 @@ pub const fn explain(code: Code) -> Explanation {
             meaning: "The connection is complete and the peer has closed it again, but the server never called \
                       accept() for it. It waits in the listener's accept queue and takes a place there.",
             proof: "The socket has inode 0: no file was ever made for it. `ss -ltn` shows the queue's length as \
-                    Recv-Q and its limit as Send-Q of the listener.",
+                    Recv-Q and its limit as Send-Q of the listener. Where the only process that has \
+                    it is stopped or frozen, it is unclear: that cannot act.",
             fix: "Find out why the listener's process does not accept: a blocked thread, a stopped event loop, \
                   all workers busy, or a listener inherited by a process that never uses it. Or it is out of \
                   descriptors, as the report then says: accept() fails with EMFILE until it closes some, so mend \

@@ -3,28 +3,29 @@
 
 use super::case::{Case, Finding};
 use super::holding::other_listeners;
-use super::{Code, Confidence, Doing, Threads};
+use super::{Code, Confidence, Doing, Holder, Threads};
 
 /// Takes back that it leaks where that rests on what a process has not done that is held up. (One that
 /// had been told the EOF has run since.)
 pub(super) fn take_back(case: &Case, finding: &mut Finding) {
+    let threads = case.evidence.threads.known().filter(|threads| is_held_up(threads));
+    let (Some(true), Some(threads), None) = (finding.leak, threads, &case.evidence.ended) else { return };
+    let is_frozen = threads.seen.iter().any(|thread| thread.doing == Doing::Frozen);
     // Others may act in its place.
     let goes_by_it = match finding.code {
-        Code::NotReading => case.holders().len() < 2,
+        Code::NotReading => case.holders().len() < 2 || is_frozen && have_the_same_cgroups(case.holders()),
         Code::NotAccepted => other_listeners(case).is_empty(),
         _ => false,
     };
-    let threads = case.evidence.threads.known().filter(|threads| is_held_up(threads));
-    let (true, Some(true), Some(threads), None) = (goes_by_it, finding.leak, threads, &case.evidence.ended)
-    else {
+    if !goes_by_it {
         return;
-    };
+    }
     finding.leak = None;
     finding.confidence = finding.confidence.min(Confidence::Medium);
     let pid = threads.pid;
     finding.say_because(format_args!("process {pid} is held up: none of its threads can run"));
     finding.missing("what it does when it goes on");
-    if threads.seen.iter().any(|thread| thread.doing == Doing::Frozen) {
+    if is_frozen {
         finding.next(format_args!(
             "Let process {pid} go on (unpause its container, or thaw its cgroup): only then it can close."
         ));
@@ -33,6 +34,11 @@ pub(super) fn take_back(case: &Case, finding: &mut Finding) {
             "Let process {pid} go on (`kill -CONT {pid}`, or end the debugger): only then it can close."
         ));
     }
+}
+
+/// Whether what freezes one freezes all.
+fn have_the_same_cgroups(holders: &[Holder]) -> bool {
+    holders.windows(2).all(|two| !two[0].cgroups.is_empty() && two[0].cgroups == two[1].cgroups)
 }
 
 /// Whether no thread of it can run, as far as they were looked at.

@@ -113,7 +113,7 @@ impl fmt::Display for Doing {
         match self {
             Self::Running => f.write_str("running"),
             Self::Stopped => f.write_str("stopped by a signal or a debugger"),
-            Self::Frozen => f.write_str("frozen with its cgroup (a paused container?)"),
+            Self::Frozen => f.write_str("frozen with the cgroup (a paused container?)"),
             Self::Ended => f.write_str("ended and not reaped"),
             Self::Call { name, on: None } => write!(f, "in {name}()"),
             Self::Call { name, on: Some(on @ Target::Address(_)) } => write!(f, "in {name}() to {on}"),
@@ -178,9 +178,11 @@ impl Threads {
         groups
     }
 
-    /// Whether a thread waits in `accept()`; `None` when not all threads were looked at.
+    /// Whether a thread waits in `accept()`; `None` when not all threads were looked at, or one is held
+    /// up: that may wait there when it goes on.
     pub fn is_accepting(&self) -> Option<bool> {
-        let known = |thread: &Thread| !matches!(thread.doing, Doing::Unknown(_));
+        let known =
+            |thread: &Thread| !matches!(thread.doing, Doing::Unknown(_) | Doing::Stopped | Doing::Frozen);
         if self.seen.iter().any(|thread| thread.doing.is_accepting()) {
             Some(true)
         } else {
@@ -282,5 +284,20 @@ mod tests {
         assert_eq!(some.to_string(), "1 of 500 threads were looked at: main[1] is running");
         assert_eq!(of(1, vec![thread(1, Doing::Unknown("denied".into()), None)]).is_accepting(), None);
         assert_eq!(of(500, vec![thread(1, call("accept4", None), STILL)]).is_accepting(), Some(true));
+    }
+
+    /// In which call it stands is not looked at.
+    #[test]
+    fn who_is_held_up_may_be_in_accept() {
+        for held_up in [Doing::Stopped, Doing::Frozen] {
+            let threads =
+                of(2, vec![thread(1, held_up.clone(), STILL), thread(2, call("futex", None), STILL)]);
+            assert_eq!(threads.is_accepting(), None, "{held_up}");
+        }
+        let both = of(2, vec![thread(1, Doing::Frozen, STILL), thread(2, Doing::Frozen, STILL)]);
+        assert_eq!(
+            both.to_string(),
+            "all 2 threads are frozen with the cgroup (a paused container?) for >= 12.0 s"
+        );
     }
 }

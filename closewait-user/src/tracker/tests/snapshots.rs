@@ -100,6 +100,23 @@ fn one_that_got_data_after_it_had_entered_is_another_connection_between_the_same
     }
 }
 
+/// Its record was taken for that of the first, told a second time.
+#[test]
+fn another_connection_that_entered_soon_after_is_not_found_a_second_time() {
+    //  sk 1   E1--------[?]
+    //                   E1.8-----------S5-----L6
+    //  data               1.79
+    let mut b = Bench::new();
+    b.enter(1.0, 1).enter(1.8, 1);
+    b.feed(heard(5.0, 3200, 3200));
+    assert_eq!((b.tracker.stats().tracked, b.tracker.stats().found_by_snapshot), (1, 0));
+    assert_eq!(b.released().len(), 1);
+    b.expire(30.0);
+    assert_eq!(b.only_suspect().since, Since::Seen(secs(1.8)));
+    b.leave(31.0, 1);
+    assert_eq!((b.released().len(), b.tracker.stats().tracked), (1, 0));
+}
+
 #[test]
 fn the_threshold_of_a_socket_found_by_looking_counts_from_its_earliest_moment() {
     let mut b = Bench::new();

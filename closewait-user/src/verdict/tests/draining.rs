@@ -99,3 +99,36 @@ fn a_slow_reader_that_closes_at_the_eof_has_not_ignored_it() {
         assert_eq!((code, leak), (Code::EofIgnored, Some(true)), "{why}");
     }
 }
+
+/// In a gate: what was read once, and then left open until its process ended, was not being read.
+#[test]
+fn who_ends_in_a_pause_was_reading_only_if_it_had_paused_so_long_before() {
+    let ended = |pause, silent| {
+        let mut evidence = left(after(40), 1001);
+        let last = after(45) - Duration::from_secs(silent);
+        let pause = Duration::from_secs(pause);
+        evidence.drained = Some(Drained { from: after(10), bytes: 3000, last, pause });
+        evidence.looks.push(Look {
+            at: after(45),
+            socket: DiagSocket { tcp: None, ..evidence.looks[1].socket.clone() },
+        });
+        let end = ProcessEnd {
+            task: task("app", 7, 7),
+            closed_after: None,
+            clean_up: None,
+            written: Fact::Known(0),
+        };
+        let suspect = Suspect { since: Since::Seen(FROM), ..suspect() };
+        let evidence = Evidence { ended: Some(end), ..evidence };
+        let Verdict { code, leak, .. } = verdict(&suspect, &evidence, after(45), &Policy::default());
+        (code, leak)
+    };
+    for (pause, silent, want) in [
+        (10, 5, (Code::SlowReader, Some(false))),
+        (10, 25, (Code::SlowReader, Some(false))),
+        (5, 25, (Code::NotReading, Some(true))),
+        (0, 25, (Code::NotReading, Some(true))),
+    ] {
+        assert_eq!(ended(pause, silent), want, "paused for {pause} s, silent for {silent}");
+    }
+}

@@ -372,6 +372,13 @@ fn what_a_process_that_is_held_up_has_not_done_is_no_proof() {
         ..held()
     };
     assert_eq!((short(&two).0, short(&two).2), (Code::NotReading, Some(true)));
+    // A cgroup is frozen with all that is in it.
+    let frozen = |cgroups: [&str; 2]| {
+        let in_cgroup = |pid, at: &str| Process { cgroups: vec![format!("0:{at}")], ..process(pid) };
+        let holders = vec![holding(in_cgroup(7, cgroups[0]), 5), holding(in_cgroup(8, cgroups[1]), 5)];
+        short(&Evidence { threads: of(Doing::Frozen), holders: Fact::Known(holders), ..held() }).2
+    };
+    assert_eq!((frozen(["/paused", "/paused"]), frozen(["/paused", "/other"])), (None, Some(true)));
     // It had been told before it was stopped.
     let looks = still(|s| s.recv_q = 0);
     let at = NOW - Duration::from_secs(5);
