@@ -4,8 +4,9 @@
 use std::ops::Range;
 use std::os::fd::RawFd;
 
-/// A child that is not asked for so long ends.
-const IDLE_MS: libc::c_int = 5000;
+/// A child that is not asked for so long ends: longer than from one look at threads to the next, since
+/// to start one beside much memory takes some milliseconds.
+const IDLE_MS: libc::c_int = 30_000;
 
 /// Where its socket is.
 pub(super) const SOCKET: RawFd = 0;
@@ -20,30 +21,31 @@ pub(super) struct Unneeded {
 
 impl Unneeded {
     /// Regions of a mebibyte or more that are not of a file, but for those with the stack and the
-    /// variables of this thread.
+    /// variables of this thread, and all that are shared: the ring, and copies of symbols.
     pub(super) fn now() -> Self {
-        let mut unneeded = Self { regions: [(0, 0); 64], count: 0 };
+        let mut all = Self { regions: [(0, 0); 64], count: 0 };
         // SAFETY: it tells where the thread's `errno` is, among its other variables.
-        let kept = [(&raw const unneeded) as usize, unsafe { libc::__errno_location() } as usize];
+        let kept = [(&raw const all) as usize, unsafe { libc::__errno_location() } as usize];
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let regions = maps.lines().filter_map(large_and_anonymous);
+        let regions = maps.lines().filter_map(unneeded);
         let regions = regions.filter(|region| !kept.iter().any(|at| region.contains(at)));
-        for (place, region) in unneeded.regions.iter_mut().zip(regions) {
+        for (place, region) in all.regions.iter_mut().zip(regions) {
             *place = (region.start, region.len());
-            unneeded.count += 1;
+            all.count += 1;
         }
-        unneeded
+        all
     }
 }
 
-fn large_and_anonymous(line: &str) -> Option<Range<usize>> {
+fn unneeded(line: &str) -> Option<Range<usize>> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let address = |hex| usize::from_str_radix(hex, 16).ok();
-    let is_private = words.next()?.starts_with("rw-p");
+    let rights = words.next()?;
     let is_anonymous = matches!(words.nth(3), None | Some("[heap]"));
     let region = address(start)?..address(end)?;
-    (is_private && is_anonymous && region.len() >= 1 << 20).then_some(region)
+    let is_large = rights.starts_with("rw-p") && is_anonymous && region.len() >= 1 << 20;
+    (is_large || rights.ends_with('s')).then_some(region)
 }
 
 /// Has nothing but its socket, and its code: what is not needed is unmapped, and what is open closed,
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_of_no_file_are_told_from_others() {
+    fn what_is_not_needed_is_told_from_the_rest() {
         for (line, want) in [
             ("7f0000000000-7f0000100000 rw-p 00000000 00:00 0 ", Some(0x7f00_0000_0000..0x7f00_0010_0000)),
             (
@@ -134,12 +136,19 @@ mod tests {
             ),
             ("7f0000000000-7f00000ff000 rw-p 00000000 00:00 0 ", None),
             ("7f0000000000-7f0000100000 r--p 00000000 00:00 0 ", None),
-            ("7f0000000000-7f0000100000 rw-s 00000000 00:00 0 ", None),
+            (
+                "7f0000000000-7f0000001000 r--s 00000000 00:0e 9 anon_inode:bpf-map",
+                Some(0x7f00_0000_0000..0x7f00_0000_1000),
+            ),
+            (
+                "7f0000000000-7f0000001000 rw-s 00000000 00:0e 9 anon_inode:bpf-map",
+                Some(0x7f00_0000_0000..0x7f00_0000_1000),
+            ),
             ("7f0000000000-7f0000100000 rw-p 00000000 fe:01 7 /usr/bin/x", None),
             ("7f0000000000-7f0000100000 rw-p 00000000 00:00 0 [stack]", None),
             ("", None),
         ] {
-            assert_eq!(large_and_anonymous(line), want, "{line}");
+            assert_eq!(unneeded(line), want, "{line}");
         }
     }
 }
