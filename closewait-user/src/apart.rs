@@ -20,6 +20,8 @@ use rustix::net::{
 
 /// While so many children are left behind none is started.
 const MAX_LEFT: usize = 8;
+/// Descriptors that are closed where that cannot be done at once.
+const MAX_OPEN: RawFd = 4096;
 /// A child that is not asked for so long ends.
 const IDLE_MS: libc::c_int = 5000;
 
@@ -104,7 +106,10 @@ impl Apart {
             // SAFETY: as above.
             unsafe {
                 libc::dup2(theirs.as_raw_fd(), 0);
-                libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32);
+                // systemd's lists of calls have not had it for long.
+                if libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32) != 0 {
+                    (1..MAX_OPEN).for_each(|fd| _ = libc::close(fd));
+                }
                 libc::prctl(libc::PR_SET_NAME, c"apart".as_ptr());
             }
             answer(0);
