@@ -201,7 +201,8 @@ pub(crate) fn tell(socket: RawFd, errno: i32, found: RawFd) {
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         if found >= 0 {
-            let len = size_of::<RawFd>() as libc::c_uint;
+            // Bytes of a descriptor.
+            let len = 4;
             message.msg_control = space.as_mut_ptr().cast();
             message.msg_controllen = libc::CMSG_SPACE(len) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);

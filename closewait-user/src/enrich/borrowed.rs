@@ -118,12 +118,12 @@ fn duplicate(pid: i32, fd: i32, inode: u64) -> Result<RawFd, i32> {
         }
         let found = libc::syscall(libc::SYS_pidfd_getfd, process, fd, 0);
         let failed = errno();
-        libc::close(process as RawFd);
+        libc::close(RawFd::try_from(process).unwrap_or(-1));
         if found < 0 {
             return Err(failed);
         }
-        let found = found as RawFd;
-        let (mut domain, mut len) = (0_i32, size_of::<i32>() as libc::socklen_t);
+        let found = RawFd::try_from(found).unwrap_or(-1);
+        let (mut domain, mut len) = (0_i32, 4);
         let value = (&raw mut domain).cast::<c_void>();
         // What is no socket is not asked (sockfd_lookup_light in net/socket.c).
         if libc::getsockopt(found, libc::SOL_SOCKET, libc::SO_DOMAIN, value, &raw mut len) != 0 {
