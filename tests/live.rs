@@ -41,6 +41,7 @@ mod live {
     mod endings;
     mod fallbacks;
     mod faults;
+    mod filtered;
     mod filters;
     mod flame;
     mod gate;

@@ -8,8 +8,10 @@ use closewait_trace::commands;
 use closewait_trace::config::{self, Config, Refused};
 use closewait_trace::error::Failure;
 use closewait_trace::exit::Exit;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 fn main() -> ExitCode {
+    outlive_limits_of_files();
     let args: Vec<_> = std::env::args_os().collect();
     let config = match config::read(&args) {
         Ok(config) => config,
@@ -40,6 +42,14 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => failed(&failure),
     }
+}
+
+/// Beyond RLIMIT_FSIZE a write fails, as on a full disk, and does not end the trace. By a function,
+/// not by ignoring the signal: that would be handed on to the command of `run`.
+fn outlive_limits_of_files() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the function does nothing, and nobody else cares for this signal.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::Handler(nothing)) };
 }
 
 fn failed(failure: &Failure) -> ExitCode {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::kept;
 use super::netns::Netns;
@@ -57,22 +58,31 @@ fn a_descriptor_that_becomes_a_file_holds_nobody_up() {
     }
 }
 
+/// A server whose program lies where nobody answers, and its port; `None` where there is no FUSE.
+pub(crate) fn program_that_does_not_come(net: &Netns, dir: &TempDir) -> Option<(Scenario, String)> {
+    let server = Scenario::start(net, "hung_program", &["--mount", dir.path().to_str().expect("text")]);
+    let ready = server.hear();
+    (ready.word != "without").then(|| (server, ready.number("port").to_string()))
+}
+
+/// Its peer closes a connection, and it does not.
+pub(crate) fn is_left(net: &Netns, server: &Scenario, port: &str) {
+    let client =
+        Scenario::start(net, "leaky_client", &["--port", port, "--send", "3", "--first", "--close", "1"]);
+    client.done();
+    server.expect("leak");
+}
+
 /// Neither what is read of programs before tracing begins, nor what is read of them for stacks, waits
 /// for who serves them.
 #[test]
 fn a_program_that_does_not_come_holds_nobody_up() {
     let (net, dir) = (Netns::new(), kept::dir());
-    let server = Scenario::start(&net, "hung_program", &["--mount", dir.path().to_str().expect("text")]);
-    let ready = server.hear();
-    if ready.word == "without" {
+    let Some((server, port)) = program_that_does_not_come(&net, &dir) else {
         return show("a program that does not come: not tried, there is no FUSE here");
-    }
+    };
     let mut tool = Tool::trace(&net, &[]);
-    let port = ready.number("port").to_string();
-    let client =
-        Scenario::start(&net, "leaky_client", &["--port", &port, "--send", "3", "--first", "--close", "1"]);
-    client.done();
-    server.expect("leak");
+    is_left(&net, &server, &port);
     tool.has_reported("stuck", 1);
     let before = Clock::mono_now();
     let ended = tool.signal(Signal::INT);

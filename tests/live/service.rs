@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,11 +17,11 @@ use tempfile::TempDir;
 use super::kept;
 use super::netns::Netns;
 use super::privileges::{known, says_lost, with_only};
-use super::tool::{Ended, Tool, binary};
+use super::tool::{Ended, Tool, binary, executable, json_of};
 use super::waiting::until;
 use super::workload::{SERVER, Workload};
 
-const UNIT: &str = include_str!("../../closewait-user/systemd/closewait-trace.service");
+pub(crate) const UNIT: &str = include_str!("../../closewait-user/systemd/closewait-trace.service");
 
 /// systemd's end of NOTIFY_SOCKET.
 struct Systemd {
@@ -190,4 +191,21 @@ fn the_unit_gives_what_is_needed() {
     let (leaked, ended) = with_only(&net, given, &[]);
     assert_eq!(known(&leaked, &ended), [true; 4], "{}", ended.everything());
     assert!(says_lost(&ended).is_empty(), "{}", ended.everything());
+}
+
+/// Beyond LimitFSIZE a recording ends, and the trace does not.
+#[test]
+fn a_limit_of_the_size_of_files_does_not_end_it() {
+    let (net, dir) = (Netns::new(), kept::dir());
+    let mut command = Command::new(executable());
+    command.args(json_of(&net)).arg("--record").arg(dir.path().join("recording"));
+    let limit = || Ok(setrlimit(Resource::Fsize, Rlimit { current: Some(512), maximum: Some(512) })?);
+    // SAFETY: a system call, and nothing is allocated.
+    unsafe { command.pre_exec(limit) };
+    let mut tool = Tool::spawn(&mut command);
+    tool.attached();
+    let leaked = SERVER.run(&net, &net);
+    tool.has_reported("stuck", SERVER.leak);
+    tool.signal(Signal::INT).exits(0);
+    leaked.agree_with_ss();
 }

@@ -8,6 +8,9 @@ use std::os::fd::RawFd;
 /// to start one beside much memory takes some milliseconds.
 const IDLE_MS: libc::c_int = 30_000;
 
+/// Descriptors that are closed where that cannot be done at once.
+const MAX_OPEN: RawFd = 4096;
+
 /// Where its socket is.
 pub(super) const SOCKET: RawFd = 0;
 
@@ -58,7 +61,10 @@ pub(super) fn settle(socket: RawFd, unneeded: &Unneeded) {
             libc::munmap(std::ptr::without_provenance_mut(*start), *len);
         }
         libc::dup2(socket, SOCKET);
-        libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32);
+        // systemd's lists of calls have not had it for long.
+        if libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32) != 0 {
+            (1..MAX_OPEN).for_each(|fd| _ = libc::close(fd));
+        }
         libc::prctl(libc::PR_SET_NAME, c"apart".as_ptr());
     }
 }

@@ -142,12 +142,11 @@ pub(super) fn open_mapped(pid: u32, mapping: &Mapping) -> Result<HeldFile, Strin
     let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     if let Ok(fd) = rustix::fs::open(link, flags, Mode::empty()) {
-        match HeldFile::open(&fd) {
-            Ok((held, _)) => return Ok(held),
-            // Nor would it by its name.
-            Err(Errno::TIMEDOUT) => return Err("its file system does not answer".to_owned()),
-            Err(_) => {}
-        }
+        // What does not come so does not by its name either, on the way to which nobody would answer.
+        return HeldFile::open(&fd).map(|(held, _)| held).map_err(|errno| match errno {
+            Errno::TIMEDOUT => "its file system does not answer".to_owned(),
+            errno => errno.to_string(),
+        });
     }
     // The kernel prints paths from the root of the mount namespace; the process
     // may have changed its root below that.
