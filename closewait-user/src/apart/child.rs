@@ -11,6 +11,9 @@ const IDLE_MS: libc::c_int = 30_000;
 /// Descriptors that are closed where that cannot be done at once.
 const MAX_OPEN: RawFd = 4096;
 
+/// What the work of children takes: CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE.
+pub(crate) const RIGHTS: u32 = 1 << 2 | 1 << 19;
+
 /// Where its socket is.
 pub(super) const SOCKET: RawFd = 0;
 
@@ -66,6 +69,23 @@ pub(super) fn settle(socket: RawFd, unneeded: &Unneeded) {
             (1..MAX_OPEN).for_each(|fd| _ = libc::close(fd));
         }
         libc::prctl(libc::PR_SET_NAME, c"apart".as_ptr());
+    }
+    keep_rights(RIGHTS);
+}
+
+/// Of what this process may do, no more than `these` stays: it was perhaps begun before its parent
+/// gave up what only its start takes.
+fn keep_rights(these: u32) {
+    // As capget(2) and capset(2) have it: version 3, this thread; effective, permitted and
+    // inheritable capabilities, the low half of each first.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let mut rights = [0_u32; 6];
+    // SAFETY: the places live as long and are as large as that version says.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, header.as_ptr(), rights.as_mut_ptr()) == 0 {
+            rights.iter_mut().zip([these, these, 0, 0, 0, 0]).for_each(|(has, may)| *has &= may);
+            libc::syscall(libc::SYS_capset, header.as_ptr(), rights.as_ptr());
+        }
     }
 }
 

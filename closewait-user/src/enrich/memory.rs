@@ -95,6 +95,7 @@ fn answer(socket: RawFd) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apart::child::RIGHTS;
 
     #[test]
     fn memory_is_read_whole_or_not_at_all() {
@@ -115,15 +116,23 @@ mod tests {
         assert!(read((me, me), at, &mut [0; 8]));
     }
 
-    /// What this process knew when the child began is not kept by that.
+    /// What this process knew when the child began is not kept by that, nor what it may do beyond
+    /// what the child's work takes.
     #[test]
-    fn the_child_keeps_nothing_of_the_heap() {
+    fn the_child_keeps_no_more_than_it_needs() {
         let heap = vec![1_u8; 64 << 20];
         let me = std::process::id();
         assert!(read((me, me), heap.as_ptr() as u64, &mut [0; 8]));
         let child = READER.with_borrow(|reader| reader.child().unwrap());
         let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
-        assert!(kib.unwrap().parse::<u32>().unwrap() < 16 << 10, "{status}");
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+        assert!(field("RssAnon:").unwrap().parse::<u32>().unwrap() < 16 << 10, "{status}");
+        for rights in ["CapEff:", "CapPrm:", "CapInh:"] {
+            assert_eq!(
+                u64::from_str_radix(field(rights).unwrap(), 16).unwrap() & !u64::from(RIGHTS),
+                0,
+                "{status}"
+            );
+        }
     }
 }

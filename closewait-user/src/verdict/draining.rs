@@ -10,14 +10,11 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::case::{Case, Finding, Time};
+use super::rhythm::{PAUSES, SILENCE};
 use super::{Confidence, Evidence};
 use crate::clock::MonoNs;
 use crate::tracker::SocketId;
 
-/// A reader may pause for so long,
-const SILENCE: Duration = Duration::from_mins(1);
-/// or for so many times the longest pause it has made, and still be at work.
-const PAUSES: u32 = 3;
 /// Who closes so soon after the EOF was told has not ignored it.
 const AT_ONCE: Duration = Duration::from_secs(1);
 

@@ -21,10 +21,10 @@ use crate::tracker::{Since, SocketId, Suspect, SuspectKind};
 /// What is sent so soon after the EOF is an answer that was on its way or a goodbye (TLS's
 /// `close_notify`), after which a close is due.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// A half-close that has sent may be silent for so long,
-const SILENCE: Duration = Duration::from_mins(1);
+/// A half-close that has sent, or a reader that has read, may be silent for so long,
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// or for so many times the longest pause it has made, and still be at work.
-const PAUSES: u32 = 3;
+pub(super) const PAUSES: u32 = 3;
 /// Silent for so many times as long as that, and at least this long, it is over.
 const OVER: u32 = 10;
 /// Moments that are closer than this are one: the kernel keeps them in ticks of up to 10 ms.
