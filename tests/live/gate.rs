@@ -36,6 +36,17 @@ pub(crate) struct Passed {
 }
 
 impl Gate {
+    /// Stops it once its command is ready: at which port that listens, and the gate's process.
+    fn stands_still(&mut self) -> (String, Pid) {
+        let ready = self.hear();
+        let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
+        let pid = self.child.id();
+        let itself = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+        kill_process(itself, Signal::STOP).expect("it runs");
+        until("the gate stands still", || stat(pid).contains(") T ").then_some(()));
+        (port.to_owned(), itself)
+    }
+
     /// Runs `words` in `net`.
     pub(crate) fn around(net: &Netns, options: &[&str], words: &[&str]) -> Self {
         Self::spawn(net.command(binary()).arg("run").args(options).arg("--").args(words))
@@ -227,14 +238,9 @@ fn unseen(leaks: &[&str], dwell: Duration) -> Passed {
     let program = programs().join("leaky_server");
     let words = [&[program.to_str().expect("text")], leaks].concat();
     let mut gate = Gate::around(&net, &["--threshold", "150ms"], &words);
-    let ready = gate.hear();
-    let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
-    let pid = gate.child.id();
-    let itself = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    kill_process(itself, Signal::STOP).expect("it runs");
-    until("the gate stands still", || stat(pid).contains(") T ").then_some(()));
+    let (port, itself) = gate.stands_still();
     let all: usize = leaks.iter().filter_map(|word| word.parse::<usize>().ok()).sum();
-    let client = ["--port", port, "--first", "--close", &all.to_string()];
+    let client = ["--port", &port, "--first", "--close", &all.to_string()];
     Scenario::start(&net, "leaky_client", &client).done();
     while !gate.hear().starts_with("done") {}
     let late = Clock::mono_now() + dwell;
@@ -255,16 +261,12 @@ fn what_leaked_counts_although_the_record_of_its_entry_was_lost() {
     let program = programs().join("leaky_server");
     let words = [program.to_str().expect("text"), "--leak", "3", "--close", "84"];
     let mut gate = Gate::around(&net, &["--room", "RECORDS=4096"], &words);
-    let ready = gate.hear();
-    let port = ready.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
-    let pid = gate.child.id();
-    let itself = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    kill_process(itself, Signal::STOP).expect("it runs");
-    until("the gate stands still", || stat(pid).contains(") T ").then_some(()));
-    Scenario::start(&net, "leaky_client", &["--port", port, "--first", "--close", "87"]).done();
+    let (port, itself) = gate.stands_still();
+    Scenario::start(&net, "leaky_client", &["--port", &port, "--first", "--close", "87"]).done();
     while !gate.hear().starts_with("done") {}
     let stuck = Clock::mono_now() + Duration::from_millis(150);
     until("they are stuck", || (Clock::mono_now() >= stuck).then_some(()));
+    let pid = gate.child.id();
     let before = waits_of(pid);
     kill_process(itself, Signal::CONT).expect("it stands still");
     // It waits each time when it has emptied the ring, in which there is room for ends then. Not
